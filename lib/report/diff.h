@@ -1,0 +1,23 @@
+#pragma once
+// `diff SOURCE`: file changes against the image, one line each, in the order the snapshot gives them.
+#include <string>
+
+#include "lib/core/task.h"
+#include "lib/model/snapshot.h"
+#include "lib/report/report.h"
+
+namespace ctriage::report {
+
+struct DiffOptions {
+  std::string source;  // what the user typed, for the "next" line
+  bool all = false;    // runtime stubs and unchanged files too
+};
+
+// The counts line adds up: total = shown + not shown, by kind.
+Result<ChangeTally> diff_text(Snapshot& snapshot, const DiffOptions& options, const Style& style,
+                              const Out& out, Task& task);
+// "ctriage.diff/1", or one "ctriage.file_change/1" per line. Nothing is left out.
+Result<ChangeTally> diff_json(Snapshot& snapshot, const DiffOptions& options, Format format, const Out& out,
+                              Task& task);
+
+}  // namespace ctriage::report

@@ -1,0 +1,48 @@
+#pragma once
+// `show SOURCE`, its sections, and `show SOURCE F1`. Works on every Snapshot.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "lib/core/task.h"
+#include "lib/model/snapshot.h"
+#include "lib/report/report.h"
+
+namespace ctriage::report {
+
+struct ShowOptions {
+  std::string source;  // what the user typed, for the "next" lines
+  bool processes = false;
+  bool threads = false;
+  bool files = false;
+  bool sockets = false;
+  bool mounts = false;
+  bool environment = false;
+  bool maps = false;
+  bool security = false;
+  bool all = false;                 // every section
+  std::optional<std::int32_t> pid;  // narrows everything to this process; without a section: all of them
+
+  [[nodiscard]] bool any_section() const {
+    return processes || threads || files || sockets || mounts || environment || maps || security || all ||
+           pid;
+  }
+};
+
+// Without a section the overview, else the sections asked for. Errc::not_found when no process has the pid.
+Result<Outcome> show_text(Snapshot& snapshot, const ShowOptions& options, const Style& style, const Out& out,
+                          Task& task);
+// One document "ctriage.show/1" (Format::json), or one artifact per line, each with its schema first
+// (Format::jsonl). Without a section: everything but threads, mappings and descriptors.
+Result<Outcome> show_json(Snapshot& snapshot, const ShowOptions& options, Format format, const Out& out,
+                          Task& task);
+
+// Everything around a finding, by its id (F1) or key. Errc::not_found when there is none, with the ids there
+// are.
+Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view finding, const ShowOptions& options,
+                                  const Style& style, const Out& out, Task& task);
+Result<Outcome> show_finding_json(Snapshot& snapshot, std::string_view finding, const ShowOptions& options,
+                                  Format format, const Out& out, Task& task);
+
+}  // namespace ctriage::report
