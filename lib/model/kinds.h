@@ -1,0 +1,73 @@
+#pragma once
+// Names of the artifacts: what a rule's "artifact" says, `ctriage.<kind>/1` of a JSON document, the page of
+// the schema.
+#include <string>
+#include <string_view>
+
+#include "lib/model/container.h"
+#include "lib/model/file.h"
+#include "lib/model/finding.h"
+#include "lib/model/gap.h"
+#include "lib/model/process.h"
+
+namespace ctriage {
+
+template <class T>
+inline constexpr std::string_view kKind = {};
+
+template <>
+inline constexpr std::string_view kKind<Container> = "container";
+template <>
+inline constexpr std::string_view kKind<Process> = "process";
+template <>
+inline constexpr std::string_view kKind<Thread> = "thread";
+template <>
+inline constexpr std::string_view kKind<Mapping> = "mapping";
+template <>
+inline constexpr std::string_view kKind<Descriptor> = "descriptor";
+template <>
+inline constexpr std::string_view kKind<Socket> = "socket";
+template <>
+inline constexpr std::string_view kKind<Mount> = "mount";
+template <>
+inline constexpr std::string_view kKind<Layer> = "layer";
+template <>
+inline constexpr std::string_view kKind<FileChange> = "file_change";
+template <>
+inline constexpr std::string_view kKind<LogFile> = "log_file";
+template <>
+inline constexpr std::string_view kKind<Source> = "source";
+template <>
+inline constexpr std::string_view kKind<Finding> = "finding";
+template <>
+inline constexpr std::string_view kKind<GapRecord> = "gap";
+
+// Parts of the above.
+template <>
+inline constexpr std::string_view kKind<PodRef> = "pod";
+template <>
+inline constexpr std::string_view kKind<HostMount> = "host_mount";
+template <>
+inline constexpr std::string_view kKind<ProcessKey> = "process_key";
+template <>
+inline constexpr std::string_view kKind<Executable> = "executable";
+template <>
+inline constexpr std::string_view kKind<Credentials> = "credentials";
+template <>
+inline constexpr std::string_view kKind<Capabilities> = "capabilities";
+template <>
+inline constexpr std::string_view kKind<NamespaceId> = "namespace";
+template <>
+inline constexpr std::string_view kKind<Limit> = "limit";
+template <>
+inline constexpr std::string_view kKind<FileState> = "file_state";
+template <>
+inline constexpr std::string_view kKind<XattrRecord> = "xattr";
+
+// "ctriage.process/1": the `schema` of a JSON document or stream of this artifact.
+template <class T>
+std::string schema_of() {
+  return "ctriage." + std::string(kKind<T>) + "/1";
+}
+
+}  // namespace ctriage

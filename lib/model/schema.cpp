@@ -1,0 +1,118 @@
+#include "lib/model/schema.h"
+
+#include <array>
+#include <concepts>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "lib/model/fields.h"
+#include "lib/model/kinds.h"
+
+namespace ctriage {
+namespace {
+
+constexpr std::string_view kHead =
+    R"(# What ctriage's JSON holds
+
+Made from the tables in lib/model/*.h by `schema_markdown()`; change them, then run the tests with CTRIAGE_UPDATE_GOLDEN=1.
+
+- Pure ASCII; one artifact is one line. Keys come in this order. A reader skips keys that it does not know.
+- *bytes*: text from evidence. What is not UTF-8 shows as U+FFFD, and `<key>_b64` beside it has the exact bytes
+  in base64; of a list, `<key>_b64` has all elements.
+- *hex*: "0x1f", since jq rounds large integers. *time*: RFC 3339 in UTC with nanoseconds, "@seconds" outside the years 0 to 9999.
+- *optional*: the key is left out where nothing is recorded.
+
+| stream in a bundle | artifact | schema |
+| --- | --- | --- |
+)";
+
+struct Stream {
+  std::string_view name;
+  std::string_view kind;
+};
+constexpr std::array kStreams{
+    Stream{"bundle.json `source`", kKind<Source>},
+    Stream{"containers/C/container.json", kKind<Container>},
+    Stream{"containers/C/processes.jsonl", kKind<Process>},
+    Stream{"containers/C/threads.jsonl", kKind<Thread>},
+    Stream{"containers/C/mappings.jsonl", kKind<Mapping>},
+    Stream{"containers/C/descriptors.jsonl", kKind<Descriptor>},
+    Stream{"containers/C/sockets.jsonl", kKind<Socket>},
+    Stream{"containers/C/mounts.jsonl", kKind<Mount>},
+    Stream{"containers/C/layers.jsonl", kKind<Layer>},
+    Stream{"containers/C/changes.jsonl", kKind<FileChange>},
+    Stream{"containers/C/logs.jsonl", kKind<LogFile>},
+    Stream{"findings.jsonl", kKind<Finding>},
+    Stream{"gaps.jsonl", kKind<GapRecord>},
+};
+
+template <class T>
+std::string type_of() {
+  if constexpr (std::same_as<T, bool>) {
+    return "boolean";
+  } else if constexpr (std::integral<T>) {
+    return "integer";
+  } else if constexpr (std::same_as<T, std::string>) {
+    return "string";
+  } else if constexpr (std::same_as<T, Bytes>) {
+    return "bytes";
+  } else if constexpr (std::same_as<T, Hex>) {
+    return "hex";
+  } else if constexpr (std::same_as<T, Timestamp>) {
+    return "time";
+  } else if constexpr (NamedEnum<T>) {
+    std::string names;
+    for (const std::string_view name : enum_names(T{})) names.append(names.empty() ? "" : ", ").append(name);
+    return "one of " + names;
+  } else if constexpr (Artifact<T>) {
+    static_assert(!kKind<T>.empty(), "name the artifact in kinds.h");
+    return std::string(kKind<T>);
+  } else if constexpr (requires(T & item) { item.has_value(); }) {
+    return "optional " + type_of<typename T::value_type>();
+  } else {
+    return "list of " + type_of<typename T::value_type>();
+  }
+}
+
+// A '|' ends a cell of a Markdown table.
+std::string cell(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '|') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+template <Artifact T>
+void append_table(std::string& out) {
+  out.append("\n## ").append(kKind<T>).append("\n\n| key | type | meaning |\n| --- | --- | --- |\n");
+  auto row = [&]<class M>(std::string_view name, const M&, std::string_view meaning) {
+    out.append("| ").append(name).append(" | ").append(type_of<M>()).append(" | ");
+    out.append(cell(meaning)).append(" |\n");
+  };
+  const T sample{};
+  T::fields(sample, row);
+}
+
+template <Artifact... T>
+void append_tables(std::string& out) {
+  (append_table<T>(out), ...);
+}
+
+}  // namespace
+
+std::string schema_markdown() {
+  std::string out(kHead);
+  for (const Stream& stream : kStreams) {
+    out.append("| ").append(stream.name).append(" | ").append(stream.kind);
+    out.append(" | ctriage.").append(stream.kind).append("/1 |\n");
+  }
+  append_tables<Source, Container, PodRef, HostMount, Process, Executable, Credentials, Capabilities,
+                NamespaceId, Limit, Thread, Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState,
+                XattrRecord, LogFile, Finding, GapRecord>(out);
+  return out;
+}
+
+}  // namespace ctriage
