@@ -1,0 +1,51 @@
+# The compile options every target of ours carries, and the shapes of target there are. A program links the libraries it
+# uses and, itself, ctriage_sys: the objects that make the system calls. Libraries never do, so that a twin of a program
+# can link ctriage_sys_faulty instead.
+add_library(ctriage_options INTERFACE)
+target_compile_options(ctriage_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast -Wnon-virtual-dtor)
+if(CMAKE_BUILD_TYPE STREQUAL "Debug" OR CTRIAGE_SANITIZE)
+  target_compile_options(ctriage_options INTERFACE -Werror)
+endif()
+if(CTRIAGE_SANITIZE)
+  target_compile_options(ctriage_options INTERFACE -fsanitize=${CTRIAGE_SANITIZE} -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer)
+  target_link_options(ctriage_options INTERFACE -fsanitize=${CTRIAGE_SANITIZE})
+endif()
+if(CTRIAGE_FUZZ)
+  target_compile_options(ctriage_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# ctriage_library(<module> SOURCES <file>... DEPS <target>...): a static library of one folder below lib/.
+function(ctriage_library module)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(ctriage_${module} STATIC ${ARG_SOURCES})
+  target_include_directories(ctriage_${module} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(ctriage_${module} PUBLIC ${ARG_DEPS} PRIVATE ctriage_options)
+endfunction()
+
+# ctriage_test(<name> SOURCES <file>... DEPS <target>... [LABELS <label>...]): one GoogleTest program, one ctest entry.
+function(ctriage_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} ctriage_sys ctriage_options GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE CTRIAGE_TESTDATA="${PROJECT_SOURCE_DIR}/testdata")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "unit;${ARG_LABELS}" TIMEOUT 300)
+endfunction()
+
+# ctriage_fuzz(<module> DEPS <target>...): tests/fuzz/<module>_fuzz.cpp. Built with libFuzzer under CTRIAGE_FUZZ;
+# otherwise with a driver that replays tests/fuzz/corpus/<module>, so that every crash we ever had is in ctest.
+function(ctriage_fuzz module)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  set(name ${module}_fuzz)
+  add_executable(${name} ${PROJECT_SOURCE_DIR}/tests/fuzz/${name}.cpp)
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} ctriage_sys ctriage_options)
+  if(CTRIAGE_FUZZ)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cpp)
+    add_test(NAME ${name} COMMAND ${name} ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${module})
+    set_tests_properties(${name} PROPERTIES LABELS "fuzz" TIMEOUT 120)
+  endif()
+endfunction()
