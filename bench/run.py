@@ -1,0 +1,212 @@
+#!/usr/bin/python3
+"""Measures collect beside what a responder would use otherwise: same bytes, same run, warm cache.
+
+usage: bench/run.py --ctriage PATH [upper] [answer] [million]        all of them without a name
+Each figure is the best of three, peers and ctriage in turn. Output goes to a tmpfs, so that no disk is measured.
+"""
+import argparse
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/integration"))
+sys.dont_write_bytecode = True
+from box import Box  # noqa: E402
+
+ROUNDS = 3
+LIMIT_MIB = 64
+
+
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            found = [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+    return found + [pid for child in found for pid in children(child)]
+
+
+def pss_kib(pid):
+    """Proportional set size: what the process costs, shared pages counted by share. 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def timed(command, shell=False):
+    """(seconds, stdout)."""
+    began = time.monotonic()
+    done = subprocess.run(command, shell=shell, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          check=False)
+    took = time.monotonic() - began
+    if done.returncode not in (0, 3) or (shell and done.returncode):
+        raise RuntimeError(f"{command}: status {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
+    return took, done.stdout
+
+
+def peak_pss_mib(command):
+    """The highest sum of PSS over the command and all it starts, sampled every few milliseconds."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = samples = 0
+    while process.poll() is None:
+        peak = max(peak, sum(pss_kib(pid) for pid in [process.pid, *children(process.pid)]))
+        samples += 1
+        time.sleep(0.003)
+    if process.returncode not in (0, 3):
+        raise RuntimeError(f"{command}: status {process.returncode}")
+    return peak / 1024, samples
+
+
+class Bench:
+    def __init__(self, ctriage):
+        self.ctriage = os.path.abspath(ctriage)
+        self.out = tempfile.mkdtemp(prefix="ctriage-bench-", dir="/dev/shm")
+        self.rows = []
+        self.missed = 0
+
+    def fresh(self):
+        for path in glob.glob(self.out + "/*"):
+            os.unlink(path)
+        return self.out
+
+    def row(self, what, figure, must=None, ok=None, command=""):
+        word = "" if ok is None else ("ok" if ok else "MISSED")
+        self.missed += ok is False
+        print(f"{what:<44} {figure:>12}  {must or '':<24} {word:<7} {command}", flush=True)
+
+    def collect(self, box, *options):
+        return [self.ctriage, "collect", f"pid:{box.pid}", "-o", self.out, "--json", *options]
+
+    @staticmethod
+    def shown(command):
+        return " ".join("ctriage" if word.endswith("/ctriage") else word for word in command)
+
+    def upper(self):
+        """DESIGN.md: an upper layer of 1 GiB and 20,000 files, half of it compressible."""
+        with Box("while :; do sleep 1000; done", disk=True) as box:
+            make_upper(box.root)
+            size = sum(os.lstat(os.path.join(w, n)).st_size for w, _, files in os.walk(box.upper) for n in files)
+            peers = {
+                "tar": f"tar -C {box.upper} --xattrs --xattrs-include='*' -cf {self.out}/peer.tar .",
+                "tar + zstd": f"tar -C {box.upper} --xattrs --xattrs-include='*' -cf - . | zstd -q -1 -T2 -o {self.out}/peer.tar.zst",
+            }
+            ours = {"ctriage": self.collect(box), "ctriage --compress none": self.collect(box, "--compress", "none")}
+            subprocess.run(f"tar -C {box.upper} -cf - . | cat >/dev/null", shell=True, check=True)  # warm
+            best, sizes = {}, {}
+            for _ in range(ROUNDS):
+                for name, command in {**peers, **ours}.items():
+                    self.fresh()
+                    took, _ = timed(command, shell=isinstance(command, str))
+                    best[name] = min(took, best.get(name, took))
+                    sizes[name] = sum(os.stat(p).st_size for p in glob.glob(self.out + "/*"))
+            print(f"\nupper layer of {size / 2**20:.0f} MiB in 20,000 files and more")
+            for name, command in peers.items():
+                self.row(name, f"{best[name]:.2f} s", f"{sizes[name] / 2**20:.0f} MiB", None, command)
+            limits = {"ctriage": (best["tar + zstd"], "<= tar + zstd"), "ctriage --compress none": (best["tar"] * 1.1, "<= tar x 1.1")}
+            for name, command in ours.items():
+                limit, must = limits[name]
+                self.row(f"{name} (SHA-256 per file, sealed)", f"{best[name]:.2f} s", f"{must} ({limit:.2f} s)",
+                         best[name] <= limit, self.shown(command))
+            self.memory("memory there", self.collect(box))
+
+    def memory(self, what, command):
+        self.fresh()
+        peak, samples = peak_pss_mib(command)
+        self.row(f"{what}: peak sum of PSS", f"{peak:.1f} MiB", f"<= {LIMIT_MIB} MiB", peak <= LIMIT_MIB,
+                 f"{self.shown(command)}  ({samples} samples)")
+
+    def answer(self):
+        """DESIGN.md: the first answer on a pod of 10 processes."""
+        script = "for n in 1 2 3 4 5 6 7 8; do sleep 1000000 & done; cp /bin/busybox /tmp/x; exec -a busybox /tmp/x sleep 1000000"
+        with Box(script) as box:
+            hold = state = total = None
+            for _ in range(ROUNDS):
+                self.fresh()
+                took, out = timed(self.collect(box))
+                summary = json.loads(out)
+                hold = min(hold or 1e9, find(summary, "hold_ns") / 1e9)
+                state = min(state or 1e9, find(summary, "state_ns") / 1e9)
+                total = min(total or 1e9, took)
+            print(f"\nfirst answer, {len(box.pids())} processes")
+            command = self.shown(self.collect(box))
+            self.row("hold", f"{hold:.3f} s", "<= 0.1 s", hold <= 0.1, command)
+            self.row("state sealed", f"{state:.3f} s", "<= 2 s", state <= 2)
+            self.row("the whole collect", f"{total:.3f} s")
+
+    def million(self):
+        with Box("while :; do sleep 1000; done", size="4g", inodes=1_200_000) as box:
+            os.mkdir(box.root + "/many")
+            directory = os.open(box.root + "/many", os.O_DIRECTORY)
+            for number in range(1_000_000):
+                os.close(os.open(f"empty-{number}", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+            os.close(directory)
+            print("\n1,000,000 empty files in one directory")
+            self.fresh()
+            took, _ = timed(self.collect(box))
+            self.row("ctriage", f"{took:.1f} s", command=self.shown(self.collect(box)))
+            self.memory("memory there", self.collect(box))
+
+
+def make_upper(root):
+    """16 files of 64 MiB and 20,000 of up to 8 KiB."""
+    text = b"".join(b"line %d of something that compresses well\n" % n for n in range(2000))[:65536]
+    os.mkdir(root + "/large")
+    for number in range(16):
+        with open(f"{root}/large/{number:02}", "wb") as file:
+            for _ in range(512):
+                file.write(os.urandom(65536))
+                file.write(text)
+    for number in range(20_000):
+        where = f"{root}/small/{number % 200:03}"
+        if number < 200:
+            os.makedirs(where)
+        with open(f"{where}/{number:05}", "wb") as file:
+            file.write(os.urandom(16) + text[:number * 37 % 8192])
+
+
+def find(document, key):
+    """The value of `key` wherever it stands."""
+    if isinstance(document, dict):
+        if key in document:
+            return document[key]
+        document = list(document.values())
+    if isinstance(document, list):
+        for inner in document:
+            found = find(inner, key)
+            if found is not None:
+                return found
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--ctriage", required=True)
+    parser.add_argument("names", nargs="*", choices=[[], "upper", "answer", "million"])
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("bench: needs root: it makes namespaces and mounts")
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        sha = " sha_ni" in file.read()
+    version = subprocess.run([options.ctriage, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+    print(f"{version}, {os.cpu_count()} CPUs, {'SHA-NI' if sha else 'NO SHA-NI: SHA-256 is several times slower'}, "
+          f"Linux {os.uname().release}")
+    bench = Bench(options.ctriage)
+    try:
+        for name in options.names or ["answer", "upper", "million"]:
+            getattr(bench, name)()
+    finally:
+        shutil.rmtree(bench.out, ignore_errors=True)
+    if bench.missed:
+        print(f"\n{bench.missed} MISSED")
+    return 1 if bench.missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

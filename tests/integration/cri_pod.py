@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+"""Minimal CRI (runtime.v1) client: runs a host-network pod on a containerd socket.
+
+usage: cri_pod.py SOCK run [--pid container|pod|node] NAMESPACE POD CONTAINER IMAGE LOGDIR CMD [ARG...]
+       cri_pod.py SOCK rm SANDBOX_ID
+Messages are encoded by hand from the field numbers of the CRI's published api.proto, so no generated code is needed.
+From the project's lab notes (shared/lab/cri_pod.py); added: the choice of the pid namespace.
+"""
+import sys
+import uuid
+
+import grpc
+
+NAMESPACE_MODE = {"pod": 0, "container": 1, "node": 2}
+
+
+def varint(n):
+    out = b""
+    while True:
+        b = n & 0x7F
+        n >>= 7
+        out += bytes([b | (0x80 if n else 0)])
+        if not n:
+            return out
+
+
+def f_bytes(num, data):
+    return varint(num << 3 | 2) + varint(len(data)) + data
+
+
+def f_str(num, s):
+    return f_bytes(num, s.encode())
+
+
+def f_int(num, v):
+    return varint(num << 3) + varint(v)
+
+
+def f_map(num, d):
+    return b"".join(f_bytes(num, f_str(1, k) + f_str(2, v)) for k, v in d.items())
+
+
+def first(buf, num):
+    """The first value of field `num` in an encoded message."""
+    i = 0
+
+    def rd():
+        nonlocal i
+        s = r = 0
+        while True:
+            b = buf[i]
+            i += 1
+            r |= (b & 0x7F) << s
+            s += 7
+            if b < 0x80:
+                return r
+
+    while i < len(buf):
+        t = rd()
+        n, w = t >> 3, t & 7
+        if w == 2:
+            size = rd()
+            v = buf[i:i + size]
+            i += size
+        elif w == 0:
+            v = rd()
+        else:
+            raise ValueError(w)
+        if n == num:
+            return v
+    return None
+
+
+def call(ch, method, req):
+    return ch.unary_unary("/runtime.v1.RuntimeService/" + method)(req, timeout=60)
+
+
+def run_pod(sock, ns, pod, ctr, image, logdir, cmd, pid="pod"):
+    """Gives (sandbox id, container id, pod uid). NamespaceOption: network 1, pid 2."""
+    with grpc.insecure_channel("unix://" + sock) as ch:
+        uid = str(uuid.uuid4())
+        labels = {"io.kubernetes.pod.name": pod, "io.kubernetes.pod.namespace": ns, "io.kubernetes.pod.uid": uid, "app": pod}
+        node = NAMESPACE_MODE["node"]
+        options = f_int(1, node) + f_int(2, node if pid == "node" else NAMESPACE_MODE["container"])
+        sandbox = (f_bytes(1, f_str(1, pod) + f_str(2, uid) + f_str(3, ns)) +
+                   f_str(3, f"{logdir}/{ns}_{pod}_{uid}") + f_map(6, labels) +
+                   f_map(7, {"kubernetes.io/config.source": "api"}) +
+                   f_bytes(8, f_str(1, f"/kubepods/besteffort/pod{uid}") + f_bytes(2, f_bytes(1, options))))
+        sid = first(call(ch, "RunPodSandbox", f_bytes(1, sandbox)), 1).decode()
+        cl = {**labels, "io.kubernetes.container.name": ctr}
+        del cl["app"]
+        security = f_bytes(3, f_int(1, node) + f_int(2, NAMESPACE_MODE[pid]))
+        conf = (f_bytes(1, f_str(1, ctr)) + f_bytes(2, f_str(1, image)) + b"".join(f_str(3, c) for c in cmd) +
+                f_map(9, cl) + f_map(10, {"io.kubernetes.container.restartCount": "0"}) + f_str(11, f"{ctr}/0.log") +
+                f_bytes(15, f_bytes(2, security)))
+        cid = first(call(ch, "CreateContainer", f_str(1, sid) + f_bytes(2, conf) + f_bytes(3, sandbox)), 1).decode()
+        call(ch, "StartContainer", f_str(1, cid))
+        return sid, cid, uid
+
+
+def remove_pod(sock, sandbox_id):
+    with grpc.insecure_channel("unix://" + sock) as ch:
+        call(ch, "StopPodSandbox", f_str(1, sandbox_id))
+        call(ch, "RemovePodSandbox", f_str(1, sandbox_id))
+
+
+def main():
+    sock, verb, *rest = sys.argv[1:]
+    if verb == "run":
+        pid = "pod"
+        if rest[0] == "--pid":
+            pid, rest = rest[1], rest[2:]
+        names = run_pod(sock, *rest[:5], rest[5:], pid=pid)
+        for key, value in zip(("sandbox", "container", "uid"), names):
+            print(key, value)
+    elif verb == "rm":
+        remove_pod(sock, rest[0])
+
+
+if __name__ == "__main__":
+    main()

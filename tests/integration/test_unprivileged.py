@@ -1,0 +1,70 @@
+"""As an ordinary user: what can be had, and the name of the capability for the rest."""
+import os
+import pwd
+import shutil
+import subprocess
+import time
+
+import lab
+from lab import Box, Bundle, Case, ctriage
+
+
+def setUpModule():
+    lab.binary()
+    lab.need_root()
+    lab.need("setpriv", "unshare", "pivot_root")
+
+
+class Unprivileged(Case):
+    @classmethod
+    def setUpClass(cls):
+        user = pwd.getpwnam("nobody")
+        cls.prefix = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--inh-caps=-all",
+                      "--bounding-set=-all", "--no-new-privs"]
+        cls.dir = lab.tempfile.mkdtemp(prefix="ctriage-test-")
+        cls.addClassCleanup(shutil.rmtree, cls.dir, ignore_errors=True)
+        os.chmod(cls.dir, 0o755)
+        cls.program = os.path.join(cls.dir, "ctriage")  # the build tree may be closed to others
+        shutil.copy(lab.binary(), cls.program)
+        os.chmod(cls.program, 0o755)
+        cls.out = os.path.join(cls.dir, "out")
+        os.mkdir(cls.out)
+        os.chown(cls.out, user.pw_uid, user.pw_gid)
+
+    def as_nobody(self, *arguments):
+        return ctriage(*arguments, prefix=self.prefix, program=self.program, cwd=self.out)
+
+    def test_own_process(self):
+        process = subprocess.Popen([*self.prefix, "sleep", "8888"])
+        self.addCleanup(lambda: (process.kill(), process.wait()))
+        time.sleep(0.3)
+        self.expect(self.as_nobody("collect", f"pid:{process.pid}", "-o", self.out), 3)
+        path = self.one_bundle(self.out)
+        self.addCleanup(os.unlink, path)
+        self.expect(ctriage("verify", path), 0)
+        with Bundle(path) as bundle:
+            records = [r for s in bundle.streams if s.endswith("/processes.jsonl") for r in bundle.records(s)]
+            self.assertEqual([r["pid"] for r in records], [process.pid])
+            reasons = " ".join(g["reason"] for g in bundle.records("gaps.jsonl"))
+        self.assertRegex(reasons, r"CAP_SYS_(PTRACE|ADMIN)")
+
+    def test_a_container_of_root(self):
+        with Box() as box:
+            run = self.expect(self.as_nobody("collect", f"pid:{box.pid}", "-o", self.out), 1)
+        self.assertRegex(run.err.decode(), r"CAP_SYS_(PTRACE|ADMIN)")
+        self.assertEqual(run.err.count(b"\n"), 1, str(run))
+        self.assertEqual(os.listdir(self.out), [])
+
+    def test_a_pod_by_name(self):
+        run = self.expect(self.as_nobody("collect", "shop/web", "-o", self.out), 1)
+        self.assertRegex(run.err.decode(), r"CAP_SYS_(PTRACE|ADMIN)|no (such )?(pod|container)|not found")
+
+    def test_list(self):
+        run = self.expect(self.as_nobody("list"), 0, 1, 3)
+        self.assertTrue(run.out + run.err)
+
+    def test_a_directory_that_is_not_ours(self):
+        process = subprocess.Popen([*self.prefix, "sleep", "8888"])
+        self.addCleanup(lambda: (process.kill(), process.wait()))
+        run = self.expect(self.as_nobody("collect", f"pid:{process.pid}", "-o", "/root"), 1, 2)
+        self.assertIn(b"/root", run.err)
