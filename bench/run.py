@@ -68,7 +68,6 @@ class Bench:
     def __init__(self, ctriage):
         self.ctriage = os.path.abspath(ctriage)
         self.out = tempfile.mkdtemp(prefix="ctriage-bench-", dir="/dev/shm")
-        self.rows = []
         self.missed = 0
 
     def fresh(self):
@@ -99,6 +98,7 @@ class Bench:
             }
             ours = {"ctriage": self.collect(box), "ctriage --compress none": self.collect(box, "--compress", "none")}
             subprocess.run(f"tar -C {box.upper} -cf - . | cat >/dev/null", shell=True, check=True)  # warm
+            os.sync()
             best, sizes = {}, {}
             for _ in range(ROUNDS):
                 for name, command in {**peers, **ours}.items():
@@ -124,7 +124,7 @@ class Bench:
 
     def answer(self):
         """DESIGN.md: the first answer on a pod of 10 processes."""
-        script = "for n in 1 2 3 4 5 6 7 8; do sleep 1000000 & done; cp /bin/busybox /tmp/x; exec -a busybox /tmp/x sleep 1000000"
+        script = "for n in 1 2 3 4 5 6 7 8 9; do sleep 1000000 & done; cp /bin/busybox /tmp/x; exec -a busybox /tmp/x sleep 1000000"
         with Box(script) as box:
             hold = state = total = None
             for _ in range(ROUNDS):

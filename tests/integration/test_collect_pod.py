@@ -6,6 +6,8 @@ import time
 import lab
 from lab import Bundle, Case, Containerd, Untouched, ctriage
 
+NS = f"shop-{os.getpid()}"  # names are looked up on the whole node, other test runs included
+
 
 def setUpModule():
     lab.binary()
@@ -35,7 +37,7 @@ class Intrusion(PodCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.port = lab.free_port()
-        cls.pod = cls.lab.run_pod("shop", "web-7d9f8c6b5-x2x4q", "app", lab.intrusion(cls.port) +
+        cls.pod = cls.lab.run_pod(NS, "web-7d9f8c6b5-x2x4q", "app", lab.intrusion(cls.port) +
                                   "echo 'line for the log'; while :; do sleep 1000; done")
         cls.pod.wait_for_log("line for the log")
         cls.exec = cls.lab.exec_in(cls.pod, "sh-from-outside", "/bin/sleep", "424242")
@@ -52,7 +54,7 @@ class Intrusion(PodCase):
         cls.addClassCleanup(lab.shutil.rmtree, cls.out)
         cls.lab.pause_daemon()
         try:
-            cls.run_ = ctriage("collect", "shop/web-7d9f", "-o", cls.out, "--json")
+            cls.run_ = ctriage("collect", f"{NS}/web-7d9f", "-o", cls.out, "--json")
         finally:
             cls.changed, cls.grown = cls.untouched.changed(), cls.untouched.grown()
             cls.members_after = cls.pod.pids()
@@ -185,7 +187,7 @@ class Intrusion(PodCase):
         container = bundle.json("containers/app/container.json")
         self.assertEqual(container["id"], self.pod.container_id)
         pod = container["pod"]
-        self.assertEqual((pod["namespace"], pod["name"], pod["uid"]), ("shop", "web-7d9f8c6b5-x2x4q", self.pod.uid))
+        self.assertEqual((pod["namespace"], pod["name"], pod["uid"]), (NS, "web-7d9f8c6b5-x2x4q", self.pod.uid))
         self.assertIn("pod/pod.json", bundle.streams)
         self.assertEqual(bundle.json("containers/app/spec.json")["process"]["args"][:2], ["/bin/sh", "-c"])
         self.assertIn("SUMMARY.txt", bundle.streams)
@@ -213,17 +215,17 @@ class Intrusion(PodCase):
         self.assertIn(b"/usr/local/bin/.httpd", ctriage("diff", bundle).out)
 
     def test_live_views_agree(self):
-        self.expect(ctriage("show", "shop/web-7d9f"), 0, 3)
-        live = self.expect(ctriage("diff", "shop/web-7d9f"), 0, 3)
+        self.expect(ctriage("show", f"{NS}/web-7d9f"), 0, 3)
+        live = self.expect(ctriage("diff", f"{NS}/web-7d9f"), 0, 3)
         self.assertIn(b"/usr/local/bin/.httpd", live.out)
 
     def test_list(self):
         listed = self.expect(ctriage("list"), 0, 3)
-        self.assertIn(b"shop/web-7d9f8c6b5-x2x4q/app", listed.out)
+        self.assertIn(f"{NS}/web-7d9f8c6b5-x2x4q/app".encode(), listed.out)
         self.assertTrue(self.expect(ctriage("list", "--json"), 0, 3).json()["schema"].startswith("ctriage.list/"))
 
     def test_names_of_the_target(self):
-        for token in ("web-7d9f8c6b5-x2x4q", "shop/web-7d9f8c6b5-x2x4q/app", self.pod.container_id[:12],
+        for token in ("web-7d9f8c6b5-x2x4q", f"{NS}/web-7d9f8c6b5-x2x4q/app", self.pod.container_id[:12],
                       f"containerd://{self.pod.container_id}", f"pid:{self.pod.pid}"):
             with self.subTest(token):
                 out = self.temp()
@@ -237,7 +239,7 @@ class Deleted(PodCase):
     FILES = 2000
 
     def test_pod_deleted_while_we_collect(self):
-        pod = self.lab.run_pod("shop", "gone", "app", lab.intrusion(lab.free_port()) + "while :; do sleep 1000; done")
+        pod = self.lab.run_pod(NS, "gone", "app", lab.intrusion(lab.free_port()) + "while :; do sleep 1000; done")
         pod.wait_for_log("intrusion played")
         digests = {}
         for number in range(self.FILES):  # 300 MiB that do not compress
@@ -253,7 +255,7 @@ class Deleted(PodCase):
         members = pod.pids()
 
         out = self.temp()
-        process = lab.start("collect", "shop/gone", "-o", out)
+        process = lab.start("collect", f"{NS}/gone", "-o", out)
         removed = []
 
         def remove():
@@ -284,32 +286,33 @@ class Deleted(PodCase):
 
 class Others(PodCase):
     def test_host_pid_pod_has_only_its_own_members(self):
-        pod = self.lab.run_pod("shop", "hostpid", "app", "sleep 5555 & exec sleep 6666", pid="node")
+        pod = self.lab.run_pod(NS, "hostpid", "app", "sleep 5555 & exec sleep 6666", pid="node")
         self.assertEqual(os.readlink(f"/proc/{pod.pid}/ns/pid"), os.readlink("/proc/self/ns/pid"))
         time.sleep(0.5)
         out = self.temp()
-        self.expect(ctriage("collect", "shop/hostpid", "-o", out), 0)
+        self.expect(ctriage("collect", f"{NS}/hostpid", "-o", out), 0)
         with Bundle(self.one_bundle(out)) as bundle:
             self.assertEqual({p["pid"] for p in bundle.records("containers/app/processes.jsonl")}, pod.pids())
 
     def test_ambiguous_and_unknown(self):
-        self.lab.run_pod("one", "twin-a", "app", "exec sleep 7777")
-        self.lab.run_pod("two", "twin-b", "app", "exec sleep 7777")
+        self.lab.run_pod(f"one-{NS}", f"{NS}-twin-a", "app", "exec sleep 7777")
+        self.lab.run_pod(f"two-{NS}", f"{NS}-twin-b", "app", "exec sleep 7777")
         out = self.temp()
-        for token, words in (("twin", (b"one/twin-a", b"two/twin-b")), ("nothing-like-that", (b"nothing-like-that",))):
+        candidates = (f"one-{NS}/{NS}-twin-a".encode(), f"two-{NS}/{NS}-twin-b".encode())
+        for token, words in ((f"{NS}-twin", candidates), ("nothing-like-that", (b"nothing-like-that",))):
             with self.subTest(token):
                 run = self.expect(ctriage("collect", token, "-o", out), 1)
                 for word in words:
                     self.assertIn(word, run.err)
                 self.assertEqual(os.listdir(out), [])
-        self.expect(ctriage("collect", "-n", "two", "twin", "-o", out), 0)
+        self.expect(ctriage("collect", "-n", f"two-{NS}", f"{NS}-twin", "-o", out), 0)
 
     def test_output_is_refused_where_it_would_hurt(self):
-        pod = self.lab.run_pod("shop", "refuse", "app", "exec sleep 7777")
+        pod = self.lab.run_pod(NS, "refuse", "app", "exec sleep 7777")
         for place in (pod.upper, f"/proc/{pod.pid}/root/tmp", self.kubelet_pods()):
             with self.subTest(place):
                 before = sorted(os.listdir(place))
-                run = ctriage("collect", "shop/refuse", "-o", place)
+                run = ctriage("collect", f"{NS}/refuse", "-o", place)
                 self.expect(run, 1, 2)
                 self.assertEqual(sorted(os.listdir(place)), before)
 
