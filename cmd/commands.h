@@ -1,0 +1,77 @@
+#pragma once
+// One add_<subcommand> per file: arguments in, one call into lib/, exit status out. Parsing only picks an
+// Action; main runs it afterwards.
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/core/result.h"
+#include "lib/core/task.h"
+#include "lib/model/finding.h"
+#include "lib/report/report.h"
+#include "lib/rules/rules.h"
+#include "lib/source/target.h"
+
+namespace CLI {
+class App;
+}
+
+namespace ctriage {
+
+constexpr std::string_view kVersion = CTRIAGE_VERSION;
+
+// The first that applies wins: usage, failed, findings, lost, complete.
+enum class Exit : int { complete = 0, failed = 1, usage = 2, lost = 3, findings = 4 };
+
+struct Io {  // where results and everything else go; tests hand in strings
+  std::function<Status(std::string_view)> out;
+  std::function<void(std::string_view)> err;
+  report::Style out_style;
+  report::Style err_style;
+  const std::atomic<bool>& stop;
+  std::vector<std::string> command_line;
+};
+
+using Action = std::function<Exit(Io&)>;
+
+struct Common {  // options that every subcommand takes
+  std::string format = "text";
+  bool json = false;
+  std::string rules_directory;
+  std::string fail_on;
+  std::string color = "auto";
+  bool quiet = false;
+  bool verbose = false;
+  std::string log_file;
+
+  [[nodiscard]] report::Format output_format() const;
+};
+
+void add_collect(CLI::App& app, const Common& common, Action& chosen);
+void add_show(CLI::App& app, const Common& common, Action& chosen);
+void add_diff(CLI::App& app, const Common& common, Action& chosen);
+void add_verify(CLI::App& app, const Common& common, Action& chosen);
+void add_list(CLI::App& app, const Common& common, Action& chosen);
+void add_completion(CLI::App& app, Action& chosen);
+
+// What several subcommands do alike.
+struct SourceArguments {
+  source::TargetQuery query;
+  std::vector<std::string> rest;  // what follows the source
+};
+void add_target_options(CLI::App& sub, source::TargetQuery& query);
+Task make_task(GapLog& gaps, const Io& io);
+// "ctriage: <what>" on stderr, escaped; gives Exit::failed.
+Exit fail(Io& io, const Error& error);
+Result<std::vector<rules::Rule>> load_rules(const Common& common);
+// 4 when `worst` reaches --fail-on, 3 when evidence was lost, else 0.
+Exit exit_for(const Common& common, std::optional<Severity> worst, std::uint64_t lost);
+// The gaps of a view, on stderr: what we could not see while we looked.
+void tell_gaps(Io& io, const Common& common, const GapLog& gaps);
+
+}  // namespace ctriage

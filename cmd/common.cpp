@@ -1,0 +1,55 @@
+#include <CLI/CLI.hpp>
+
+#include "cmd/commands.h"
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+
+namespace ctriage {
+
+report::Format Common::output_format() const {
+  if (json || format == "json") return report::Format::json;
+  return format == "jsonl" ? report::Format::jsonl : report::Format::text;
+}
+
+void add_target_options(CLI::App& sub, source::TargetQuery& query) {
+  sub.add_option("-n,--namespace", query.pod_namespace, "Kubernetes namespace of the pod");
+  sub.add_option("-c,--container", query.container, "one container of the pod, by name");
+}
+
+Task make_task(GapLog& gaps, const Io& io) {
+  return Task{gaps, io.stop, [] { return sys::realtime(); }};
+}
+
+Exit fail(Io& io, const Error& error) {
+  io.err("ctriage: " + escape_terminal(error.what) + "\n");
+  return Exit::failed;
+}
+
+Result<std::vector<rules::Rule>> load_rules(const Common& common) {
+  auto loaded = rules::builtin_rules();
+  if (!loaded || common.rules_directory.empty()) return loaded;
+  auto directory = Root::open(common.rules_directory);
+  if (!directory) return std::move(directory).error().within("--rules");
+  auto more = rules::load_rules(*directory);
+  if (!more) return std::move(more).error().within("--rules");
+  rules::join_rules(*loaded, *std::move(more));
+  return loaded;
+}
+
+Exit exit_for(const Common& common, std::optional<Severity> worst, std::uint64_t lost) {
+  const auto limit = parse_enum<Severity>(common.fail_on);
+  if (limit && worst && *worst >= *limit) return Exit::findings;
+  return lost > 0 ? Exit::lost : Exit::complete;
+}
+
+void tell_gaps(Io& io, const Common& common, const GapLog& gaps) {
+  if (common.quiet || gaps.total() == 0) return;
+  constexpr std::size_t kFew = 8;
+  report::GapTally tally;
+  for (const Gap& gap : gaps.kept()) {
+    if (common.verbose || gap.impact != Impact::note) tally.add(gap);
+  }
+  for (const std::string& line : tally.lines(common.verbose ? SIZE_MAX : kFew)) io.err("gap: " + line + "\n");
+}
+
+}  // namespace ctriage

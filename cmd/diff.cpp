@@ -1,0 +1,47 @@
+#include "lib/report/diff.h"
+
+#include <CLI/CLI.hpp>
+
+#include "cmd/commands.h"
+#include "lib/source/open.h"
+
+namespace ctriage {
+namespace {
+
+struct DiffArguments {
+  source::TargetQuery query;
+  bool all = false;
+};
+
+Exit run_diff(const DiffArguments& arguments, const Common& common, Io& io) {
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  auto opened = source::open_source(arguments.query, {}, task);
+  if (!opened) return fail(io, opened.error());
+  const report::DiffOptions options{arguments.query.token, arguments.all};
+  const report::Format format = common.output_format();
+  auto told = format == report::Format::text
+                  ? report::diff_text(*opened->snapshot, options, io.out_style, io.out, task)
+                  : report::diff_json(*opened->snapshot, options, format, io.out, task);
+  tell_gaps(io, common, gaps);
+  if (!told) return fail(io, told.error());
+  return exit_for(common, std::nullopt, gaps.count(Impact::lost));
+}
+
+}  // namespace
+
+void add_diff(CLI::App& app, const Common& common, Action& chosen) {
+  auto arguments = std::make_shared<DiffArguments>();
+  CLI::App* sub = app.add_subcommand("diff", "File changes of a container against its image");
+  sub->group("Analysis");
+  sub->add_option("source", arguments->query.token, "pod, ns/pod/container, pid:N, or the path of a bundle")
+      ->required();
+  add_target_options(*sub, arguments->query);
+  sub->add_flag("--all", arguments->all, "runtime stubs and unchanged files too");
+  sub->footer("Examples:\n  ctriage diff shop/web-7d9f/app\n  ctriage diff BUNDLE.ctriage.tar --json\n");
+  sub->callback([arguments, &common, &chosen] {
+    chosen = [arguments, &common](Io& io) { return run_diff(*arguments, common, io); };
+  });
+}
+
+}  // namespace ctriage

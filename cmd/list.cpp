@@ -1,0 +1,60 @@
+#include "lib/report/list.h"
+
+#include <CLI/CLI.hpp>
+
+#include "cmd/commands.h"
+#include "lib/core/sys.h"
+#include "lib/source/inventory.h"
+
+namespace ctriage {
+namespace {
+
+Exit run_list(const report::ListOptions& options, const Common& common, Io& io) {
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  auto node = source::open_node(task);
+  if (!node) return fail(io, node.error());
+  auto listed = source::list_node(**node, task);
+  if (!listed) return fail(io, listed.error());
+
+  report::ListHead head;
+  head.now = task.now();
+  head.engine = Bytes("containerd");
+  if (auto name = sys::uname()) {
+    head.node = Bytes(static_cast<const char*>(name->nodename));
+    head.machine = static_cast<const char*>(name->machine);
+  }
+  std::vector<report::ListRow> rows;
+  for (source::Listed& item : *listed) {
+    report::ListRow row;
+    row.container = std::move(item.container);
+    if (item.running) row.processes = item.processes;
+    row.runs.assign(item.runs.begin(), item.runs.end());
+    row.executed_in = item.executed_in;
+    rows.push_back(std::move(row));
+  }
+  const report::Format format = common.output_format();
+  const std::string text = format == report::Format::text
+                               ? report::list_text(head, rows, options, io.out_style)
+                               : report::list_json(head, rows, format);
+  if (auto written = io.out(text); !written) return fail(io, written.error());
+  tell_gaps(io, common, gaps);
+  return exit_for(common, std::nullopt, gaps.count(Impact::lost));
+}
+
+}  // namespace
+
+void add_list(CLI::App& app, const Common& common, Action& chosen) {
+  auto options = std::make_shared<report::ListOptions>();
+  CLI::App* sub =
+      app.add_subcommand("list", "Pods and containers of this node, and where their programs come from");
+  sub->group("On the node");
+  sub->add_flag("--all", options->all, "plain rows too when there are many");
+  sub->add_flag("--sandboxes", options->sandboxes, "pod sandboxes too");
+  sub->footer("Examples:\n  ctriage list\n  ctriage list --json\n");
+  sub->callback([options, &common, &chosen] {
+    chosen = [options, &common](Io& io) { return run_list(*options, common, io); };
+  });
+}
+
+}  // namespace ctriage

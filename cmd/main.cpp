@@ -1,0 +1,129 @@
+// ctriage: what a responder runs when a container is already compromised.
+#include <fcntl.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "cmd/commands.h"
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+
+namespace ctriage {
+namespace {
+
+constexpr int kStdout = 1;
+constexpr int kStderr = 2;
+constexpr unsigned kDefaultColumns = 120;
+
+std::atomic<bool> stop_requested{false};  // the one thing a signal handler touches
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+// The first signal asks for a clean end; a second one leaves at once.
+void on_stop_signal(int) {
+  if (stop_requested.exchange(true)) sys::exit_now(static_cast<int>(Exit::lost));
+}
+
+Result<UniqueFd> open_log(const std::string& path) {
+  constexpr std::uint32_t kPrivate = 0600;
+  return sys::openat2(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY, 0, kPrivate);
+}
+
+report::Style style_of(const Common& common, int fd) {
+  report::Style style;
+  const bool terminal = sys::is_terminal(fd);
+  const auto no_color = sys::environment("NO_COLOR");
+  style.color =
+      common.color == "always" || (common.color == "auto" && terminal && !(no_color && !no_color->empty()));
+  style.width = kDefaultColumns;
+  if (const auto columns = sys::terminal_columns(fd)) style.width = *columns;
+  return style;
+}
+
+void add_common(CLI::App& app, Common& common) {
+  app.add_option("--format", common.format, "text, json or jsonl")
+      ->check(CLI::IsMember({"text", "json", "jsonl"}));
+  app.add_flag("--json", common.json, "the same as --format json");
+  app.add_option("--rules", common.rules_directory, "directory of rule files that join the built-in ones");
+  app.add_option("--fail-on", common.fail_on,
+                 "exit 4 when a finding is at or above: info, low, medium, high, critical")
+      ->check(CLI::IsMember({"info", "low", "medium", "high", "critical"}));
+  app.add_option("--color", common.color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  app.add_flag("-q,--quiet", common.quiet, "nothing on stderr but errors");
+  app.add_flag("-v,--verbose", common.verbose, "every gap, notes too");
+  app.add_option("--log-file", common.log_file, "stderr goes there as well");
+}
+
+constexpr std::string_view kFooter =
+    "Exit status: 0 complete, 1 failed, 2 usage, 3 done but evidence was lost, 4 findings at or above "
+    "--fail-on.\n"
+    "Examples:\n"
+    "  ctriage list\n"
+    "  ctriage collect shop/web-7d9f -o /evidence\n"
+    "  ctriage verify /evidence/BUNDLE.ctriage.tar\n"
+    "  ctriage show /evidence/BUNDLE.ctriage.tar F1\n";
+
+int run(int argc, char** argv) {
+  CLI::App app("Container forensics: what a responder runs when a container is already compromised",
+               "ctriage");
+  app.set_version_flag("--version", "ctriage " + std::string(kVersion));
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.footer(std::string(kFooter));
+  Common common;
+  Action chosen;
+  add_common(app, common);
+  add_list(app, common, chosen);
+  add_collect(app, common, chosen);
+  add_show(app, common, chosen);
+  add_diff(app, common, chosen);
+  add_verify(app, common, chosen);
+  add_completion(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::fputs(
+        ("ctriage: " + escape_terminal(error.what()) + "\nctriage --help shows how it is used.\n").c_str(),
+        stderr);
+    return static_cast<int>(Exit::usage);
+  }
+
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) (void)sys::on_signal(signal, on_stop_signal);
+  (void)sys::on_signal(SIGPIPE, SIG_IGN);
+  UniqueFd log;
+  if (!common.log_file.empty()) {
+    auto opened = open_log(common.log_file);
+    if (!opened) {
+      std::fputs(("ctriage: --log-file: " + escape_terminal(opened.error().what) + "\n").c_str(), stderr);
+      return static_cast<int>(Exit::usage);
+    }
+    log = *std::move(opened);
+  }
+  Io io{[](std::string_view text) { return sys::write_all(kStdout, text, "standard output"); },
+        [&log](std::string_view text) {
+          (void)sys::write_all(kStderr, text, "standard error");
+          if (log) (void)sys::write_all(log.get(), text, "log file");
+        },
+        style_of(common, kStdout),
+        style_of(common, kStderr),
+        stop_requested,
+        std::vector<std::string>(argv, argv + argc)};
+  return static_cast<int>(chosen(io));
+}
+
+}  // namespace
+}  // namespace ctriage
+
+int main(int argc, char** argv) {
+  try {
+    return ctriage::run(argc, argv);
+  } catch (const std::exception& error) {  // a bug of ours, or no memory
+    std::fputs("ctriage: internal error: ", stderr);
+    std::fputs(error.what(), stderr);
+    std::fputs("\n", stderr);
+    return static_cast<int>(ctriage::Exit::failed);
+  }
+}

@@ -1,0 +1,74 @@
+#include "lib/report/show.h"
+
+#include <CLI/CLI.hpp>
+
+#include "cmd/commands.h"
+#include "lib/source/open.h"
+
+namespace ctriage {
+namespace {
+
+struct ShowArguments {
+  source::TargetQuery query;
+  std::string finding;
+  std::int32_t pid = 0;
+  report::ShowOptions show;
+};
+
+Exit run_show(const ShowArguments& arguments, const Common& common, Io& io) {
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  auto rules = load_rules(common);
+  if (!rules) return fail(io, rules.error());
+  auto opened = source::open_source(arguments.query, *std::move(rules), task);
+  if (!opened) return fail(io, opened.error());
+  Snapshot& snapshot = *opened->snapshot;
+
+  report::ShowOptions options = arguments.show;
+  options.source = arguments.query.token;
+  if (arguments.pid > 0) options.pid = arguments.pid;
+  const report::Format format = common.output_format();
+  const bool text = format == report::Format::text;
+  Result<report::Outcome> shown = report::Outcome{};
+  if (!arguments.finding.empty()) {
+    shown = text ? report::show_finding_text(snapshot, arguments.finding, options, io.out_style, io.out, task)
+                 : report::show_finding_json(snapshot, arguments.finding, options, format, io.out, task);
+  } else {
+    shown = text ? report::show_text(snapshot, options, io.out_style, io.out, task)
+                 : report::show_json(snapshot, options, format, io.out, task);
+  }
+  tell_gaps(io, common, gaps);
+  if (!shown) return fail(io, shown.error());
+  return exit_for(common, shown->worst, shown->lost + gaps.count(Impact::lost));
+}
+
+}  // namespace
+
+void add_show(CLI::App& app, const Common& common, Action& chosen) {
+  auto arguments = std::make_shared<ShowArguments>();
+  CLI::App* sub =
+      app.add_subcommand("show", "Overview of a source, a part of it, or everything around a finding");
+  sub->group("Analysis");
+  sub->add_option("source", arguments->query.token, "pod, ns/pod/container, pid:N, or the path of a bundle")
+      ->required();
+  sub->add_option("finding", arguments->finding, "a finding, by its id (F1) or key");
+  add_target_options(*sub, arguments->query);
+  sub->add_flag("--ps", arguments->show.processes, "processes");
+  sub->add_flag("--threads", arguments->show.threads, "threads");
+  sub->add_flag("--files", arguments->show.files, "open files");
+  sub->add_flag("--sockets", arguments->show.sockets, "sockets");
+  sub->add_flag("--mounts", arguments->show.mounts, "mounts");
+  sub->add_flag("--env", arguments->show.environment, "environment, secrets too");
+  sub->add_flag("--maps", arguments->show.maps, "memory mappings");
+  sub->add_flag("--security", arguments->show.security, "credentials, capabilities, seccomp, namespaces");
+  sub->add_flag("--all", arguments->show.all, "all of these");
+  sub->add_option("--pid", arguments->pid, "only this process")->check(CLI::PositiveNumber);
+  sub->footer(
+      "Examples:\n  ctriage show shop/web-7d9f\n  ctriage show BUNDLE.ctriage.tar --ps --sockets\n"
+      "  ctriage show BUNDLE.ctriage.tar F1\n");
+  sub->callback([arguments, &common, &chosen] {
+    chosen = [arguments, &common](Io& io) { return run_show(*arguments, common, io); };
+  });
+}
+
+}  // namespace ctriage

@@ -1,0 +1,290 @@
+#include "lib/collect/collect.h"
+
+#include <array>
+#include <atomic>
+#include <ctime>
+#include <set>
+
+#include "lib/collect/collection.h"
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+
+namespace ctriage::collect {
+namespace {
+
+// The one table: order, phases and, later, --plan, --only and --skip come from it.
+constexpr std::array<Collector, 12> kCollectors{{
+    {"containers", "state", "identity and OCI spec of each container", take_containers},
+    {"processes", "state", "processes with credentials, capabilities, namespaces, programs", take_processes},
+    {"sockets", "state", "sockets of the pod's network namespace with their owners", take_sockets},
+    {"descriptors", "state", "open files", take_descriptors},
+    {"threads", "state", "threads", take_threads},
+    {"mappings", "state", "memory mappings", take_mappings},
+    {"mounts", "state", "mounts and layers", take_mounts},
+    {"raw", "state", "texts of /proc/PID as they are", take_raw},
+    {"node", "state", "kernel, mounts and os-release of the node", take_node},
+    {"programs", "files", "running programs that are not in the image", take_programs},
+    {"upper", "files", "the UpperDir and what it changed", take_upper},
+    {"logs", "logs", "container logs", take_logs},
+}};
+
+std::string time_stamp(Timestamp at) {
+  std::string text = to_rfc3339(at).substr(0, 19) + "Z";  // 2026-11-21T19:28:51Z
+  std::erase(text, '-');
+  std::erase(text, ':');
+  return text;
+}
+
+// Folders of containers: the name, "<name>.<attempt>" for a later instance, and the id where that still
+// collides.
+void name_folders(std::vector<source::LiveContainer>& containers) {
+  std::set<std::string> taken;
+  for (source::LiveContainer& live : containers) {
+    const Container& container = live.container;
+    std::string folder = bundle::member_name(container.sandbox ? "sandbox" : container.name.raw);
+    if (taken.contains(folder)) folder += "." + std::to_string(container.attempt);
+    if (taken.contains(folder)) folder = bundle::member_name(container.id);
+    taken.insert(folder);
+    live.member = folder;
+  }
+}
+
+std::string bundle_json(const Source& source, const Options& options) {
+  std::string out;
+  JsonWriter writer(out);
+  writer.begin_object();
+  writer.key("schema");
+  writer.text("ctriage.bundle/1");
+  writer.members(source);
+  writer.key("command_line");
+  writer.value(options.command_line);
+  writer.key("plan");
+  writer.begin_array();
+  for (const Collector& collector : kCollectors) writer.text(collector.name);
+  writer.end_array();
+  writer.key("options");
+  writer.begin_object();
+  writer.key("compression");
+  writer.text(options.compression == Compression::zstd ? "zstd" : "none");
+  if (options.max_bytes != UINT64_MAX) {
+    writer.key("max_bytes");
+    writer.value(options.max_bytes);
+  }
+  writer.end_object();
+  writer.key("boottime_ns");
+  writer.value(sys::boottime_ns());
+  writer.key("uid");
+  writer.value(sys::geteuid());
+  if (auto capabilities = sys::effective_capabilities()) {
+    writer.key("capabilities");
+    writer.value(Hex{*capabilities});
+  }
+  writer.end_object();
+  return out + "\n";
+}
+
+std::uint64_t resident_of(source::LiveSnapshot& snapshot, const std::map<std::int32_t, std::uint64_t>& before,
+                          std::uint64_t& was) {
+  std::uint64_t now = 0;
+  for (const auto& [pid, resident] : before) {
+    auto text = proc::read_text(snapshot.node().proc, pid, "status");
+    Process process;
+    if (!text || !proc::parse_status(*text, process)) continue;
+    now += process.rss_bytes;
+    was += resident;
+  }
+  return now;
+}
+
+std::map<std::int32_t, std::uint64_t> resident_sizes(source::LiveSnapshot& snapshot) {
+  std::map<std::int32_t, std::uint64_t> sizes;
+  for (const source::LiveContainer& live : snapshot.containers()) {
+    for (const auto& [pid, held] : live.processes) {
+      auto text = proc::read_text(snapshot.node().proc, pid, "status");
+      Process process;
+      if (text && proc::parse_status(*text, process)) sizes[pid] = process.rss_bytes;
+    }
+  }
+  return sizes;
+}
+
+std::string count_of(std::uint64_t count, std::string_view one, std::string_view many) {
+  return std::to_string(count) + " " + std::string(count == 1 ? one : many);
+}
+
+std::string phase_text(std::string_view group, const Counts& counts) {
+  if (group == "state") {
+    return count_of(counts.processes, "process", "processes") + ", " +
+           count_of(counts.sockets, "socket", "sockets");
+  }
+  if (group == "files") {
+    return count_of(counts.changes, "change", "changes") + ", " +
+           count_of(counts.programs, "program that is not in the image",
+                    "programs that are not in the image");
+  }
+  return count_of(counts.logs, "container log", "container logs");
+}
+
+// Runs the collectors of one group. What ends the run is one gap that names what was not reached.
+Status run_group(Collection& in, std::string_view group) {
+  for (const Collector& collector : kCollectors) {
+    if (collector.group != group) continue;
+    auto taken = in.task.check();
+    if (taken) taken = collector.take(in);
+    if (taken) continue;
+    in.task.gaps.add({Impact::lost, std::string(group) + "." + std::string(collector.name),
+                      in.snapshot.name(), taken.error()});
+    if (ends_the_run(taken.error())) return taken;
+  }
+  return Done{};
+}
+
+std::vector<std::string_view> groups() {
+  std::vector<std::string_view> names;
+  for (const Collector& collector : kCollectors) {
+    if (names.empty() || names.back() != collector.group) names.push_back(collector.group);
+  }
+  return names;
+}
+
+}  // namespace
+
+std::span<const Collector> collectors() { return kCollectors; }
+
+bool ends_the_run(const Error& error) {
+  return error.code == Errc::stopped || error.code == Errc::timeout || error.code == Errc::full;
+}
+
+Status Collection::add_finding(Finding&& finding) {
+  ++counts.findings;
+  if (auto status = write(*findings, finding); !status) return status;
+  to_tell.push_back(std::move(finding));
+  return Done{};
+}
+
+Status Collection::ended_early(bundle::Stream& stream, std::string_view artifact, const std::string& path,
+                               const Error& error) {
+  task.gaps.add({Impact::lost, std::string(artifact), path, error});
+  auto finished = stream.finish(bundle::Outcome::partial, error.what);
+  if (ends_the_run(error)) return error;
+  return finished;
+}
+
+Status Collection::add_file(const std::string& path, Result<std::string> text, std::string_view artifact,
+                            std::string source) {
+  if (text) return out.add(path, *text, std::move(source));
+  task.gaps.add({Impact::lost, std::string(artifact), source, text.error()});
+  out.not_collected(path, std::move(source), text.error().what);
+  return Done{};
+}
+
+std::string bundle_name(const Source& source, const source::LiveSnapshot& snapshot) {
+  const auto& containers = snapshot.containers();
+  std::string target = snapshot.name();
+  if (!containers.empty()) {
+    const Container& first = containers.front().container;
+    target = first.pod ? first.pod->name : first.name.raw;
+  }
+  return bundle::member_name(source.node.raw) + "_" + bundle::member_name(target) + "_" +
+         time_stamp(source.taken_at.value_or(Timestamp{}));
+}
+
+Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, rules::Engine& engine,
+                        const Options& options, Progress& progress, Task& task) {
+  const std::int64_t began_ns = sys::boottime_ns();
+  Summary summary;
+  // First things first: what would be gone with the container is opened before anything is read or written.
+  GapLog held_gaps;
+  Task holding{held_gaps, task.stop, task.now, task.deadline_ns};
+  summary.held = snapshot.hold(holding);
+  summary.hold_ns = sys::boottime_ns() - began_ns;
+  progress.held(summary.held, task.now());
+
+  auto source = snapshot.describe(task);
+  if (!source) return std::move(source).error();
+  name_folders(snapshot.containers());
+  bundle::WriterOptions writing;
+  writing.started_at = source->taken_at.value_or(task.now());
+  writing.workers = options.workers;
+  writing.max_bytes = options.max_bytes;
+  auto writer = bundle::Writer::create(directory, bundle_name(*source, snapshot), writing, task);
+  if (!writer) return std::move(writer).error();
+  bundle::Writer& out = **writer;
+  if (auto status = out.add("bundle.json", bundle_json(*source, options), "ctriage"); !status) {
+    return std::move(status).error();
+  }
+  auto findings = out.open("findings.jsonl", bundle::Encoding::jsonl, "rules");
+  if (!findings) return std::move(findings).error();
+  auto gaps = out.open("gaps.jsonl", bundle::Encoding::jsonl, "ctriage");
+  if (!gaps) return std::move(gaps).error();
+
+  // From here every gap reaches the disk with the phase it belongs to, and the caller's log as before.
+  bundle::Stream& gap_stream = **gaps;
+  bool gaps_lost = false;
+  GapLog log([&](const Gap& gap) {
+    const GapRecord record{gap.impact,     gap.artifact,          Bytes(gap.origin),
+                           gap.error.code, Bytes(gap.error.what), task.now()};
+    if (!Collection::write(gap_stream, record)) gaps_lost = true;
+    progress.gap(gap);
+  });
+  for (const Gap& gap : task.gaps.kept()) log.add(gap);
+  for (const Gap& gap : held_gaps.kept()) log.add(gap);
+  Task working{log, task.stop, task.now, task.deadline_ns};
+
+  Collection in(snapshot, out, engine, options, progress, working);
+  in.findings = *std::move(findings);
+  (void)out.record("hold", {{"target", snapshot.name()},
+                            {"files", std::to_string(summary.held.files)},
+                            {"programs", std::to_string(summary.held.programs)},
+                            {"frozen_ns", "0"}});
+  const auto resident = resident_sizes(snapshot);
+
+  unsigned number = 0;
+  Status going = Done{};
+  for (const std::string_view group : groups()) {
+    const std::int64_t phase_ns = sys::boottime_ns();
+    if (going) going = run_group(in, group);
+    auto mark = out.end_phase(group);
+    if (!mark && !ends_the_run(mark.error()))
+      log.add({Impact::lost, "bundle", std::string(group), mark.error()});
+    if (group == "state") summary.state_ns = sys::boottime_ns() - began_ns;
+    PhaseEnd ended{
+        ++number, std::string(group), sys::boottime_ns() - phase_ns, phase_text(group, in.counts), {}};
+    if (mark && group == "state") ended.digest = mark->digest;
+    progress.phase_ended(ended);
+    for (const Finding& finding : in.to_tell) progress.found(finding);
+    in.to_tell.clear();
+    if (!going) break;
+  }
+
+  std::uint64_t was = 0;
+  const std::uint64_t is = resident_of(snapshot, resident, was);
+  summary.resident_growth_bytes = static_cast<std::int64_t>(is) - static_cast<std::int64_t>(was);
+  summary.counts = in.counts;
+  log.finish();
+  summary.lost = log.count(Impact::lost);
+  summary.took_ns = sys::boottime_ns() - began_ns;
+  if (auto status = out.add("SUMMARY.txt", progress.summary_text(summary), "ctriage"); !status)
+    ++summary.lost;
+  if (auto status = in.findings->finish(bundle::Outcome::collected, ""); !status) gaps_lost = true;
+  if (auto status = gap_stream.finish(gaps_lost ? bundle::Outcome::partial : bundle::Outcome::collected,
+                                      gaps_lost ? "some gaps could not be written" : "");
+      !status) {
+    gaps_lost = true;
+  }
+  if (gaps_lost) ++summary.lost;
+  auto sealed = out.seal();
+  if (!sealed) {
+    ++summary.lost;
+    summary.not_sealed = sealed.error().what;
+    summary.path = out.part_name();
+    summary.size_bytes = out.size_bytes();
+    return summary;
+  }
+  summary.path = sealed->path;
+  summary.size_bytes = sealed->size_bytes;
+  summary.manifest_digest = sealed->manifest_digest;
+  return summary;
+}
+
+}  // namespace ctriage::collect

@@ -1,0 +1,107 @@
+#pragma once
+// What a collector works with: the snapshot it takes from, the bundle it writes to, and who evaluates on the
+// way.
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/collect/collect.h"
+#include "lib/model/json.h"
+
+namespace ctriage::collect {
+
+class Collection {
+ public:
+  Collection(source::LiveSnapshot& from, bundle::Writer& to, rules::Engine& rules, const Options& chosen,
+             Progress& teller, Task& work)
+      : snapshot(from), out(to), engine(rules), options(chosen), progress(teller), task(work) {}
+
+  source::LiveSnapshot& snapshot;
+  bundle::Writer& out;
+  rules::Engine& engine;
+  const Options& options;
+  Progress& progress;
+  Task& task;
+
+  Counts counts;
+  std::unique_ptr<bundle::Stream> findings;  // findings.jsonl
+  std::vector<Finding> to_tell;              // found in this phase, told after its line
+
+  struct Program {  // a running program whose bytes are taken
+    std::string container;
+    std::string member;
+    std::int32_t pid = 0;
+    std::string path;
+    std::uint64_t size_bytes = 0;
+  };
+  std::map<std::pair<std::string, std::string>, Program> programs;  // by container and sha256: once each
+
+  [[nodiscard]] std::string path_of(const source::LiveContainer& container, std::string_view name) const {
+    return "containers/" + container.member + "/" + std::string(name);
+  }
+  // Where bulk goes: "upper.tar" as "upper.tar.zst" unless compression is off.
+  [[nodiscard]] std::string bulk_path(std::string path) const {
+    return options.compression == Compression::zstd ? std::move(path) + ".zst" : std::move(path);
+  }
+  [[nodiscard]] bundle::Encoding bulk_encoding() const {
+    return options.compression == Compression::zstd ? bundle::Encoding::zstd : bundle::Encoding::plain;
+  }
+
+  // One artifact as one line of a .jsonl stream.
+  template <class T>
+  static Status write(bundle::Stream& stream, const T& artifact) {
+    return stream.write_line(to_json(artifact));
+  }
+  // Writes a finding to the bundle and remembers it for the screen.
+  Status add_finding(Finding&& finding);
+  // A stream could not be written to its end: a gap, and its outcome for the manifest. Passes on what must
+  // end the run.
+  Status ended_early(bundle::Stream& stream, std::string_view artifact, const std::string& path,
+                     const Error& error);
+  // Text of evidence that is small: one member, or a gap.
+  Status add_file(const std::string& path, Result<std::string> text, std::string_view artifact,
+                  std::string source);
+};
+
+// True for errors after which no collector can go on: stopped, timeout, full.
+bool ends_the_run(const Error& error);
+
+// Opens containers/<c>/<name>.jsonl, lets `list` emit artifacts into it, closes it. `each` sees every
+// artifact first.
+template <class T>
+Status take_list(Collection& in, const source::LiveContainer& container, std::string_view name,
+                 const std::function<Status(const Emit<T>&)>& list,
+                 const std::function<Status(const T&)>& each) {
+  const std::string path = in.path_of(container, std::string(name) + ".jsonl");
+  auto stream = in.out.open(path, bundle::Encoding::jsonl, "procfs");
+  if (!stream) return std::move(stream).error();
+  bundle::Stream& out = **stream;
+  const Emit<T> emit = [&](T&& artifact) -> Status {
+    if (each) {
+      if (auto status = each(artifact); !status) return status;
+    }
+    return Collection::write(out, artifact);
+  };
+  if (auto listed = list(emit); !listed)
+    return in.ended_early(out, "container." + std::string(name), path, listed.error());
+  return out.finish(bundle::Outcome::collected, "");
+}
+
+// The collectors, by what they read.
+Status take_node(Collection& in);
+Status take_containers(Collection& in);
+Status take_processes(Collection& in);
+Status take_threads(Collection& in);
+Status take_descriptors(Collection& in);
+Status take_mappings(Collection& in);
+Status take_sockets(Collection& in);
+Status take_mounts(Collection& in);
+Status take_raw(Collection& in);
+Status take_programs(Collection& in);
+Status take_upper(Collection& in);
+Status take_logs(Collection& in);
+
+}  // namespace ctriage::collect

@@ -1,0 +1,159 @@
+// Group "files": programs that are not in the image, then the UpperDir. Group "logs" has the same shape:
+// bytes of an open file up to the size it had when it was first seen.
+#include <algorithm>
+#include <array>
+
+#include "lib/collect/collection.h"
+#include "lib/core/sys.h"
+
+namespace ctriage::collect {
+namespace {
+
+using source::LiveContainer;
+
+constexpr std::size_t kBlock = 1 << 20;
+
+// Exactly `size_bytes` of `fd` into `out`; Errc::truncated when the file has become shorter.
+Status copy_file(int fd, std::uint64_t size_bytes, std::string_view name, bundle::Stream& out,
+                 const Task& task) {
+  std::vector<std::byte> block(kBlock);
+  std::uint64_t at = 0;
+  while (at < size_bytes) {
+    if (auto go_on = task.check(); !go_on) return go_on;
+    const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, size_bytes - at));
+    auto got = sys::pread(fd, std::span(block).first(wanted), at, name);
+    if (!got) return std::move(got).error();
+    if (*got == 0) {
+      return Error{Errc::truncated, std::string(name) + ": had " + std::to_string(size_bytes) +
+                                        " bytes when first seen, ends at " + std::to_string(at)};
+    }
+    if (auto written = out.write(std::span(block).first(*got)); !written) return written;
+    at += *got;
+  }
+  return Done{};
+}
+
+struct StreamSink final : ByteSink {
+  explicit StreamSink(bundle::Stream& to) : stream(to) {}
+  Status write(std::span<const std::byte> bytes) override { return stream.write(bytes); }
+  bundle::Stream& stream;
+};
+
+// The UpperDir as it is read: bytes to the layer, changes to changes.jsonl and to the rules.
+class TakeUpper final : public overlay::Visitor {
+ public:
+  TakeUpper(Collection& in, const LiveContainer& live, archive::LayerWriter& layer, bundle::Stream& changes)
+      : in_(in), live_(live), layer_(layer), changes_(changes) {}
+
+  Status begin(const FileChange& change, std::span<const archive::DataRun> runs) override {
+    return layer_.begin(change, runs);
+  }
+  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes) override {
+    return layer_.data(offset_bytes, bytes);
+  }
+  Status end() override { return layer_.end(); }
+  Status change(FileChange&& change) override {
+    ++in_.counts.changes;
+    in_.progress.changed(change.kind);
+    const Emit<Finding> found = [this](Finding&& finding) { return in_.add_finding(std::move(finding)); };
+    if (auto status = in_.engine.evaluate(change, live_.container, in_.snapshot.name(), found); !status)
+      return status;
+    return Collection::write(changes_, change);
+  }
+
+ private:
+  Collection& in_;
+  const LiveContainer& live_;
+  archive::LayerWriter& layer_;
+  bundle::Stream& changes_;
+};
+
+Status take_upper_of(Collection& in, const LiveContainer& live) {
+  const std::string path = in.bulk_path(in.path_of(live, "upper.tar"));
+  const std::string changes_path = in.path_of(live, "changes.jsonl");
+  if (!live.stack) {
+    in.out.not_collected(path, "UpperDir", live.no_stack);
+    in.out.not_collected(changes_path, "UpperDir", live.no_stack);
+    return Done{};
+  }
+  auto stream = in.out.open(path, in.bulk_encoding(), "UpperDir " + live.stack->upper().name());
+  if (!stream) return std::move(stream).error();
+  auto changes = in.out.open(changes_path, bundle::Encoding::jsonl, "UpperDir " + live.stack->upper().name());
+  if (!changes) return std::move(changes).error();
+  StreamSink sink(**stream);
+  auto layer = archive::LayerWriter::open(sink);
+  if (!layer) return std::move(layer).error();
+
+  TakeUpper visitor(in, live, **layer, **changes);
+  auto walked = in.snapshot.walk_upper(live, visitor, in.task);
+  if (walked) walked = (*layer)->finish();
+  if (!walked) {
+    auto first = in.ended_early(**stream, "container.upper", path, walked.error());
+    auto second = (*changes)->finish(bundle::Outcome::partial, walked.error().what);
+    return first ? second : first;
+  }
+  if (auto status = (*stream)->finish(bundle::Outcome::collected, ""); !status) return status;
+  return (*changes)->finish(bundle::Outcome::collected, "");
+}
+
+}  // namespace
+
+Status take_programs(Collection& in) {
+  for (const auto& [key, program] : in.programs) {
+    const auto& containers = in.snapshot.containers();
+    const auto live = std::find_if(containers.begin(), containers.end(), [&](const LiveContainer& c) {
+      return c.container.id == program.container;
+    });
+    if (live == containers.end()) continue;
+    const auto held = live->processes.find(program.pid);
+    if (held == live->processes.end() || !held->second.program) continue;
+    const std::string path = in.bulk_path(in.path_of(*live, "executables/" + key.second));
+    auto stream = in.out.open(path, in.bulk_encoding(),
+                              "/proc/" + std::to_string(program.pid) + "/exe " + program.path);
+    if (!stream) return std::move(stream).error();
+    auto copied = copy_file(held->second.program.get(), program.size_bytes, program.path, **stream, in.task);
+    if (!copied) {
+      if (auto status = in.ended_early(**stream, "process.program", path, copied.error()); !status)
+        return status;
+      continue;
+    }
+    if (auto status = (*stream)->finish(bundle::Outcome::collected, ""); !status) return status;
+    ++in.counts.programs;
+  }
+  return Done{};
+}
+
+Status take_upper(Collection& in) {
+  for (const LiveContainer& live : in.snapshot.containers()) {
+    if (live.alone) continue;  // a process of the host has no UpperDir
+    if (auto status = take_upper_of(in, live); !status) return status;
+  }
+  return Done{};
+}
+
+Status take_logs(Collection& in) {
+  for (LiveContainer& live : in.snapshot.containers()) {
+    if (live.logs.empty()) continue;
+    for (source::HeldLog& held : live.logs) {
+      const std::string name = held.log.path.raw.substr(held.log.path.raw.rfind('/') + 1);
+      held.log.stream = in.bulk_path(in.path_of(live, "logs/" + bundle::member_name(name)));
+      auto stream = in.out.open(held.log.stream, in.bulk_encoding(), held.log.path.raw);
+      if (!stream) return std::move(stream).error();
+      auto copied = copy_file(held.file.get(), held.log.size_bytes, held.log.path.raw, **stream, in.task);
+      if (!copied) {
+        if (auto s = in.ended_early(**stream, "container.logs", held.log.stream, copied.error()); !s)
+          return s;
+        continue;
+      }
+      if (auto status = (*stream)->finish(bundle::Outcome::collected, ""); !status) return status;
+      ++in.counts.logs;
+    }
+    const auto list = [&](const Emit<LogFile>& emit) {
+      return in.snapshot.list_logs(live.container.id, emit, in.task);
+    };
+    if (auto status = take_list<LogFile>(in, live, "logs", list, nullptr); !status) return status;
+  }
+  return Done{};
+}
+
+}  // namespace ctriage::collect

@@ -1,0 +1,38 @@
+// What is true of the node, not of one container.
+#include <array>
+
+#include "lib/collect/collection.h"
+#include "lib/core/limits.h"
+
+namespace ctriage::collect {
+namespace {
+
+struct NodeFile {
+  std::string_view member;
+  std::string_view path;  // below the procfs
+};
+constexpr std::array<NodeFile, 5> kProcFiles{{{"node/kernel", "version"},
+                                              {"node/cmdline", "cmdline"},
+                                              {"node/mounts", "1/mountinfo"},
+                                              {"node/meminfo", "meminfo"},
+                                              {"node/uptime", "uptime"}}};
+
+}  // namespace
+
+Status take_node(Collection& in) {
+  const Root& proc = in.snapshot.node().proc;
+  for (const NodeFile& file : kProcFiles) {
+    auto text = proc.read_file_in_root(file.path, kMaxProcTextBytes);
+    if (auto status = in.add_file(std::string(file.member), std::move(text), "node.file",
+                                  "/proc/" + std::string(file.path));
+        !status) {
+      return status;
+    }
+  }
+  auto root = proc.descend_magic("1/root");
+  if (!root) return in.add_file("node/os-release", std::move(root).error(), "node.file", "/etc/os-release");
+  return in.add_file("node/os-release", root->read_file_in_root("etc/os-release", kMaxJsonLineBytes),
+                     "node.file", "/etc/os-release");
+}
+
+}  // namespace ctriage::collect

@@ -1,0 +1,29 @@
+#pragma once
+// Where a bundle may be written: never where it would change the evidence or get the pod evicted.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/core/root.h"
+
+namespace ctriage::collect {
+
+struct Place {
+  std::string path;
+  std::string filesystem;  // "ext4", or its magic number
+  std::uint64_t free_bytes = 0;
+  std::uint64_t total_bytes = 0;
+  std::uint64_t allowed_bytes =
+      0;                      // free less what kubelet's eviction thresholds + 5 % of the disk must keep
+  bool kubelet_disk = false;  // the disk of kubelet's or the runtime's root
+};
+
+// `engine_root` is the runtime's root on the node ("" when unknown). Errc::outside with the reason for a
+// container's layer or kubelet's pods directory; Errc::full where nothing may be written.
+Result<Place> check_place(const Root& directory, const std::string& path, const Root& proc,
+                          const std::string& engine_root);
+
+// Directories that could take a bundle, most room first, for the user who named none.
+std::vector<Place> suggest_places(const Root& proc, const std::string& engine_root);
+
+}  // namespace ctriage::collect

@@ -1,0 +1,176 @@
+// Group "state": what is gone first.
+#include <array>
+
+#include "lib/archive/tar_header.h"
+#include "lib/collect/collection.h"
+#include "lib/core/cursor.h"
+#include "lib/core/limits.h"
+
+namespace ctriage::collect {
+namespace {
+
+using source::LiveContainer;
+
+// Texts of /proc/PID kept as they are, beside what we made of them. Those that take the target's mmap lock go
+// through the readers.
+struct RawFile {
+  std::string_view name;
+  bool may_stick;
+};
+constexpr std::array<RawFile, 13> kRawFiles{{{"status", false},
+                                             {"stat", false},
+                                             {"cgroup", false},
+                                             {"mountinfo", false},
+                                             {"limits", false},
+                                             {"io", false},
+                                             {"oom_score_adj", false},
+                                             {"uid_map", false},
+                                             {"gid_map", false},
+                                             {"cmdline", true},
+                                             {"environ", true},
+                                             {"auxv", true},
+                                             {"maps", true}}};
+
+Status add_tar_member(std::string& tar, std::string_view name, std::string_view bytes, std::int64_t mtime) {
+  auto header = archive::make_tar_header(name, bytes.size(), mtime);
+  if (!header) return std::move(header).error();
+  tar += to_text(*header);
+  tar += bytes;
+  tar.append(archive::tar_padding(bytes.size()), '\0');
+  return Done{};
+}
+
+bool takes_bytes_of(Origin origin) { return origin != Origin::image && origin != Origin::host; }
+
+}  // namespace
+
+Status take_containers(Collection& in) {
+  for (const LiveContainer& live : in.snapshot.containers()) {
+    const Container& container = live.container;
+    if (container.pod && in.counts.containers == 0) {
+      const std::string path = "pod/pod.json";
+      if (auto status = in.out.add(path, to_json(*container.pod) + "\n", "OCI annotations"); !status)
+        return status;
+    }
+    ++in.counts.containers;
+    if (auto status =
+            in.out.add(in.path_of(live, "container.json"), to_json(container) + "\n", "OCI bundle, procfs");
+        !status) {
+      return status;
+    }
+    if (!live.raw_spec.empty()) {
+      const std::string source = container.bundle_dir.raw + "/config.json";
+      if (auto status = in.out.add(in.path_of(live, "spec.json"), live.raw_spec, source); !status)
+        return status;
+    }
+  }
+  return Done{};
+}
+
+Status take_processes(Collection& in) {
+  for (LiveContainer& live : in.snapshot.containers()) {
+    const std::string& id = live.container.id;
+    const Emit<Finding> found = [&](Finding&& finding) { return in.add_finding(std::move(finding)); };
+    const std::function<Status(const Process&)> each = [&](const Process& process) -> Status {
+      ++in.counts.processes;
+      in.counts.resident_bytes += process.rss_bytes;
+      if (process.exe.sha256 && takes_bytes_of(process.exe.origin)) {
+        in.programs.try_emplace(
+            {id, *process.exe.sha256},
+            Collection::Program{id, live.member, process.pid, process.exe.path.raw, process.exe.size_bytes});
+      }
+      return in.engine.evaluate(process, live.container, in.snapshot.name(), found);
+    };
+    const auto list = [&](const Emit<Process>& emit) {
+      return in.snapshot.list_processes(id, emit, in.task);
+    };
+    if (auto status = take_list<Process>(in, live, "processes", list, each); !status) return status;
+  }
+  return Done{};
+}
+
+Status take_threads(Collection& in) {
+  for (const LiveContainer& live : in.snapshot.containers()) {
+    const auto list = [&](const Emit<Thread>& emit) {
+      return in.snapshot.list_threads(live.container.id, emit, in.task);
+    };
+    if (auto status = take_list<Thread>(in, live, "threads", list, nullptr); !status) return status;
+  }
+  return Done{};
+}
+
+Status take_descriptors(Collection& in) {
+  for (const LiveContainer& live : in.snapshot.containers()) {
+    const auto list = [&](const Emit<Descriptor>& emit) {
+      return in.snapshot.list_descriptors(live.container.id, emit, in.task);
+    };
+    if (auto status = take_list<Descriptor>(in, live, "descriptors", list, nullptr); !status) return status;
+  }
+  return Done{};
+}
+
+Status take_mappings(Collection& in) {
+  for (const LiveContainer& live : in.snapshot.containers()) {
+    const auto list = [&](const Emit<Mapping>& emit) {
+      return in.snapshot.list_mappings(live.container.id, emit, in.task);
+    };
+    if (auto status = take_list<Mapping>(in, live, "mappings", list, nullptr); !status) return status;
+  }
+  return Done{};
+}
+
+Status take_sockets(Collection& in) {
+  for (const LiveContainer& live : in.snapshot.containers()) {
+    const std::function<Status(const Socket&)> each = [&](const Socket&) -> Status {
+      ++in.counts.sockets;
+      return Done{};
+    };
+    const auto list = [&](const Emit<Socket>& emit) {
+      return in.snapshot.list_sockets(live.container.id, emit, in.task);
+    };
+    if (auto status = take_list<Socket>(in, live, "sockets", list, each); !status) return status;
+  }
+  return Done{};
+}
+
+Status take_mounts(Collection& in) {
+  for (const LiveContainer& live : in.snapshot.containers()) {
+    const std::string& id = live.container.id;
+    const auto mounts = [&](const Emit<Mount>& emit) { return in.snapshot.list_mounts(id, emit, in.task); };
+    if (auto status = take_list<Mount>(in, live, "mounts", mounts, nullptr); !status) return status;
+    if (!live.stack) continue;
+    const auto layers = [&](const Emit<Layer>& emit) { return in.snapshot.list_layers(id, emit, in.task); };
+    if (auto status = take_list<Layer>(in, live, "layers", layers, nullptr); !status) return status;
+  }
+  return Done{};
+}
+
+Status take_raw(Collection& in) {
+  source::Node& node = in.snapshot.node();
+  const std::int64_t mtime = in.task.now().seconds;
+  for (const LiveContainer& live : in.snapshot.containers()) {
+    for (const auto& [pid, held] : live.processes) {
+      std::string tar;
+      const std::string prefix = std::to_string(pid) + "/";
+      for (const RawFile& file : kRawFiles) {
+        const std::string name = prefix + std::string(file.name);
+        auto text = file.may_stick ? node.readers.read_file(name, kMaxCmdlineBytes, in.task)
+                                   : proc::read_text(node.proc, pid, file.name);
+        if (!text) {
+          if (ends_the_run(text.error()) && text.error().code != Errc::timeout)
+            return std::move(text).error();
+          continue;  // what is missing of a process was told when it was read; this is the same once more,
+                     // raw
+        }
+        if (auto status = add_tar_member(tar, name, *text, mtime); !status) return status;
+      }
+      if (tar.empty()) continue;
+      tar.append(2 * archive::kTarBlock, '\0');
+      const std::string path = in.path_of(live, "raw/" + std::to_string(pid) + ".tar");
+      if (auto status = in.out.add(path, tar, "/proc/" + std::to_string(pid)); !status) return status;
+    }
+  }
+  return Done{};
+}
+
+}  // namespace ctriage::collect

@@ -1,0 +1,184 @@
+#include "lib/source/bundle_source.h"
+
+#include "lib/core/limits.h"
+#include "lib/model/json.h"
+
+namespace ctriage::source {
+namespace {
+
+constexpr std::string_view kContainers = "containers/";
+
+// The streams that a facet is read from: one in the bundle, or one in each container's folder.
+std::string_view stream_of(Facet facet) {
+  switch (facet) {
+    case Facet::containers:
+      return "container.json";
+    case Facet::processes:
+      return "processes.jsonl";
+    case Facet::threads:
+      return "threads.jsonl";
+    case Facet::mappings:
+      return "mappings.jsonl";
+    case Facet::descriptors:
+      return "descriptors.jsonl";
+    case Facet::sockets:
+      return "sockets.jsonl";
+    case Facet::mounts:
+      return "mounts.jsonl";
+    case Facet::layers:
+      return "layers.jsonl";
+    case Facet::changes:
+      return "changes.jsonl";
+    case Facet::logs:
+      return "logs.jsonl";
+    case Facet::findings:
+      return "findings.jsonl";
+    case Facet::gaps:
+      return "gaps.jsonl";
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BundleSnapshot>> BundleSnapshot::open(std::unique_ptr<bundle::Reader> reader,
+                                                             std::string name, Task& task) {
+  std::unique_ptr<BundleSnapshot> snapshot(new BundleSnapshot(std::move(reader), std::move(name)));
+  for (const std::string& stream : snapshot->reader_->streams()) {
+    if (!stream.starts_with(kContainers) || !stream.ends_with("/container.json")) continue;
+    auto source = snapshot->reader_->open(stream, task);
+    if (!source) return std::move(source).error().within(stream);
+    auto text = read_all(**source, kMaxJsonLineBytes);
+    if (!text) return std::move(text).error().within(stream);
+    auto container = parse_artifact<Container>(*text);
+    if (!container) return std::move(container).error().within(stream);
+    snapshot->folders_[container->id] =
+        stream.substr(0, stream.size() - std::string_view("container.json").size());
+  }
+  if (!snapshot->reader_->sealed()) {
+    task.gaps.add({Impact::lost,
+                   "bundle",
+                   snapshot->name_,
+                   {Errc::truncated, "the bundle is not sealed: collect did not end, or the file is cut"}});
+  }
+  return snapshot;
+}
+
+Coverage BundleSnapshot::covers(Facet facet) const {
+  const std::string_view file = stream_of(facet);
+  const auto missing = [&](const std::string& where) {
+    return Coverage{Coverage::Level::none, where + std::string(file) + " is not in this bundle"};
+  };
+  if (facet == Facet::findings || facet == Facet::gaps) {
+    if (!reader_->has(file)) return missing("");
+  } else {
+    if (folders_.empty()) return missing("containers/*/");
+    for (const auto& [id, folder] : folders_) {
+      if (!reader_->has(folder + std::string(file))) return missing(folder);
+    }
+  }
+  if (!reader_->sealed()) return {Coverage::Level::part, "the bundle is not sealed"};
+  return {Coverage::Level::whole, ""};
+}
+
+Result<Source> BundleSnapshot::describe(Task& task) {
+  auto stream = reader_->open("bundle.json", task);
+  if (!stream) return std::move(stream).error().within(name_);
+  auto text = read_all(**stream, kMaxJsonLineBytes);
+  if (!text) return std::move(text).error().within("bundle.json");
+  auto source = parse_artifact<Source>(*text);
+  if (!source) return std::move(source).error().within("bundle.json");
+  source->kind = "bundle";
+  return source;
+}
+
+template <class T>
+Status BundleSnapshot::list(const std::string& stream, const Emit<T>& emit, Task& task) {
+  auto source = reader_->open(stream, task);
+  if (!source) return std::move(source).error().within(stream);
+  LineReader lines(**source, kMaxJsonLineBytes);
+  std::string_view line;
+  for (;;) {
+    auto more = lines.next(line);
+    if (!more) {
+      const bool ends = more.error().code != Errc::limit;
+      const Errc code = more.error().code;
+      if (code == Errc::stopped || code == Errc::timeout) return std::move(more).error();
+      task.gaps.add({Impact::lost, "bundle.stream", stream, std::move(more).error()});
+      if (ends) return Done{};
+      continue;
+    }
+    if (!*more) return Done{};
+    auto artifact = parse_artifact<T>(line);
+    if (!artifact) {
+      task.gaps.add({Impact::lost, "bundle.record", stream + "+" + std::to_string(lines.offset()),
+                     std::move(artifact).error()});
+      continue;
+    }
+    if (auto status = emit(std::move(*artifact)); !status) return status;
+  }
+}
+
+template <class T>
+Status BundleSnapshot::list_of(const std::string& container, std::string_view file, const Emit<T>& emit,
+                               Task& task) {
+  const auto folder = folders_.find(container);
+  if (folder == folders_.end()) return Error{Errc::not_found, container + ": no such container in " + name_};
+  const std::string stream = folder->second + std::string(file);
+  if (!reader_->has(stream)) {
+    task.gaps.add({Impact::note, "bundle.stream", stream, {Errc::not_found, "not in this bundle"}});
+    return Done{};
+  }
+  return list(stream, emit, task);
+}
+
+Status BundleSnapshot::list_containers(const Emit<Container>& emit, Task& task) {
+  for (const auto& [id, folder] : folders_) {
+    auto source = reader_->open(folder + "container.json", task);
+    if (!source) return std::move(source).error();
+    auto text = read_all(**source, kMaxJsonLineBytes);
+    if (!text) return std::move(text).error();
+    auto container = parse_artifact<Container>(*text);
+    if (!container) return std::move(container).error();
+    if (auto status = emit(std::move(*container)); !status) return status;
+  }
+  return Done{};
+}
+
+Status BundleSnapshot::list_processes(const std::string& id, const Emit<Process>& emit, Task& task) {
+  return list_of(id, stream_of(Facet::processes), emit, task);
+}
+Status BundleSnapshot::list_threads(const std::string& id, const Emit<Thread>& emit, Task& task) {
+  return list_of(id, stream_of(Facet::threads), emit, task);
+}
+Status BundleSnapshot::list_mappings(const std::string& id, const Emit<Mapping>& emit, Task& task) {
+  return list_of(id, stream_of(Facet::mappings), emit, task);
+}
+Status BundleSnapshot::list_descriptors(const std::string& id, const Emit<Descriptor>& emit, Task& task) {
+  return list_of(id, stream_of(Facet::descriptors), emit, task);
+}
+Status BundleSnapshot::list_sockets(const std::string& id, const Emit<Socket>& emit, Task& task) {
+  return list_of(id, stream_of(Facet::sockets), emit, task);
+}
+Status BundleSnapshot::list_mounts(const std::string& id, const Emit<Mount>& emit, Task& task) {
+  return list_of(id, stream_of(Facet::mounts), emit, task);
+}
+Status BundleSnapshot::list_layers(const std::string& id, const Emit<Layer>& emit, Task& task) {
+  return list_of(id, stream_of(Facet::layers), emit, task);
+}
+Status BundleSnapshot::list_changes(const std::string& id, const Emit<FileChange>& emit, Task& task) {
+  return list_of(id, stream_of(Facet::changes), emit, task);
+}
+Status BundleSnapshot::list_logs(const std::string& id, const Emit<LogFile>& emit, Task& task) {
+  return list_of(id, stream_of(Facet::logs), emit, task);
+}
+Status BundleSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
+  if (!reader_->has("findings.jsonl")) return Done{};
+  return list("findings.jsonl", emit, task);
+}
+Status BundleSnapshot::list_gaps(const Emit<GapRecord>& emit, Task& task) {
+  if (!reader_->has("gaps.jsonl")) return Done{};
+  return list("gaps.jsonl", emit, task);
+}
+
+}  // namespace ctriage::source

@@ -1,0 +1,46 @@
+#pragma once
+// The Snapshot of a bundle: what collect wrote, read back stream by stream.
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/bundle/reader.h"
+#include "lib/model/snapshot.h"
+
+namespace ctriage::source {
+
+class BundleSnapshot final : public Snapshot {
+ public:
+  static Result<std::unique_ptr<BundleSnapshot>> open(std::unique_ptr<bundle::Reader> reader,
+                                                      std::string name, Task& task);
+
+  [[nodiscard]] Coverage covers(Facet facet) const override;
+  Result<Source> describe(Task& task) override;
+  Status list_containers(const Emit<Container>& emit, Task& task) override;
+  Status list_processes(const std::string& container, const Emit<Process>& emit, Task& task) override;
+  Status list_threads(const std::string& container, const Emit<Thread>& emit, Task& task) override;
+  Status list_mappings(const std::string& container, const Emit<Mapping>& emit, Task& task) override;
+  Status list_descriptors(const std::string& container, const Emit<Descriptor>& emit, Task& task) override;
+  Status list_sockets(const std::string& container, const Emit<Socket>& emit, Task& task) override;
+  Status list_mounts(const std::string& container, const Emit<Mount>& emit, Task& task) override;
+  Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task) override;
+  Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
+  Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  Status list_findings(const Emit<Finding>& emit, Task& task) override;
+  Status list_gaps(const Emit<GapRecord>& emit, Task& task) override;
+
+ private:
+  BundleSnapshot(std::unique_ptr<bundle::Reader> reader, std::string name)
+      : reader_(std::move(reader)), name_(std::move(name)) {}
+  template <class T>
+  Status list(const std::string& stream, const Emit<T>& emit, Task& task);
+  template <class T>
+  Status list_of(const std::string& container, std::string_view file, const Emit<T>& emit, Task& task);
+
+  std::unique_ptr<bundle::Reader> reader_;
+  std::string name_;
+  std::map<std::string, std::string> folders_;  // container id -> "containers/app/"
+};
+
+}  // namespace ctriage::source

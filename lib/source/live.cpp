@@ -1,0 +1,266 @@
+#include "lib/source/live.h"
+
+#include "lib/core/limits.h"
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+#include "lib/source/live_detail.h"
+#include "lib/source/programs.h"
+
+namespace ctriage::source {
+namespace {
+
+struct HashOnly final : overlay::Visitor {  // for views: the changes without their contents
+  explicit HashOnly(const Emit<FileChange>& each) : emit(each) {}
+  Status begin(const FileChange&, std::span<const archive::DataRun>) override { return Done{}; }
+  Status data(std::uint64_t, std::span<const std::byte>) override { return Done{}; }
+  Status end() override { return Done{}; }
+  Status change(FileChange&& change) override { return emit(std::move(change)); }
+  const Emit<FileChange>& emit;
+};
+
+}  // namespace
+
+LiveContainer* LiveSnapshot::find(const std::string& container) {
+  for (LiveContainer& live : containers_) {
+    if (live.container.id == container) return &live;
+  }
+  return nullptr;
+}
+
+Coverage LiveSnapshot::covers(Facet facet) const {
+  switch (facet) {
+    case Facet::layers:
+    case Facet::changes:
+      for (const LiveContainer& live : containers_) {
+        if (!live.stack) return {Coverage::Level::none, live.no_stack};
+      }
+      return {Coverage::Level::whole, ""};
+    case Facet::findings:
+      if (!rules_) return {Coverage::Level::none, "no rules were given"};
+      return {Coverage::Level::whole, ""};
+    case Facet::gaps:
+      return {Coverage::Level::none, "a live container records none"};
+    case Facet::logs:
+      for (const LiveContainer& live : containers_) {
+        if (live.container.log_dir.empty()) {
+          return {Coverage::Level::none,
+                  "where the logs of this container lie is not recorded where we looked"};
+        }
+      }
+      return {Coverage::Level::whole, ""};
+    default:
+      return {Coverage::Level::whole, ""};
+  }
+}
+
+Result<Source> LiveSnapshot::describe(Task& task) {
+  Source source;
+  source.kind = "live";
+  source.target = Bytes(name_);
+  source.taken_at = task.now();
+  source.booted_at = node_->clock.booted_at;
+  source.ticks_per_second = node_->clock.ticks_per_second;
+  if (auto name = sys::uname()) {
+    source.node = Bytes(static_cast<const char*>(name->nodename));
+    source.kernel = Bytes(static_cast<const char*>(name->release));
+    source.machine = static_cast<const char*>(name->machine);
+  }
+  if (auto root = node_->proc.descend_magic("1/root")) {
+    if (auto text = root->read_file_in_root("etc/os-release", kMaxJsonLineBytes)) {
+      for (const std::string_view line : split(*text, '\n')) {
+        if (line.starts_with("PRETTY_NAME=")) {
+          std::string_view value = line.substr(12);
+          if (value.size() >= 2 && value.front() == '"' && value.back() == '"') {
+            value = value.substr(1, value.size() - 2);
+          }
+          source.os = Bytes(std::string(value));
+        }
+      }
+    }
+  }
+  return source;
+}
+
+std::string LiveSnapshot::engine_root() const {
+  return containers_.empty() ? std::string() : containers_.front().container.engine_root.raw;
+}
+
+Status LiveSnapshot::list_containers(const Emit<Container>& emit, Task&) {
+  for (const LiveContainer& live : containers_) {
+    if (auto status = emit(Container(live.container)); !status) return status;
+  }
+  return Done{};
+}
+
+Status LiveSnapshot::list_processes(const std::string& container, const Emit<Process>& emit, Task& task) {
+  LiveContainer* live = find(container);
+  if (live == nullptr) return Done{};
+  refresh_members(*node_, *live, task);
+  HoldCounts ignored;
+  hold_processes(*node_, *live, ignored, task);
+  for (auto& [pid, held] : live->processes) {
+    if (held.gone) continue;
+    auto process = proc::read_process(node_->proc, node_->readers, pid, node_->clock, task);
+    if (process && process->start_ticks != held.start_ticks) {
+      process = Error{Errc::vanished, "its pid now belongs to another process"};
+    }
+    if (!process) {
+      held.gone = true;
+      task.gaps.add({Impact::lost, "process", pid_text(pid), std::move(process).error()});
+      continue;
+    }
+    process->container = container;
+    process->membership = held.membership;
+    classify_program(*live, *process, task);
+    if (auto status = emit(std::move(*process)); !status) return status;
+  }
+  return Done{};
+}
+
+void LiveSnapshot::classify_program(LiveContainer& live, Process& process, Task& task) {
+  const HeldProcess& held = live.processes[process.pid];
+  if (!held.program) return;
+  const ProgramHash key{process.exe.device.value, process.exe.inode.value};
+  std::string& digest = program_hashes_[key];
+  if (digest.empty()) {
+    auto hashed = hash_file(held.program.get(), process.exe.path.raw, task);
+    if (!hashed) {
+      task.gaps.add({Impact::lost, "process.exe", pid_text(process.pid), std::move(hashed).error()});
+      return;
+    }
+    digest = std::move(*hashed);
+  }
+  process.exe.sha256 = digest;
+  process.exe.origin = program_origin(node_->proc, live, process, task);
+}
+
+// `list` for each member that was still there when its process was read, with the container filled in.
+template <class T, class List>
+Status LiveSnapshot::list_each(const std::string& container, const Emit<T>& emit, const List& list) {
+  LiveContainer* live = find(container);
+  if (live == nullptr) return Done{};
+  const Emit<T> named = [&](T&& artifact) {
+    artifact.container = container;
+    return emit(std::move(artifact));
+  };
+  for (const auto& [pid, held] : live->processes) {
+    if (held.gone) continue;
+    if (auto status = list(pid, named); !status) return status;
+  }
+  return Done{};
+}
+
+Status LiveSnapshot::list_threads(const std::string& container, const Emit<Thread>& emit, Task& task) {
+  return list_each(container, emit, [&](std::int32_t pid, const Emit<Thread>& named) {
+    return proc::list_threads(node_->proc, pid, named, task);
+  });
+}
+
+Status LiveSnapshot::list_mappings(const std::string& container, const Emit<Mapping>& emit, Task& task) {
+  return list_each(container, emit, [&](std::int32_t pid, const Emit<Mapping>& named) {
+    return proc::list_mappings(node_->readers, pid, named, task);
+  });
+}
+
+Status LiveSnapshot::list_descriptors(const std::string& container, const Emit<Descriptor>& emit,
+                                      Task& task) {
+  return list_each(container, emit, [&](std::int32_t pid, const Emit<Descriptor>& named) {
+    return proc::list_descriptors(node_->proc, pid, named, task);
+  });
+}
+
+Status LiveSnapshot::list_sockets(const std::string& container, const Emit<Socket>& emit, Task& task) {
+  LiveContainer* live = find(container);
+  if (live == nullptr) return Done{};
+  std::map<std::uint64_t, std::vector<std::int32_t>> owners;
+  std::map<std::uint64_t, std::int32_t> namespaces;  // network namespace -> a member in it
+  GapLog unseen;                                     // gaps of descriptors are told by list_descriptors
+  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  for (const auto& [pid, held] : live->processes) {
+    const std::int32_t owner = pid;
+    const Emit<Descriptor> note_owner = [&owners, owner](Descriptor&& descriptor) -> Status {
+      if (descriptor.kind == "socket") {
+        auto& pids = owners[descriptor.inode.value];
+        if (pids.empty() || pids.back() != owner) pids.push_back(owner);
+      }
+      return Done{};
+    };
+    if (auto status = proc::list_descriptors(node_->proc, pid, note_owner, quiet); !status) return status;
+    if (auto ns = proc::read_namespace(node_->proc, pid, "net")) namespaces.emplace(ns->value, pid);
+  }
+  const auto host = proc::read_namespace(node_->proc, 1, "net");
+  for (const auto& [ns, pid] : namespaces) {
+    // In the host's network namespace only what a member holds is the container's.
+    const bool shared = !host || host->value == ns;
+    const Emit<Socket> named = [&](Socket&& socket) -> Status {
+      const auto found = owners.find(socket.inode.value);
+      if (found != owners.end()) socket.pids = found->second;
+      if (shared && socket.pids.empty()) return Done{};
+      socket.container = container;
+      return emit(std::move(socket));
+    };
+    if (auto status = proc::list_sockets(node_->proc, pid, named, task); !status) return status;
+  }
+  return Done{};
+}
+
+Status LiveSnapshot::list_mounts(const std::string& container, const Emit<Mount>& emit, Task&) {
+  LiveContainer* live = find(container);
+  if (live == nullptr) return Done{};
+  for (const Mount& mount : live->mounts) {
+    if (auto status = emit(Mount(mount)); !status) return status;
+  }
+  return Done{};
+}
+
+Status LiveSnapshot::list_layers(const std::string& container, const Emit<Layer>& emit, Task&) {
+  LiveContainer* live = find(container);
+  if (live == nullptr || !live->stack) return Done{};
+  for (const Layer& layer : live->stack->layers()) {
+    if (auto status = emit(Layer(layer)); !status) return status;
+  }
+  return Done{};
+}
+
+Status LiveSnapshot::list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) {
+  LiveContainer* live = find(container);
+  if (live == nullptr || !live->stack) return Done{};
+  HashOnly visitor(emit);
+  return walk_upper(*live, visitor, task);
+}
+
+Status LiveSnapshot::list_logs(const std::string& container, const Emit<LogFile>& emit, Task&) {
+  LiveContainer* live = find(container);
+  if (live == nullptr) return Done{};
+  for (const HeldLog& held : live->logs) {
+    if (auto status = emit(LogFile(held.log)); !status) return status;
+  }
+  return Done{};
+}
+
+Status LiveSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
+  if (!rules_) return Snapshot::list_findings(emit, task);
+  rules::Engine engine(*rules_);
+  for (const LiveContainer& live : containers_) {
+    const std::string id = live.container.id;
+    const Emit<Process> process = [&](Process&& seen) {
+      return engine.evaluate(seen, live.container, name_, emit);
+    };
+    if (auto status = list_processes(id, process, task); !status) return status;
+    const Emit<FileChange> change = [&](FileChange&& seen) {
+      return engine.evaluate(seen, live.container, name_, emit);
+    };
+    if (auto status = list_changes(id, change, task); !status) return status;
+  }
+  return Done{};
+}
+
+Status LiveSnapshot::walk_upper(const LiveContainer& live, overlay::Visitor& visitor, Task& task) {
+  if (!live.stack) return Error{Errc::unsupported, live.no_stack};
+  std::vector<Bytes> stubs;  // what the runtime made in the UpperDir to mount over
+  for (const Mount& mount : live.mounts) stubs.push_back(mount.mountpoint);
+  for (const HostMount& mount : live.container.mounts) stubs.push_back(mount.destination);
+  return overlay::walk(*live.stack, live.held, stubs, visitor, task);
+}
+
+}  // namespace ctriage::source

@@ -1,0 +1,130 @@
+#pragma once
+// The Snapshot of what runs on this node: a pod, a container, or one process. Nothing is entered, attached or
+// mounted.
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/core/root.h"
+#include "lib/model/snapshot.h"
+#include "lib/overlay/overlay.h"
+#include "lib/proc/proc.h"
+#include "lib/rules/rules.h"
+#include "lib/runtime/runtime.h"
+#include "lib/source/target.h"
+
+namespace ctriage::source {
+
+// The node as this process sees it: a procfs, readers for what may stick, the clock. Opened before any
+// thread.
+struct Node {
+  Root proc;
+  proc::Readers readers;
+  proc::Clock clock;
+  std::string procfs_note;  // why the procfs is not a private one, else empty
+};
+Result<std::unique_ptr<Node>> open_node(Task& task);
+
+struct HeldProcess {
+  std::uint64_t start_ticks = 0;
+  Membership membership = Membership::child;
+  UniqueFd pidfd;     // keeps the pid from being mistaken for another's
+  UniqueFd program;   // /proc/PID/exe open for reading; none for kernel threads and zombies
+  bool gone = false;  // ended before it could be read: told once
+};
+
+struct HeldLog {
+  LogFile log;
+  UniqueFd file;
+};
+
+struct LiveContainer {
+  Container container;
+  std::string member;    // its folder in a bundle: containers/<member>/
+  std::string raw_spec;  // config.json, empty without an engine
+  std::int32_t shim_pid = 0;
+  bool alone = false;  // one process, not a container
+  std::vector<Mount> mounts;
+  std::optional<overlay::Stack> stack;
+  std::string no_stack;  // why there is none
+  overlay::Held held;
+  std::map<std::int32_t, HeldProcess> processes;
+  std::vector<HeldLog> logs;
+  std::vector<UniqueFd> tmpfs;
+};
+
+// A container with its mounts, members and layers. Errc::vanished when its first process is gone.
+Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& task);
+
+struct HoldCounts {
+  std::uint64_t files = 0;
+  std::uint64_t programs = 0;
+  std::uint64_t tmpfs = 0;
+  std::uint64_t logs = 0;
+  bool complete = true;
+};
+
+class LiveSnapshot final : public Snapshot {
+ public:
+  // A pod or container by name. Errc::not_found and mismatch as resolve_target; denied names the capability.
+  static Result<std::unique_ptr<LiveSnapshot>> open(std::unique_ptr<Node> node, const TargetQuery& query,
+                                                    Task& task);
+  // "pid:N": the container of N if its mount namespace is not the host's, else that process alone.
+  static Result<std::unique_ptr<LiveSnapshot>> open_pid(std::unique_ptr<Node> node, std::int32_t pid,
+                                                        Task& task);
+
+  // Opens what would be gone with the container (pidfds, programs, UpperDir files, tmpfs, logs) before
+  // anything is read.
+  HoldCounts hold(Task& task);
+
+  Coverage covers(Facet facet) const override;
+  Result<Source> describe(Task& task) override;
+  Status list_containers(const Emit<Container>& emit, Task& task) override;
+  Status list_processes(const std::string& container, const Emit<Process>& emit, Task& task) override;
+  Status list_threads(const std::string& container, const Emit<Thread>& emit, Task& task) override;
+  Status list_mappings(const std::string& container, const Emit<Mapping>& emit, Task& task) override;
+  Status list_descriptors(const std::string& container, const Emit<Descriptor>& emit, Task& task) override;
+  Status list_sockets(const std::string& container, const Emit<Socket>& emit, Task& task) override;
+  Status list_mounts(const std::string& container, const Emit<Mount>& emit, Task& task) override;
+  Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task) override;
+  Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
+  Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  Status list_findings(const Emit<Finding>& emit, Task& task) override;
+
+  // What list_findings evaluates; without it a live source has none.
+  void use_rules(std::vector<rules::Rule> rules) { rules_ = std::move(rules); }
+
+  // The UpperDir with its contents, for a visitor that takes both. Errc::unsupported where there is no
+  // overlay.
+  Status walk_upper(const LiveContainer& container, overlay::Visitor& visitor, Task& task);
+  [[nodiscard]] std::vector<LiveContainer>& containers() { return containers_; }
+  [[nodiscard]] const std::vector<LiveContainer>& containers() const { return containers_; }
+  [[nodiscard]] Node& node() { return *node_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] std::string engine_root() const;
+
+ private:
+  LiveSnapshot(std::unique_ptr<Node> node, std::string name)
+      : node_(std::move(node)), name_(std::move(name)) {}
+  template <class T, class List>
+  Status list_each(const std::string& container, const Emit<T>& emit, const List& list);
+  LiveContainer* find(const std::string& container);
+  void classify_program(LiveContainer& container, Process& process, Task& task);
+
+  std::unique_ptr<Node> node_;
+  std::string name_;
+  std::vector<LiveContainer> containers_;
+  std::optional<std::vector<rules::Rule>> rules_;
+  struct ProgramHash {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    auto operator<=>(const ProgramHash&) const = default;
+  };
+  std::map<ProgramHash, std::string> program_hashes_;  // each program is read once
+};
+
+}  // namespace ctriage::source

@@ -1,0 +1,220 @@
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+#include "lib/source/live.h"
+#include "lib/source/live_detail.h"
+
+namespace ctriage::source {
+namespace {
+
+bool is_overlay_root(const Mount& mount) {
+  return mount.mountpoint.raw == "/" && mount.fstype.raw == "overlay";
+}
+
+// The mount that "/" is now: the last line whose mount point is "/" (an older one is mounted over).
+const Mount* root_mount(const std::vector<Mount>& mounts) {
+  const Mount* found = nullptr;
+  for (const Mount& mount : mounts) {
+    if (mount.mountpoint.raw == "/") found = &mount;
+  }
+  return found;
+}
+
+// overlay's paths are paths of the mount namespace and root of whoever mounted it.
+std::vector<std::string> places_of_the_mounter(const Node& node, const LiveContainer& container) {
+  std::vector<std::string> roots;
+  if (container.shim_pid > 0) roots.push_back(std::to_string(container.shim_pid) + "/root");
+  const auto init = proc::read_stat(node.proc, container.container.init_pid);
+  if (init && init->ppid > 0) roots.push_back(std::to_string(init->ppid) + "/root");
+  roots.emplace_back("1/root");
+  roots.emplace_back("self/root");
+  return roots;
+}
+
+Result<overlay::Stack> open_stack(const Node& node, const LiveContainer& container, Task& task) {
+  const Mount* root = root_mount(container.mounts);
+  if (root == nullptr) return Error{Errc::not_found, "mountinfo has no line for /"};
+  if (!is_overlay_root(*root)) {
+    return Error{Errc::unsupported,
+                 "the root is " + escape_terminal(root->fstype.raw) +
+                     ", not overlay: changes against the image cannot be told by this version"};
+  }
+  auto options = overlay::parse_options(root->super_options.raw);
+  if (!options) return std::move(options).error().within("overlay options");
+  if (options->upper.empty())
+    return Error{Errc::unsupported, "the root is a read-only overlay: nothing can change"};
+
+  Error last{Errc::not_found, "no place to look for " + options->upper};
+  for (const std::string& place : places_of_the_mounter(node, container)) {
+    auto base = node.proc.descend_magic(place);
+    if (!base) {
+      last = needs(std::move(base).error(), "CAP_SYS_PTRACE");
+      continue;
+    }
+    if (auto upper = base->stat_in_root(options->upper); !upper) {
+      last = needs(std::move(upper).error(), "CAP_DAC_READ_SEARCH");
+      continue;
+    }
+    return overlay::Stack::open(*options, *base, container.container.id, task);
+  }
+  return last;
+}
+
+}  // namespace
+
+Error needs(Error error, std::string_view capability) {
+  if (error.code == Errc::denied) error.what += " (needs " + std::string(capability) + ")";
+  return error;
+}
+
+void refresh_members(const Node& node, LiveContainer& live, Task& task) {
+  auto members = proc::find_members(node.proc, live.container.init_pid, live.shim_pid, task);
+  if (!members) {
+    if (live.processes.empty() || members.error().code == Errc::denied) {
+      task.gaps.add({Impact::lost, "container.members", live.container.id, std::move(members).error()});
+    }
+    return;
+  }
+  for (const proc::Member& member : *members) {
+    HeldProcess& held = live.processes[member.pid];
+    if (held.start_ticks == member.start_ticks) continue;
+    held = HeldProcess{member.start_ticks, member.membership, {}, {}, false};
+  }
+}
+
+Result<std::unique_ptr<Node>> open_node(Task& task) {
+  std::string note;
+  auto procfs = proc::open_procfs(note);
+  if (!procfs) return std::move(procfs).error();
+  auto readers = proc::Readers::start(*procfs);
+  if (!readers) return std::move(readers).error();
+  auto clock = proc::read_clock(*procfs);
+  if (!clock) return std::move(clock).error();
+  if (!note.empty()) {
+    task.gaps.add(
+        {Impact::degraded,
+         "node.procfs",
+         "/proc",
+         {Errc::denied, "processes hidden by hidepid or by mounts over /proc would not be seen: " + note}});
+  }
+  return std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, note});
+}
+
+Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& task) {
+  LiveContainer live;
+  live.container = std::move(found.container);
+  live.raw_spec = std::move(found.raw_spec);
+  live.shim_pid = found.shim_pid;
+  auto mounts = proc::read_mounts(node.proc, live.container.init_pid, task);
+  if (!mounts) return needs(std::move(mounts).error(), "CAP_SYS_PTRACE");
+  live.mounts = *std::move(mounts);
+  for (Mount& mount : live.mounts) mount.container = live.container.id;
+
+  refresh_members(node, live, task);
+  if (live.processes.empty()) {
+    return Error{Errc::vanished,
+                 pid_text(live.container.init_pid) + " ended before its members could be listed"};
+  }
+  live.alone = live.processes.size() == 1 && live.processes.begin()->second.membership == Membership::alone;
+  if (live.alone) {
+    live.no_stack = "a process of the host has no image to compare with";
+  } else if (auto stack = open_stack(node, live, task)) {
+    live.stack = *std::move(stack);
+  } else {
+    live.no_stack = stack.error().what;
+    const Impact impact = stack.error().code == Errc::unsupported ? Impact::degraded : Impact::lost;
+    task.gaps.add({impact, "container.layers", live.container.id, std::move(stack).error()});
+  }
+  return live;
+}
+
+Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node> node, const TargetQuery& query,
+                                                         Task& task) {
+  auto all = runtime::list_containers(node->proc, task);
+  if (!all) return std::move(all).error();
+  auto resolved = resolve_target(query, *all);
+  if (!resolved) {
+    if (resolved.error().code == Errc::not_found && sys::geteuid() != 0) {
+      return Error{Errc::denied, resolved.error().what +
+                                     "; not root, so the runtimes' processes cannot be looked into "
+                                     "(needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)"};
+    }
+    return std::move(resolved).error();
+  }
+  std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), resolved->name));
+  std::optional<Error> last;
+  for (const std::size_t index : resolved->containers) {
+    runtime::Found& found = (*all)[index];
+    const std::string id = found.container.id;
+    if (found.container.init_pid == 0 || found.container.state == ContainerState::exited) {
+      last = Error{Errc::vanished, resolved->name + ": container " + id.substr(0, 12) + " is not running"};
+      task.gaps.add({Impact::lost, "container", id, *last});
+      continue;
+    }
+    auto live = open_container(*snapshot->node_, std::move(found), task);
+    if (live) {
+      snapshot->containers_.push_back(*std::move(live));
+    } else {
+      last = std::move(live).error();
+      task.gaps.add({Impact::lost, "container", id, *last});
+    }
+  }
+  if (snapshot->containers_.empty())
+    return last ? *last : Error{Errc::vanished, resolved->name + ": not running"};
+  return snapshot;
+}
+
+Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Node> node, std::int32_t pid,
+                                                             Task& task) {
+  const std::string name = "pid:" + std::to_string(pid);
+  auto stat = proc::read_stat(node->proc, pid);
+  if (!stat) return Error{Errc::not_found, name + ": no such process"};
+  if (stat->state == 'Z' || stat->state == 'X') return Error{Errc::vanished, name + ": has ended (zombie)"};
+
+  auto own = proc::read_namespace(node->proc, pid, "mnt");
+  if (!own) return needs(std::move(own).error().within(name), "CAP_SYS_PTRACE");
+  auto host = proc::read_namespace(node->proc, 1, "mnt");
+  if (!host) host = proc::read_namespace(node->proc, sys::own_pid(), "mnt");
+  if (!host) return std::move(host).error().within("the host's mount namespace");
+
+  std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), name));
+  const Root& procfs = snapshot->node_->proc;
+  runtime::Found found;
+  if (*own != *host) {
+    auto all = runtime::list_containers(procfs, task);
+    if (all) {
+      for (runtime::Found& candidate : *all) {
+        if (candidate.container.init_pid <= 0) continue;
+        const auto ns = proc::read_namespace(procfs, candidate.container.init_pid, "mnt");
+        if (ns && *ns == *own) {
+          auto live = open_container(*snapshot->node_, std::move(candidate), task);
+          if (!live) return std::move(live).error();
+          snapshot->containers_.push_back(*std::move(live));
+          return snapshot;
+        }
+      }
+    }
+    // No engine we know: its first process is the topmost ancestor in the same mount namespace.
+    std::int32_t init = pid;
+    for (auto up = proc::read_stat(procfs, init); up && up->ppid > 0; up = proc::read_stat(procfs, init)) {
+      const auto ns = proc::read_namespace(procfs, up->ppid, "mnt");
+      if (!ns || *ns != *own) break;
+      init = up->ppid;
+    }
+    found.container.init_pid = init;
+  } else {
+    found.container.init_pid = pid;
+  }
+  auto init = proc::read_stat(procfs, found.container.init_pid);
+  if (!init) return std::move(init).error().within(name);
+  found.container.id = "pid-" + std::to_string(found.container.init_pid);
+  found.container.name = Bytes(found.container.id);
+  found.container.engine = "none";
+  found.container.state = ContainerState::running;
+  found.container.init_start_ticks = init->start_ticks;
+  auto live = open_container(*snapshot->node_, std::move(found), task);
+  if (!live) return std::move(live).error();
+  snapshot->containers_.push_back(*std::move(live));
+  return snapshot;
+}
+
+}  // namespace ctriage::source

@@ -1,0 +1,94 @@
+#include "lib/source/open.h"
+
+#include <fcntl.h>
+
+#include "lib/core/sys.h"
+#include "lib/source/bundle_source.h"
+
+namespace ctriage::source {
+namespace {
+
+std::string directory_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Result<Opened> open_bundle(const std::string& path, Task& task) {
+  Opened opened;
+  if (auto directory = Root::open(path)) {
+    auto own = directory->duplicate();
+    if (!own) return std::move(own).error();
+    auto level = enter_sandbox({{directory->fd()}, {}, true});
+    if (!level) return std::move(level).error().within("sandbox");
+    opened.sandbox = *std::move(level);
+    auto reader = bundle::Reader::open_directory(*std::move(own), task);
+    if (!reader) return std::move(reader).error().within(path);
+    auto snapshot = BundleSnapshot::open(*std::move(reader), path, task);
+    if (!snapshot) return std::move(snapshot).error().within(path);
+    opened.snapshot = *std::move(snapshot);
+    return opened;
+  }
+  auto file = open_file(path);
+  if (!file) return std::move(file).error();
+  auto level = enter_sandbox({{}, {}, true});
+  if (!level) return std::move(level).error().within("sandbox");
+  opened.sandbox = *std::move(level);
+  auto reader = bundle::Reader::open_tar(*std::move(file), path, task);
+  if (!reader) return std::move(reader).error().within(path);
+  auto snapshot = BundleSnapshot::open(*std::move(reader), path, task);
+  if (!snapshot) return std::move(snapshot).error().within(path);
+  opened.snapshot = *std::move(snapshot);
+  return opened;
+}
+
+bool forced_live(const std::string& token) {
+  return token.starts_with("pid:") || token.starts_with("pod:") || token.starts_with("ctr:") ||
+         token.starts_with("containerd://");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task) {
+  auto pid = parse_pid_token(query.token);
+  if (!pid) return std::move(pid).error();
+  auto node = open_node(task);
+  if (!node) return std::move(node).error();
+  if (*pid) return LiveSnapshot::open_pid(*std::move(node), **pid, task);
+  return LiveSnapshot::open(*std::move(node), query, task);
+}
+
+Result<UniqueFd> open_file(const std::string& path) {
+  if (path == "-") return sys::duplicate(0, "standard input");
+  auto directory = Root::open(directory_of(path));
+  if (!directory) return Error{directory.error().code, path + ": " + directory.error().what};
+  const auto slash = path.rfind('/');
+  auto file = sys::openat2(directory->fd(), slash == std::string::npos ? path : path.substr(slash + 1),
+                           O_RDONLY | O_NOCTTY | O_NONBLOCK);
+  if (!file) return Error{file.error().code, path + ": " + file.error().what};
+  auto info = file_info(file->get(), path);
+  if (!info) return std::move(info).error();
+  if (!info->is_regular()) return Error{Errc::unsupported, path + ": not a regular file"};
+  return file;
+}
+
+Result<Opened> open_source(const TargetQuery& query, std::vector<rules::Rule> rules, Task& task) {
+  if (const auto path = path_of_token(query.token)) {
+    if (*path == "-") return Error{Errc::unsupported, "-: a bundle on standard input can only be verified"};
+    return open_bundle(*path, task);
+  }
+  const bool is_file = !forced_live(query.token) && (open_file(query.token) || Root::open(query.token));
+  auto live = open_live(query, task);
+  if (is_file && live) {
+    return Error{Errc::mismatch, query.token + ": both a file here and a live target; write ./" +
+                                     query.token + " or pod:" + query.token};
+  }
+  if (is_file) return open_bundle(query.token, task);
+  if (!live) return std::move(live).error();
+  (*live)->use_rules(std::move(rules));
+  Opened opened;
+  opened.snapshot = *std::move(live);
+  return opened;
+}
+
+}  // namespace ctriage::source

@@ -1,0 +1,32 @@
+#pragma once
+// What turns a token into a Snapshot, for every view.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/core/sandbox.h"
+#include "lib/model/snapshot.h"
+#include "lib/rules/rules.h"
+#include "lib/source/live.h"
+#include "lib/source/target.h"
+
+namespace ctriage::source {
+
+struct Opened {
+  std::unique_ptr<Snapshot> snapshot;
+  SandboxLevel
+      sandbox;  // what a view of a file gave up before it parsed it; a live one reads /proc and keeps it
+};
+
+// A path is a bundle, packed, unpacked or .part; "pid:N" a process; else a name that both live targets and
+// files of this directory are tried for: two hits are Errc::mismatch. `rules` make the findings of a live
+// source; a bundle's are fixed.
+Result<Opened> open_source(const TargetQuery& query, std::vector<rules::Rule> rules, Task& task);
+
+// The live half of it, for collect.
+Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task);
+
+// The bundle file itself, for verify: a seekable descriptor or standard input for "-".
+Result<UniqueFd> open_file(const std::string& path);
+
+}  // namespace ctriage::source

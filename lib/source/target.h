@@ -1,0 +1,35 @@
+#pragma once
+// What a person types to name a live target, and which containers that is.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/core/result.h"
+#include "lib/runtime/runtime.h"
+
+namespace ctriage::source {
+
+struct TargetQuery {
+  std::string token;          // pod, ns/pod, ns/pod/container, container ID prefix (>= 4), pod:NAME, ctr:ID
+  std::string pod_namespace;  // -n
+  std::string container;      // -c
+};
+
+struct Resolved {
+  std::vector<std::size_t> containers;  // indices into the list, sandboxes included when a whole pod is meant
+  std::string name;                     // as it resolved: "shop/web-7d9f8c6b5-x2x4q"
+};
+
+// Whole names win over unique prefixes. Errc::not_found, or Errc::mismatch for several: the message lists
+// candidates.
+Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runtime::Found>& all);
+
+// N of "pid:N"; nullopt where the token is of another form. Errc::malformed for "pid:" and no number.
+Result<std::optional<std::int32_t>> parse_pid_token(std::string_view token);
+
+// A token that starts with '/', './' or '../', or is "-", or has the "file:" prefix, is a path.
+std::optional<std::string> path_of_token(std::string_view token);
+
+}  // namespace ctriage::source
