@@ -41,10 +41,11 @@ struct Selection {
   std::vector<FieldTest> all_of;
 };
 
-// One step of a condition in postfix order; `selection` counts for Op::select only.
-struct Step {
+// One node of a condition. Operands stand before what uses them; the last node is the whole condition.
+struct Node {
   enum class Op : std::uint8_t { select, both, either, invert } op = Op::select;
-  std::size_t selection = 0;
+  std::size_t left = 0;   // select: index of the selection; else index of a node
+  std::size_t right = 0;  // both, either
 };
 
 struct Rule {
@@ -54,7 +55,7 @@ struct Rule {
   std::vector<std::string> attack;
   std::string artifact;
   std::vector<Selection> selections;
-  std::vector<Step> condition;
+  std::vector<Node> condition;
   std::string explain;
   std::string next;
   std::string origin;  // the file it was read from
