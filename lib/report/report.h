@@ -57,6 +57,7 @@ class ChangeTally {
   void add(ChangeKind kind) { ++counts_[static_cast<std::size_t>(kind)]; }
   [[nodiscard]] std::uint64_t total() const;
   [[nodiscard]] std::uint64_t of(ChangeKind kind) const { return counts_[static_cast<std::size_t>(kind)]; }
+  [[nodiscard]] std::string kinds() const;  // "3 added, 1 content", or nothing
   [[nodiscard]] std::string text() const;
 
  private:

@@ -1,0 +1,14 @@
+#pragma once
+#include <string>
+
+#include "lib/model/file.h"
+#include "lib/report/report.h"
+
+namespace ctriage::report {
+
+// "mode 0755 -> 4755, owner 0:0 -> 1000:1000": what differs, or what was added. Safe.
+std::string change_details(const FileChange& change);
+// Before and after side by side, a field a line. Safe.
+std::string change_block(const FileChange& change, const Style& style);
+
+}  // namespace ctriage::report

@@ -1,0 +1,240 @@
+// `show SOURCE F1`: the finding and everything around the artifact that it names.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "lib/core/text.h"
+#include "lib/report/diff_internal.h"
+#include "lib/report/show_internal.h"
+#include "lib/report/text.h"
+
+namespace ctriage::report {
+namespace {
+
+constexpr std::size_t kMaxIdsNamed = 20;
+constexpr std::size_t kMaxParents = 32;
+
+std::string finding_block(const Finding& finding, const Style& style) {
+  std::string out =
+      labelled(safe(finding.id), painted(finding.severity, severity_word(finding.severity), style) + "  " +
+                                     safe(finding.title));
+  out += labelled("what", safe(finding.what.raw));
+  if (finding.at) out += labelled("when", to_rfc3339(*finding.at));
+  std::vector<std::string> attack;
+  for (const std::string& technique : finding.attack) attack.push_back(safe(technique));
+  out += labelled("rule", safe(finding.rule) + (attack.empty() ? "" : "  ATT&CK " + join(attack, ", ")) +
+                              "  key " + safe(finding.key));
+  return out;
+}
+
+struct Relative {  // what the line of a parent needs
+  std::int32_t ppid = 0;
+  std::string text;
+};
+
+// The finding's process with its parents, sockets, descriptors and the mappings that deserve a look.
+Status around_process(Snapshot& snapshot, const Container& container, std::int32_t pid, const Style& style,
+                      const Out& out, Task& task) {
+  std::map<std::int32_t, Relative> relatives;
+  std::string block;
+  std::string children;
+  auto done = snapshot.list_processes(
+      container.id,
+      [&](Process&& process) -> Status {
+        if (process.pid == pid) block += process_block(process, style);
+        std::string text =
+            fmt::format("{:>7} {:<8} {} {}", process.pid, from_text(process.exe),
+                        safe(process.exe.path.raw.substr(0, 512)), safe_command(process.argv, 160));
+        text = fit(text, style.width) + '\n';
+        if (process.ppid == pid && process.pid != pid) children += text;
+        if (relatives.size() < kMaxTreeProcesses) relatives[process.pid] = {process.ppid, std::move(text)};
+        return Done{};
+      },
+      task);
+  if (!done) return done;
+  std::string text = block.empty() ? fmt::format("\nPROCESS\n   pid {} is not in this source any more\n", pid)
+                                   : "\nPROCESS\n" + block;
+  std::string parents;
+  auto at = relatives.find(pid);
+  for (std::size_t i = 0; i < kMaxParents && at != relatives.end(); ++i) {
+    if (at->second.ppid == at->first) break;
+    at = relatives.find(at->second.ppid);
+    if (at != relatives.end()) parents.insert(0, at->second.text);
+  }
+  if (!parents.empty()) text += "\nPARENTS\n" + parents;
+  if (!children.empty()) text += "\nCHILDREN\n" + children;
+  if (done = out(text); !done) return done;
+
+  ShowOptions around;
+  around.pid = pid;
+  around.sockets = true;
+  around.files = true;
+  if (done = show_sections(snapshot, container, around, style, out, task); !done) return done;
+
+  if (snapshot.covers(Facet::mappings).level == Coverage::Level::none) return Done{};
+  done = out("\nMAPPINGS that are executable and writable, deleted or of no file\n" + mapping_head(style));
+  if (!done) return done;
+  std::uint64_t shown = 0;
+  std::uint64_t others = 0;
+  done = snapshot.list_mappings(
+      container.id,
+      [&](Mapping&& mapping) -> Status {
+        if (mapping.pid != pid) return Done{};
+        const bool executable = mapping.protection.find('x') != std::string::npos;
+        const bool writable = mapping.protection.find('w') != std::string::npos;
+        const bool named = mapping.path.raw.starts_with('/') && !mapping.path.raw.ends_with(" (deleted)");
+        const bool kernels = mapping.path.raw == "[vdso]" || mapping.path.raw == "[vsyscall]";
+        if (!executable || kernels || (named && !writable)) {
+          ++others;
+          return Done{};
+        }
+        ++shown;
+        return out(mapping_row(mapping, style));
+      },
+      task);
+  if (!done) return done;
+  return out((shown == 0 ? "   none\n" : "") + fmt::format("   {} not shown: --maps --pid {}\n",
+                                                           counted(others, "other mapping", "other mappings"),
+                                                           pid));
+}
+
+// Before and after of the finding's file, and who runs it.
+Status around_file(Snapshot& snapshot, const Container& container, const Bytes& path, const Style& style,
+                   const Out& out, Task& task) {
+  std::string text = "\nFILE\n";
+  bool found = false;
+  auto done = snapshot.list_changes(
+      container.id,
+      [&](FileChange&& change) -> Status {
+        if (change.path != path) return Done{};
+        found = true;
+        text += change_block(change, style);
+        return Done{};
+      },
+      task);
+  if (!done) return done;
+  if (!found) text += "   its change is not recorded in this source\n";
+  if (snapshot.covers(Facet::processes).level != Coverage::Level::none) {
+    std::string runs;
+    done = snapshot.list_processes(
+        container.id,
+        [&](Process&& process) -> Status {
+          if (process.exe.path != path) return Done{};
+          runs += fit(fmt::format("{:>7} {:<8} {}", process.pid, from_text(process.exe),
+                                  safe_command(process.argv)),
+                      style.width) +
+                  '\n';
+          return Done{};
+        },
+        task);
+    if (!done) return done;
+    text += "\nRUN BY\n" + (runs.empty() ? std::string("   no process that is recorded\n") : runs);
+  }
+  return out(text);
+}
+
+}  // namespace
+
+std::string process_block(const Process& process, const Style& style) {
+  const auto line = [](std::string_view label, const std::string& text) {
+    return text.empty() ? std::string() : "   " + pad_right(std::string(label), 14) + ' ' + text + '\n';
+  };
+  std::vector<std::string> uids;
+  for (const std::uint32_t uid : process.credentials.uids) uids.push_back(std::to_string(uid));
+  std::vector<std::string> gids;
+  for (const std::uint32_t gid : process.credentials.gids) gids.push_back(std::to_string(gid));
+  std::string out;
+  out += line("pid",
+              fmt::format("{} ({} inside), parent {}, session {}, {}", process.pid, process.container_pid,
+                          process.ppid, process.session, process.tty == 0 ? "no terminal" : "on a terminal"));
+  out += line("member", std::string(to_text(process.membership)));
+  out += line("program", safe(process.exe.path.raw));
+  out += line("from", from_text(process.exe) + ", " + std::string(to_text(process.exe.origin)) + ", mode " +
+                          mode_text(process.exe.mode) + ", owner " + user_text(process.exe.uid) + ", " +
+                          human_size(process.exe.size_bytes));
+  out += line("sha256", process.exe.sha256 ? safe(*process.exe.sha256) : std::string());
+  if (process.exe.mtime) out += line("modified", to_rfc3339(*process.exe.mtime));
+  if (process.exe.btime) out += line("made", to_rfc3339(*process.exe.btime));
+  out += line("command", fit(safe_command(process.argv, 4096), 4 * std::size_t{style.width}));
+  out += line("name", safe(process.comm.raw));
+  out += line("started", to_rfc3339(process.started_at));
+  out += line("uids", join(uids, ",") + "  gids " + join(gids, ","));
+  out += line("capabilities",
+              fmt::format("effective {:#x}, bounding {:#x}", process.capabilities.effective.value,
+                          process.capabilities.bounding.value));
+  out += line("confined",
+              fmt::format("no-new-privs {}, seccomp {}, {}", process.no_new_privs ? "on" : "off",
+                          process.seccomp == 0 ? "off" : "on",
+                          !process.lsm_label ? std::string("no LSM label") : safe(process.lsm_label->raw)));
+  if (process.tracer_pid != 0) out += line("traced by", std::to_string(process.tracer_pid));
+  out += line("directory", safe(process.cwd.raw));
+  if (process.root.raw != "/") out += line("root", safe(process.root.raw));
+  out += line("memory",
+              human_size(process.rss_bytes) + " resident, " + counted(process.threads, "thread", "threads"));
+  return out;
+}
+
+Result<Finding> find_finding(Snapshot& snapshot, std::string_view wanted, Task& task) {
+  std::optional<Finding> found;
+  std::vector<std::string> ids;
+  std::uint64_t more = 0;
+  auto done = snapshot.list_findings(
+      [&](Finding&& finding) {
+        if (ids.size() < kMaxIdsNamed) {
+          ids.push_back(finding.id);
+        } else {
+          ++more;
+        }
+        if (!found && (finding.id == wanted || finding.key == wanted)) found = std::move(finding);
+        return Status(Done{});
+      },
+      task);
+  if (!done) return std::move(done).error();
+  if (found) return *std::move(found);
+  std::string what = "no finding " + std::string(wanted) + "; ";
+  what += ids.empty() ? "there are none" : "there are " + join(ids, ", ");
+  if (more > 0) what += fmt::format(" and {} more", more);
+  return Error{Errc::not_found, std::move(what)};
+}
+
+Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view wanted, const ShowOptions& options,
+                                  const Style& style, const Out& out, Task& task) {
+  auto finding = find_finding(snapshot, wanted, task);
+  if (!finding) return std::move(finding).error();
+  if (auto done = out(finding_block(*finding, style)); !done) return std::move(done).error();
+  bool found = false;
+  auto listed = snapshot.list_containers(
+      [&](Container&& container) -> Status {
+        if (container.id != finding->container) return Done{};
+        found = true;
+        auto done = out(labelled("where", safe(container_name(container)) + "  " + short_id(container.id) +
+                                              "  " + safe(container.image.raw)));
+        if (!done) return done;
+        if (finding->pid) return around_process(snapshot, container, *finding->pid, style, out, task);
+        if (finding->path) return around_file(snapshot, container, *finding->path, style, out, task);
+        return Done{};
+      },
+      task);
+  if (!listed) return std::move(listed).error();
+  if (!found && !finding->container.empty()) {
+    auto done =
+        out(labelled("where", "container " + short_id(finding->container) + ", which is not in this source"));
+    if (!done) return std::move(done).error();
+  }
+  if (!options.source.empty()) {
+    std::vector<std::pair<std::string, std::string>> hints{
+        {"ctriage show " + options.source, "the overview"}};
+    if (finding->pid) {
+      hints.emplace_back(fmt::format("ctriage show {} --pid {}", options.source, *finding->pid),
+                         "all of the process");
+    }
+    if (auto done = out('\n' + next_lines("next", hints, style)); !done) return std::move(done).error();
+  }
+  Outcome outcome;
+  outcome.findings = 1;
+  outcome.worst = finding->severity;
+  return outcome;
+}
+
+}  // namespace ctriage::report

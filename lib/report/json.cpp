@@ -1,0 +1,308 @@
+// `show` and `diff` as JSON, streamed: what has been written leaves the buffer at once.
+#include "lib/model/json.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "lib/model/kinds.h"
+#include "lib/report/diff.h"
+#include "lib/report/show_internal.h"
+
+namespace ctriage::report {
+namespace {
+
+constexpr std::size_t kFlushBytes = 64 << 10;
+
+// One document or one artifact per line, by the same calls.
+class Document {
+ public:
+  Document(Format format, const Out& out) : format_(format), out_(out), json_(buffer_) {}
+
+  void begin(std::string_view schema) {
+    if (format_ == Format::jsonl) return;
+    json_.begin_object();
+    json_.member_value("schema", std::string(schema));
+  }
+  Status end() {
+    if (format_ != Format::jsonl) {
+      json_.end_object();
+      buffer_ += '\n';
+    }
+    return flush();
+  }
+  template <class T>
+  Status one(std::string_view name, const T& item) {
+    if (format_ == Format::jsonl) return line(item);
+    json_.member_value(name, item);
+    return relieve();
+  }
+  // `list` is handed what takes one artifact.
+  template <class T, class List>
+  Status many(std::string_view name, const List& list) {
+    if (format_ == Format::jsonl) {
+      return list([this](const T& item) { return line(item); });
+    }
+    json_.key(name);
+    json_.begin_array();
+    auto done = list([this](const T& item) {
+      json_.value(item);
+      return relieve();
+    });
+    if (!done) return done;
+    json_.end_array();
+    return Done{};
+  }
+  [[nodiscard]] bool is_lines() const { return format_ == Format::jsonl; }
+  JsonWriter& json() { return json_; }
+
+ private:
+  template <class T>
+  Status line(const T& item) {
+    json_.begin_object();
+    json_.member_value("schema", schema_of<T>());
+    json_.members(item);
+    json_.end_object();
+    buffer_ += '\n';
+    return flush();
+  }
+  // The writer looks at the last character to place its commas, so that one stays.
+  Status relieve() {
+    if (buffer_.size() < kFlushBytes) return Done{};
+    auto done = out_(std::string_view(buffer_).substr(0, buffer_.size() - 1));
+    buffer_.erase(0, buffer_.size() - 1);
+    return done;
+  }
+  Status flush() {
+    auto done = out_(buffer_);
+    buffer_.clear();
+    return done;
+  }
+
+  Format format_;
+  const Out& out_;
+  std::string buffer_;
+  JsonWriter json_;
+};
+
+void append_coverage(Document& document, const Snapshot& snapshot) {
+  if (document.is_lines()) return;
+  JsonWriter& json = document.json();
+  json.key("coverage");
+  json.begin_array();
+  for (std::size_t i = 0; i < enum_names(Facet{}).size(); ++i) {
+    const auto facet = static_cast<Facet>(i);
+    const Coverage coverage = snapshot.covers(facet);
+    constexpr std::array<std::string_view, 3> kLevels{"none", "part", "whole"};
+    json.begin_object();
+    json.member_value("facet", std::string(to_text(facet)));
+    json.member_value("level", std::string(kLevels[static_cast<std::size_t>(coverage.level)]));
+    json.member_value("why", Bytes(coverage.why));
+    json.end_object();
+  }
+  json.end_array();
+}
+
+Result<std::vector<Container>> read_containers(Snapshot& snapshot, Task& task) {
+  std::vector<Container> containers;
+  auto done = snapshot.list_containers(
+      [&containers](Container&& container) {
+        containers.push_back(std::move(container));
+        return Status(Done{});
+      },
+      task);
+  if (!done) return std::move(done).error();
+  return containers;
+}
+
+template <class T>
+using Lister = Status (Snapshot::*)(const std::string&, const Emit<T>&, Task&);
+
+// One facet of all containers as one list. What the source does not have is left out: coverage says why.
+template <class T, class Wanted>
+Status append_facet(Document& document, Snapshot& snapshot, Facet facet, Lister<T> lister,
+                    const std::vector<Container>& containers, Task& task, const Wanted& wanted) {
+  if (snapshot.covers(facet).level == Coverage::Level::none) return Done{};
+  return document.many<T>(to_text(facet), [&](const auto& take) -> Status {
+    for (const Container& container : containers) {
+      auto done = (snapshot.*lister)(
+          container.id, [&](T&& item) { return wanted(item) ? take(item) : Status(Done{}); }, task);
+      if (!done) return done;
+    }
+    return Done{};
+  });
+}
+
+// Those recorded in the source, then those that reading it just now gave and the task keeps.
+Status append_gaps(Document& document, Snapshot& snapshot, Task& task, Outcome& outcome) {
+  return document.many<GapRecord>("gaps", [&](const auto& take) -> Status {
+    if (snapshot.covers(Facet::gaps).level != Coverage::Level::none) {
+      auto done = snapshot.list_gaps(
+          [&](GapRecord&& gap) {
+            if (gap.impact == Impact::lost) ++outcome.lost;
+            return take(gap);
+          },
+          task);
+      if (!done) return done;
+    }
+    for (const Gap& gap : task.gaps.kept()) {
+      const GapRecord record{gap.impact,     gap.artifact,          Bytes(gap.origin),
+                             gap.error.code, Bytes(gap.error.what), task.now ? task.now() : Timestamp{}};
+      if (auto done = take(record); !done) return done;
+    }
+    return Done{};
+  });
+}
+
+Status append_findings(Document& document, Snapshot& snapshot, Task& task, Outcome& outcome) {
+  if (snapshot.covers(Facet::findings).level == Coverage::Level::none) return Done{};
+  FindingTally tally;
+  auto done = document.many<Finding>("findings", [&](const auto& take) {
+    return snapshot.list_findings(
+        [&](Finding&& finding) {
+          tally.add(finding.severity);
+          return take(finding);
+        },
+        task);
+  });
+  outcome.findings = tally.total();
+  outcome.worst = tally.worst();
+  return done;
+}
+
+// Which facets to write, and of which processes.
+struct Choice {
+  std::set<Facet> facets;
+  std::optional<std::int32_t> pid;
+};
+
+Choice choose(const ShowOptions& options) {
+  Choice choice{{}, options.pid};
+  const bool everything =
+      options.all ||
+      (options.pid && !(options.processes || options.threads || options.files || options.sockets ||
+                        options.mounts || options.environment || options.maps || options.security));
+  const bool overview = !options.any_section();
+  const auto add = [&](bool wanted, Facet facet) {
+    if (wanted || everything) choice.facets.insert(facet);
+  };
+  add(overview || options.processes || options.environment || options.security, Facet::processes);
+  add(options.threads, Facet::threads);
+  add(options.files, Facet::descriptors);
+  add(options.maps, Facet::mappings);
+  add(overview || options.sockets, Facet::sockets);
+  add(overview || options.mounts, Facet::mounts);
+  add(overview, Facet::layers);
+  add(overview, Facet::logs);
+  if (options.pid) choice.facets.erase(Facet::layers), choice.facets.erase(Facet::logs);
+  return choice;
+}
+
+Status append_containers(Document& document, Snapshot& snapshot, const std::vector<Container>& containers,
+                         const Choice& choice, Task& task) {
+  auto done = document.many<Container>("containers", [&](const auto& take) -> Status {
+    for (const Container& container : containers) {
+      if (auto taken = take(container); !taken) return taken;
+    }
+    return Done{};
+  });
+  const auto any = [](const auto&) { return true; };
+  const auto of_pid = [&choice](const auto& item) { return !choice.pid || item.pid == *choice.pid; };
+  const auto of_owner = [&choice](const Socket& socket) {
+    return !choice.pid || std::ranges::find(socket.pids, *choice.pid) != socket.pids.end();
+  };
+  const auto append = [&]<class T>(Facet facet, Lister<T> lister, const auto& wanted) {
+    if (done && choice.facets.contains(facet)) {
+      done = append_facet<T>(document, snapshot, facet, lister, containers, task, wanted);
+    }
+  };
+  append(Facet::processes, &Snapshot::list_processes, of_pid);
+  append(Facet::threads, &Snapshot::list_threads, of_pid);
+  append(Facet::descriptors, &Snapshot::list_descriptors, of_pid);
+  append(Facet::mappings, &Snapshot::list_mappings, of_pid);
+  append(Facet::sockets, &Snapshot::list_sockets, of_owner);
+  append(Facet::mounts, &Snapshot::list_mounts, any);
+  append(Facet::layers, &Snapshot::list_layers, any);
+  append(Facet::logs, &Snapshot::list_logs, any);
+  return done;
+}
+
+}  // namespace
+
+Result<Outcome> show_json(Snapshot& snapshot, const ShowOptions& options, Format format, const Out& out,
+                          Task& task) {
+  auto source = snapshot.describe(task);
+  if (!source) return std::move(source).error();
+  auto containers = read_containers(snapshot, task);
+  if (!containers) return std::move(containers).error();
+  Document document(format, out);
+  document.begin("ctriage.show/1");
+  if (auto done = document.one("source", *source); !done) return std::move(done).error();
+  append_coverage(document, snapshot);
+  auto done = append_containers(document, snapshot, *containers, choose(options), task);
+  if (!done) return std::move(done).error();
+  Outcome outcome;
+  if (done = append_findings(document, snapshot, task, outcome); !done) return std::move(done).error();
+  if (done = append_gaps(document, snapshot, task, outcome); !done) return std::move(done).error();
+  if (done = document.end(); !done) return std::move(done).error();
+  return outcome;
+}
+
+Result<Outcome> show_finding_json(Snapshot& snapshot, std::string_view wanted, const ShowOptions&,
+                                  Format format, const Out& out, Task& task) {
+  auto finding = find_finding(snapshot, wanted, task);
+  if (!finding) return std::move(finding).error();
+  auto containers = read_containers(snapshot, task);
+  if (!containers) return std::move(containers).error();
+  std::erase_if(*containers, [&finding](const Container& c) { return c.id != finding->container; });
+  Document document(format, out);
+  document.begin("ctriage.show/1");
+  if (auto done = document.one("finding", *finding); !done) return std::move(done).error();
+  Choice choice{{}, finding->pid};
+  if (finding->pid) {
+    choice.facets = {Facet::processes, Facet::threads, Facet::descriptors, Facet::mappings, Facet::sockets};
+  }
+  auto done = append_containers(document, snapshot, *containers, choice, task);
+  if (!done) return std::move(done).error();
+  if (!finding->pid && finding->path) {
+    done = append_facet<FileChange>(
+        document, snapshot, Facet::changes, &Snapshot::list_changes, *containers, task,
+        [&finding](const FileChange& change) { return change.path == *finding->path; });
+    if (!done) return std::move(done).error();
+  }
+  if (done = document.end(); !done) return std::move(done).error();
+  Outcome outcome;
+  outcome.findings = 1;
+  outcome.worst = finding->severity;
+  return outcome;
+}
+
+Result<ChangeTally> diff_json(Snapshot& snapshot, const DiffOptions&, Format format, const Out& out,
+                              Task& task) {
+  auto source = snapshot.describe(task);
+  if (!source) return std::move(source).error();
+  auto containers = read_containers(snapshot, task);
+  if (!containers) return std::move(containers).error();
+  Document document(format, out);
+  document.begin("ctriage.diff/1");
+  if (!document.is_lines()) {
+    if (auto done = document.one("source", *source); !done) return std::move(done).error();
+  }
+  append_coverage(document, snapshot);
+  ChangeTally tally;
+  auto done = append_facet<FileChange>(document, snapshot, Facet::changes, &Snapshot::list_changes,
+                                       *containers, task, [&tally](const FileChange& change) {
+                                         tally.add(change.kind);
+                                         return true;
+                                       });
+  if (!done) return std::move(done).error();
+  Outcome outcome;
+  if (!document.is_lines()) {
+    if (done = append_gaps(document, snapshot, task, outcome); !done) return std::move(done).error();
+  }
+  if (done = document.end(); !done) return std::move(done).error();
+  return tally;
+}
+
+}  // namespace ctriage::report

@@ -1,0 +1,241 @@
+#include "lib/report/show.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "lib/core/text.h"
+#include "lib/report/show_internal.h"
+#include "lib/report/text.h"
+
+namespace ctriage::report {
+namespace {
+
+constexpr std::size_t kMaxFindingsShown = 10;
+constexpr std::size_t kMaxGapsShown = 8;
+
+bool has(const Snapshot& snapshot, Facet facet) {
+  return snapshot.covers(facet).level != Coverage::Level::none;
+}
+
+std::string source_lines(const Source& source) {
+  std::string first = safe(source.target.raw);
+  if (!source.node.empty()) first += " on " + safe(source.node.raw);
+  if (source.taken_at) first += ", taken " + date_seconds(*source.taken_at);
+  if (!source.tool.empty()) first += " by " + safe(source.tool);
+  std::vector<std::string> node;
+  if (!source.os.empty()) node.push_back(safe(source.os.raw));
+  if (!source.kernel.empty()) node.push_back("Linux " + safe(source.kernel.raw));
+  if (!source.machine.empty()) node.push_back(safe(source.machine));
+  if (source.booted_at) node.push_back("booted " + date_seconds(*source.booted_at));
+  std::string out = labelled(source.kind.empty() ? "source" : safe(source.kind), first);
+  if (!node.empty()) out += labelled("node", join(node, ", "));
+  return out;
+}
+
+std::string container_lines(const Container& container, const Style& style) {
+  std::string first =
+      safe(container_name(container)) + "  " + short_id(container.id) + "  " +
+      (container.image.empty() ? std::string("no image recorded") : safe(container.image.raw));
+  first += "  " + std::string(to_text(container.state));
+  if (container.started_at) first += " since " + date_seconds(*container.started_at);
+  if (container.attempt > 0) first += ", " + counted(container.attempt, "restart", "restarts");
+  std::string out = labelled("container", first);
+
+  std::vector<std::string> arguments;
+  std::size_t room = 512;
+  for (const Bytes& argument : container.args) {
+    const std::string_view part = argument.view().substr(0, room);
+    arguments.push_back('"' + safe(part) + '"');
+    room -= part.size();
+    if (room == 0) break;
+  }
+  if (!container.args.empty())
+    out += labelled("command", '[' + fit(join(arguments, ", "), 2 * style.width) + ']');
+
+  std::string rights = "user " + user_text(container.uid) + "  " +
+                       counted(container.capabilities.size(), "capability", "capabilities");
+  rights += container.seccomp ? "  seccomp filter" : "  seccomp off";
+  rights += container.no_new_privs ? "  no-new-privs on" : "  no-new-privs off";
+  if (container.read_only_root) rights += "  read-only root";
+  if (!container.rights.empty()) {
+    std::vector<std::string> named;
+    for (const std::string& right : container.rights) named.push_back(safe(right));
+    rights += "  POWERFUL: " + join(named, ",");
+  }
+  return out + labelled("runs as", rights);
+}
+
+Status container_overview(Snapshot& snapshot, const Container& container, const Style& style, const Out& out,
+                          Task& task) {
+  std::string text = container_lines(container, style);
+
+  SocketSummary sockets;
+  if (has(snapshot, Facet::sockets)) {
+    auto done = snapshot.list_sockets(
+        container.id,
+        [&sockets](Socket&& socket) {
+          sockets.add(socket);
+          return Status(Done{});
+        },
+        task);
+    if (!done) return done;
+  }
+  if (has(snapshot, Facet::processes)) {
+    Tree tree;
+    auto done = snapshot.list_processes(
+        container.id,
+        [&](Process&& process) {
+          tree.add(process);
+          return Status(Done{});
+        },
+        task);
+    if (!done) return done;
+    for (TreeProcess& process : tree.processes) {
+      const auto found = sockets.remarks_by_pid.find(process.pid);
+      if (found == sockets.remarks_by_pid.end()) continue;
+      process.remarks.insert(process.remarks.begin(), found->second.begin(), found->second.end());
+    }
+    text += labelled("processes",
+                     fmt::format("{}, {}, {} of memory", with_commas(tree.total),
+                                 counted(tree.threads, "thread", "threads"), human_size(tree.memory_bytes)));
+    if (tree.total > 0) text += tree_text(tree, style);
+  }
+  if (has(snapshot, Facet::sockets)) text += labelled("sockets", sockets.text());
+  if (has(snapshot, Facet::changes)) {
+    ChangeTally changes;
+    auto done = snapshot.list_changes(
+        container.id,
+        [&changes](FileChange&& change) {
+          changes.add(change.kind);
+          return Status(Done{});
+        },
+        task);
+    if (!done) return done;
+    text += labelled("files", changes.text());
+  }
+  return out(text);
+}
+
+}  // namespace
+
+std::string finding_line(const Finding& finding, const Style& style) {
+  const std::string id = pad_right(safe(finding.id), 3);
+  const std::string severity =
+      painted(finding.severity, pad_right(severity_word(finding.severity), 4), style);
+  const std::string when = finding.at ? clock_seconds(*finding.at) : std::string("-");
+  return fmt::format("   {} {}  {:<9}  {}\n", id, severity, when, safe(finding.what.raw));
+}
+
+Result<GapTally> read_gaps(Snapshot& snapshot, Task& task) {
+  GapTally tally;
+  if (!has(snapshot, Facet::gaps)) return tally;
+  auto done = snapshot.list_gaps(
+      [&tally](GapRecord&& gap) {
+        tally.add(gap);
+        return Status(Done{});
+      },
+      task);
+  if (!done) return std::move(done).error();
+  return tally;
+}
+
+std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, const Style& style) {
+  std::string out = "how complete is this\n";
+  for (std::size_t i = 0; i < enum_names(Facet{}).size(); ++i) {
+    const auto facet = static_cast<Facet>(i);
+    if (facet == Facet::findings || facet == Facet::gaps) continue;
+    const Coverage coverage = snapshot.covers(facet);
+    const std::string_view word = coverage.level == Coverage::Level::whole  ? "yes"
+                                  : coverage.level == Coverage::Level::part ? "PARTLY"
+                                                                            : "no";
+    std::string line = fmt::format("   {:<15} {:<7} {}", to_text(facet), word, safe(coverage.why));
+    while (line.back() == ' ') line.pop_back();
+    out += line + '\n';
+  }
+  out += labelled("gaps", gaps.text());
+  for (const std::string& line : gaps.lines(kMaxGapsShown)) out += "   " + fit(line, 2 * style.width) + '\n';
+  return out;
+}
+
+Status show_overview(Snapshot& snapshot, const ShowOptions& options, const Style& style, const Out& out,
+                     Task& task, Outcome& outcome) {
+  auto source = snapshot.describe(task);
+  if (!source) return std::move(source).error();
+  if (auto done = out(source_lines(*source)); !done) return done;
+  auto listed = snapshot.list_containers(
+      [&](Container&& container) { return container_overview(snapshot, container, style, out, task); }, task);
+  if (!listed) return listed;
+
+  auto gaps = read_gaps(snapshot, task);
+  if (!gaps) return std::move(gaps).error();
+  outcome.lost = gaps->count(Impact::lost);
+  std::string text = coverage_text(snapshot, *gaps, style);
+
+  const Coverage findings = snapshot.covers(Facet::findings);
+  std::vector<std::pair<std::string, std::string>> hints;
+  if (findings.level == Coverage::Level::none) {
+    text += labelled("findings", "not evaluated" + (findings.why.empty() ? "" : ": " + safe(findings.why)));
+  } else {
+    FindingTally tally;
+    std::string lines;
+    auto done = snapshot.list_findings(
+        [&](Finding&& finding) {
+          tally.add(finding.severity);
+          if (tally.total() <= kMaxFindingsShown) lines += finding_line(finding, style);
+          if (tally.total() == 1)
+            hints.emplace_back("ctriage show " + options.source + ' ' + finding.id,
+                               "everything around " + finding.id);
+          return Status(Done{});
+        },
+        task);
+    if (!done) return done;
+    outcome.findings = tally.total();
+    outcome.worst = tally.worst();
+    text += labelled("findings", tally.text()) + lines;
+    if (tally.total() > kMaxFindingsShown) {
+      text += fmt::format("   ... {} more: --json\n", with_commas(tally.total() - kMaxFindingsShown));
+    }
+  }
+  if (!options.source.empty()) {
+    hints.emplace_back("ctriage diff " + options.source, "file changes against the image");
+    hints.emplace_back("ctriage show " + options.source + " --all", "every section");
+    text += next_lines("next", hints, style);
+  }
+  return out(text);
+}
+
+Result<Outcome> show_text(Snapshot& snapshot, const ShowOptions& options, const Style& style, const Out& out,
+                          Task& task) {
+  Outcome outcome;
+  if (!options.any_section()) {
+    auto done = show_overview(snapshot, options, style, out, task, outcome);
+    if (!done) return std::move(done).error();
+    return outcome;
+  }
+  bool pid_seen = false;
+  auto listed = snapshot.list_containers(
+      [&](Container&& container) -> Status {
+        if (options.pid) {
+          bool here = false;
+          auto done = snapshot.list_processes(
+              container.id,
+              [&](Process&& process) {
+                here = here || process.pid == *options.pid;
+                return Status(Done{});
+              },
+              task);
+          if (!done || !here) return done;
+          pid_seen = true;
+        }
+        return show_sections(snapshot, container, options, style, out, task);
+      },
+      task);
+  if (!listed) return std::move(listed).error();
+  if (options.pid && !pid_seen) {
+    return Error{Errc::not_found, fmt::format("no process here has pid {}", *options.pid)};
+  }
+  return outcome;
+}
+
+}  // namespace ctriage::report
