@@ -147,7 +147,11 @@ Result<std::string> Root::read_link_beneath(std::string_view name) const {
   const auto pinned = pin_beneath(name);
   if (!pinned) return system_error(pinned.error().number, std::string("read link ").append(name));
   auto target = sys::readlinkat(pinned->get(), "");
-  if (!target) return system_error(target.error().number, std::string("read link ").append(name));
+  if (!target) {  // of a descriptor that is no link the kernel says ENOENT, of a name EINVAL: one answer for
+                  // both
+    const int number = target.error().number == ENOENT ? EINVAL : target.error().number;
+    return system_error(number, std::string("read link ").append(name));
+  }
   return target;
 }
 

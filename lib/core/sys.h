@@ -39,7 +39,8 @@ Result<UniqueFd> openat2(int dir, std::string_view name, std::uint64_t flags, st
 // Opens what `fd` (O_PATH too) refers to once more, through /proc/self/fd: no name is looked up again.
 Result<UniqueFd> reopen(int fd, std::uint64_t flags, std::string_view name);
 Result<UniqueFd> duplicate(int fd, std::string_view name);
-void close(int fd) noexcept;  // never fails to close: close(2), "Dealing with error returns"
+Status replace(int fd, int with);  // dup3(2): from now on `fd` is what `with` is
+void close(int fd) noexcept;       // never fails to close: close(2), "Dealing with error returns"
 void close_range(unsigned first, unsigned last) noexcept;
 Result<StatBuffer> stat_at(int dir, std::string_view name);  // the last component not followed
 Result<StatBuffer> stat_fd(int fd, std::string_view name);   // O_PATH too

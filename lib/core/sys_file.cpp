@@ -66,11 +66,20 @@ Result<UniqueFd> duplicate(int fd, std::string_view name) {
   return UniqueFd(copy);
 }
 
+Status replace(int fd, int with) {
+  return done_or(attempt(Call::duplicate, [&] { return ::dup3(with, fd, O_CLOEXEC); }), "replace descriptor",
+                 std::to_string(fd));
+}
+
 // Never repeated on EINTR: Linux has freed the descriptor by then, and it may be another thread's already.
 void close(int fd) noexcept { ::close(fd); }
 
 void close_range(unsigned first, unsigned last) noexcept {
-  if (first <= last) ::close_range(first, last, 0);
+  if (first > last || ::close_range(first, last, 0) == 0) return;
+  // Before Linux 5.9. The limit of a service may be millions; nothing of ours has that many open.
+  const long limit = ::sysconf(_SC_OPEN_MAX);
+  const unsigned most = limit > 0 && limit < 65'536 ? static_cast<unsigned>(limit) : 65'536;
+  for (unsigned fd = first; fd <= last && fd < most; ++fd) ::close(static_cast<int>(fd));
 }
 
 Result<StatBuffer> stat_at(int dir, std::string_view name) {

@@ -1,0 +1,178 @@
+// The watchdog and the readers it forks: small, single-threaded, with no descriptor but those they need.
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <initializer_list>
+#include <vector>
+
+#include "lib/core/cursor.h"
+#include "lib/core/root.h"
+#include "lib/core/sys.h"
+#include "lib/proc/reader_protocol.h"
+
+namespace ctriage::proc {
+
+namespace {
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+// ^C reaches the whole group; only the supervisor answers it, and its end is ours.
+void ignore_signals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE}) {
+    if (auto ignored = sys::on_signal(signal, SIG_IGN); !ignored) sys::exit_now(1);
+  }
+}
+
+// Whatever the supervisor had open (its output, a terminal, the examiner's pipe) is not ours to hold. The
+// standard descriptors become O_PATH ones, so that a stray message goes nowhere rather than into what takes
+// their number next.
+void keep_only(int proc, std::initializer_list<int> others) {
+  for (const int fd : {0, 1, 2}) {
+    if (auto replaced = sys::replace(fd, proc); !replaced) sys::exit_now(1);
+  }
+  std::vector<int> kept(others);
+  kept.push_back(proc);
+  std::sort(kept.begin(), kept.end());
+  unsigned first = 3;
+  for (const int fd : kept) {
+    if (fd < 3) continue;
+    const auto number = static_cast<unsigned>(fd);
+    if (number > first) sys::close_range(first, number - 1);
+    first = number + 1;
+  }
+  sys::close_range(first, UINT_MAX);
+}
+
+// A message, or an empty one when the other end is gone.
+std::string_view next_request(int socket, std::string& buffer) {
+  buffer.resize(8 << 10);
+  for (;;) {
+    const auto received = sys::receive(socket, std::as_writable_bytes(std::span(buffer)));
+    if (received) return std::string_view(buffer).substr(0, received->size);
+    if (received.error().number != EINTR) return {};
+  }
+}
+
+void answer(int socket, std::string_view message) {
+  if (auto sent = sys::send(socket, bytes_of(message)); !sent) sys::exit_now(1);
+}
+
+// "R" and the size in 4 bytes.
+std::string read_some(const UniqueFd& file, std::string_view request, std::string_view name) {
+  ByteCursor in(bytes_of(request.substr(1)));
+  const std::size_t size = std::min<std::size_t>(in.u32(), kMaxAnswerBytes);
+  if (!file) return encode_failure(Error{Errc::io, "read: no file is open"});
+  std::string message(1 + size, kBytes);
+  const auto got = sys::read(file.get(), std::as_writable_bytes(std::span(message).subspan(1)), name);
+  if (!got) return encode_failure(got.error());
+  message.resize(1 + *got);
+  return message;
+}
+
+[[noreturn]] void run_reader(const Root& proc, UniqueFd supervisor, int watchdog_pid) {
+  if (auto set = sys::end_with_parent(SIGKILL); !set || sys::parent_pid() != watchdog_pid) sys::exit_now(1);
+  keep_only(proc.fd(), {supervisor.get()});
+  std::string buffer;
+  std::string name;
+  UniqueFd file;
+  for (;;) {
+    const std::string_view request = next_request(supervisor.get(), buffer);
+    if (request.empty()) sys::exit_now(0);
+    if (request.front() == kOpen) {
+      file.reset();
+      name = request.substr(1);
+      auto opened = proc.open_beneath(name);
+      if (opened) file = *std::move(opened);
+      answer(supervisor.get(), opened ? std::string(1, kReady) : encode_failure(opened.error()));
+    } else if (request.front() == kRead) {
+      answer(supervisor.get(), read_some(file, request, name));
+    } else {
+      file.reset();
+    }
+  }
+}
+
+class Watchdog {
+ public:
+  Watchdog(int proc, UniqueFd supervisor)
+      : proc_(Root::adopt(UniqueFd(proc), "/proc")), supervisor_(std::move(supervisor)) {}
+
+  // Serves until the supervisor is gone: the end of its socket, or of itself where a child of it still holds
+  // that.
+  void serve(const UniqueFd& supervisor_alive) {
+    std::string buffer;
+    for (;;) {
+      std::array<pollfd, 2> watched{{{supervisor_.get(), POLLIN, 0}, {supervisor_alive.get(), POLLIN, 0}}};
+      const auto ready = sys::poll(watched, -1);
+      if (!ready && ready.error().number == EINTR) continue;
+      if (!ready || watched[1].revents != 0) return;
+      const std::string_view request = next_request(supervisor_.get(), buffer);
+      if (request.empty()) return;
+      kill_reader();
+      if (request.front() == kNewReader) start_reader();
+    }
+  }
+
+  void kill_reader() {
+    if (reader_pid_ > 0 && sys::kill(reader_pid_, SIGKILL)) killed_.push_back(reader_pid_);
+    reader_pid_ = 0;
+    reap();
+  }
+
+  // Does not wait: a reader that is stuck where no signal reaches it must not take the watchdog with it.
+  void reap() {
+    std::erase_if(killed_, [](int pid) {
+      const auto ended = sys::waitpid(pid, WNOHANG);
+      return !ended || ended->pid != 0;
+    });
+  }
+
+  [[nodiscard]] bool has_unreaped() const { return !killed_.empty(); }
+
+ private:
+  void start_reader() {
+    auto pair = sys::socketpair(SOCK_SEQPACKET);
+    if (!pair) return answer(supervisor_.get(), encode_failure(pair.error()));
+    const int own_pid = sys::own_pid();
+    const auto pid = sys::fork();
+    if (!pid) return answer(supervisor_.get(), encode_failure(pid.error()));
+    if (*pid == 0) run_reader(proc_, std::move(pair->second), own_pid);
+    reader_pid_ = *pid;
+    if (auto sent = sys::send(supervisor_.get(), bytes_of({&kReady, 1}), pair->first.get()); !sent) {
+      answer(supervisor_.get(), encode_failure(sent.error()));
+    }
+  }
+
+  Root proc_;
+  UniqueFd supervisor_;
+  int reader_pid_ = 0;
+  std::vector<int> killed_;
+};
+
+}  // namespace
+
+void run_watchdog(int proc, UniqueFd supervisor, int supervisor_pid) {
+  ignore_signals();
+  keep_only(proc, {supervisor.get()});
+  // Without pidfd_open(2) (before Linux 5.3) the end of the socket is the only sign.
+  UniqueFd alive = sys::pidfd_open(supervisor_pid).value_or(UniqueFd());
+  if (sys::parent_pid() != supervisor_pid) sys::exit_now(1);
+  Watchdog watchdog(proc, std::move(supervisor));
+  watchdog.serve(alive);
+  watchdog.kill_reader();
+  for (int tries = 0; tries < 20 && watchdog.has_unreaped(); ++tries) {
+    sys::sleep_ns(1'000'000);
+    watchdog.reap();
+  }
+  sys::exit_now(0);
+}
+
+}  // namespace ctriage::proc
