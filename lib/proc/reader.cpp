@@ -119,19 +119,21 @@ struct Readers::State {
   Status need_reader(const Task& task) {
     if (broken) return *broken;
     if (reader) return Done{};
-    auto started = start_reader(task);
+    bool answered = false;
+    auto started = start_reader(task, answered);
     // An answer that comes late would be taken for that of the next request.
-    if (!started && !reader) broken = started.error();
+    if (!started && !answered) broken = started.error();
     return started;
   }
 
-  Status start_reader(const Task& task) {
+  Status start_reader(const Task& task, bool& answered) {
     if (auto sent = sys::send(watchdog.get(), bytes_of({&kNewReader, 1})); !sent)
       return std::move(sent).error();
     if (auto ready = wait_for(watchdog.get(), "watchdog", task); !ready) return std::move(ready).error();
     UniqueFd socket;
     const auto answer = receive(watchdog.get(), buffer, &socket);
     if (!answer) return answer.error();
+    answered = true;
     if (answer->front() != kReady || !socket) return decode_failure(*answer);
     reader = std::move(socket);
     return Done{};
