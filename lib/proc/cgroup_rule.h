@@ -1,0 +1,32 @@
+#pragma once
+// Which processes are in the cgroup of one container. Not for other modules.
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/proc/proc.h"
+
+namespace ctriage::proc {
+
+// The container id that one component of a cgroup path names, or nothing.
+std::string_view container_id_of(std::string_view segment);
+
+class CgroupRule {
+ public:
+  // With a container id in the path: every path with that id in it, on any hierarchy. Without (a container
+  // that no engine made): the subtree of init's cgroup, but only where neither init's parent nor pid 1 lives
+  // in it, since a container started from a shell shares the shell's.
+  CgroupRule(const std::vector<CgroupLine>& init, const std::vector<CgroupLine>& parent,
+             const std::vector<CgroupLine>& first);
+
+  [[nodiscard]] bool usable() const { return !id_.empty() || !subtrees_.empty(); }
+  [[nodiscard]] bool holds(const std::vector<CgroupLine>& lines) const;
+  // Names a container, but not ours.
+  [[nodiscard]] bool is_other(const std::vector<CgroupLine>& lines) const;
+
+ private:
+  std::string id_;
+  std::vector<CgroupLine> subtrees_;
+};
+
+}  // namespace ctriage::proc

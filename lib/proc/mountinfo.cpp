@@ -1,0 +1,112 @@
+// /proc/PID/mountinfo, proc_pid_mountinfo(5), fs/proc_namespace.c show_mountinfo:
+//
+//   line = id " " parent " " major ":" minor " " root " " mountpoint " " options { " " tag } " - " fstype " "
+//   source " "
+//          super_options
+//
+// Blank, tab, newline, backslash (and # on some kernels) are written as \ooo in root, mountpoint, fstype and
+// source, so a blank always separates. Super options come from the file system, which may forget to escape:
+// they are the rest of it.
+#include "lib/core/text.h"
+#include "lib/proc/detail.h"
+#include "lib/proc/proc.h"
+
+namespace ctriage::proc {
+namespace {
+
+Error bad(std::string_view what) { return {Errc::malformed, std::string("mountinfo: ").append(what)}; }
+
+bool is_octal(char c) { return c >= '0' && c <= '7'; }
+
+// Up to the next blank, which is taken too; two blanks in a row enclose an empty source. Not there: ok turns
+// false.
+std::string_view take(std::string_view& rest, bool& ok) {
+  const std::size_t blank = rest.find(' ');
+  if (blank == std::string_view::npos) {
+    ok = false;
+    return {};
+  }
+  const std::string_view field = rest.substr(0, blank);
+  rest.remove_prefix(blank + 1);
+  return field;
+}
+
+}  // namespace
+
+std::string unescape_octal(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escape = text[i] == '\\' && text.size() - i > 3 && text[i + 1] <= '3' &&
+                        is_octal(text[i + 1]) && is_octal(text[i + 2]) && is_octal(text[i + 3]);
+    if (!escape) {
+      out += text[i];
+      continue;
+    }
+    out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+    i += 3;
+  }
+  return out;
+}
+
+Result<Mount> parse_mountinfo_line(std::string_view line) {
+  Mount mount;
+  bool ok = true;
+  std::string_view rest = line;
+  const auto id = parse_number<std::uint32_t>(take(rest, ok));
+  const auto parent = parse_number<std::uint32_t>(take(rest, ok));
+  const std::string_view device = take(rest, ok);
+  const std::string_view root = take(rest, ok);
+  const std::string_view mountpoint = take(rest, ok);
+  const std::string_view options = take(rest, ok);
+  if (!ok) return Error{Errc::truncated, "mountinfo: ends before the options"};
+  if (!id || !parent) return bad("no mount id");
+  const std::size_t colon = device.find(':');
+  if (colon == std::string_view::npos) return bad("no device");
+  const auto major = parse_number<std::uint32_t>(device.substr(0, colon));
+  const auto minor = parse_number<std::uint32_t>(device.substr(colon + 1));
+  if (!major || !minor) return bad("no device");
+
+  for (std::string_view tag = take(rest, ok); ok && tag != "-"; tag = take(rest, ok)) {
+    mount.propagation.emplace_back(unescape_octal(tag));
+  }
+  const std::string_view fstype = take(rest, ok);
+  const std::string_view source = take(rest, ok);
+  if (!ok) return Error{Errc::truncated, "mountinfo: ends before the super options"};
+
+  mount.id = *id;
+  mount.parent = *parent;
+  mount.device = device_id(*major, *minor);
+  mount.root = Bytes(unescape_octal(root));
+  mount.mountpoint = Bytes(unescape_octal(mountpoint));
+  mount.options = Bytes(unescape_octal(options));
+  mount.fstype = Bytes(unescape_octal(fstype));
+  mount.source = Bytes(unescape_octal(source));
+  mount.super_options = Bytes(std::string(rest));
+  return mount;
+}
+
+Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task) {
+  auto text = read_text(proc, pid, "mountinfo");
+  if (!text) {
+    if (is_gone(text.error()))
+      return Error{Errc::vanished, origin_of(pid) + ": no such process", text.error().number};
+    return name_capability(std::move(text).error());
+  }
+  std::vector<Mount> mounts;
+  std::size_t number = 0;
+  for (const std::string_view line : split(*text, '\n')) {
+    ++number;
+    if (line.empty()) continue;
+    auto mount = parse_mountinfo_line(line);
+    if (!mount) {
+      const std::string origin = origin_of(pid) + "/mountinfo line " + std::to_string(number);
+      task.gaps.add(gap_of("mounts", origin, std::move(mount).error()));
+      continue;
+    }
+    mounts.push_back(*std::move(mount));
+  }
+  return mounts;
+}
+
+}  // namespace ctriage::proc

@@ -1,0 +1,67 @@
+// What a procfs says of the whole node: its processes and when it booted.
+#include <algorithm>
+
+#include "lib/core/limits.h"
+#include "lib/core/text.h"
+#include "lib/proc/detail.h"
+#include "lib/proc/numbered.h"
+#include "lib/proc/proc.h"
+
+namespace ctriage::proc {
+
+// proc_stat(5): "btime 1763757531". USER_HZ, the unit of what /proc calls clock ticks, is 100 on every
+// architecture that runs containers (include/asm-generic/param.h; only alpha and ia64 differed).
+Result<Clock> read_clock(const Root& proc) {
+  auto text = proc.read_file_in_root("stat", kMaxProcTextBytes);
+  if (!text) return std::move(text).error();
+  Clock clock;
+  bool found = false;
+  each_whole_line(*text, [&](std::string_view line) {
+    if (found || !line.starts_with("btime ")) return;
+    const auto seconds = parse_number<std::int64_t>(line.substr(6));
+    if (!seconds) return;
+    clock.booted_at.seconds = *seconds;
+    found = true;
+  });
+  if (!found) return Error{Errc::malformed, proc.name() + "/stat: no btime"};
+  return clock;
+}
+
+Result<std::vector<std::int32_t>> list_numbers(const Root& directory) {
+  std::vector<std::int32_t> found;
+  std::string after;
+  for (bool more = true; more;) {
+    auto block = list_names(directory, after);
+    if (!block) return std::move(block).error();
+    for (const std::string& name : block->names) {
+      const auto number = parse_number<std::int32_t>(name);
+      if (!number || *number < 0) continue;
+      if (found.size() >= kMaxNumbered) {
+        return Error{Errc::limit,
+                     directory.name() + ": more than " + std::to_string(kMaxNumbered) + " entries"};
+      }
+      found.push_back(*number);
+    }
+    more = block->more && !block->names.empty();
+    if (more) after = block->names.back();
+  }
+  std::ranges::sort(found);
+  return found;
+}
+
+Result<std::vector<std::int32_t>> list_pids(const Root& proc) { return list_numbers(proc); }
+
+// namespaces(7): the link reads "mnt:[4026531841]"; pid_for_children reads "pid:[...]".
+Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type) {
+  const std::string name = under(pid, "ns/").append(type);
+  auto target = proc.read_link_beneath(name);
+  if (!target) return std::move(target).error();
+  const std::size_t open = target->find(":[");
+  if (open != std::string::npos && target->ends_with(']')) {
+    const std::string_view digits = std::string_view(*target).substr(open + 2, target->size() - open - 3);
+    if (const auto inode = parse_number<std::uint64_t>(digits)) return Hex{*inode};
+  }
+  return Error{Errc::malformed, name + ": not a namespace: " + *target};
+}
+
+}  // namespace ctriage::proc

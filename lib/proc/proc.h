@@ -1,0 +1,98 @@
+#pragma once
+// Readers of /proc, proc(5). parse_* work on bytes; read_* do I/O below a procfs Root. All text is hostile: names,
+// arguments, paths and even mountinfo hold what an attacker chose.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/core/root.h"
+#include "lib/core/stream.h"
+#include "lib/core/task.h"
+#include "lib/model/process.h"
+#include "lib/proc/reader.h"
+
+namespace ctriage::proc {
+
+struct Stat {  // proc_pid_stat(5); comm may hold ") R 1 (" and newlines: split at the LAST ')'
+  std::int32_t pid = 0;
+  Bytes comm;
+  char state = '?';
+  std::int32_t ppid = 0;
+  std::int32_t pgrp = 0;
+  std::int32_t session = 0;
+  std::int32_t tty = 0;
+  std::uint32_t flags = 0;      // PF_* of the kernel's sched.h
+  std::uint64_t cpu_ticks = 0;  // utime + stime
+  std::uint32_t threads = 0;
+  std::uint64_t start_ticks = 0;
+
+  [[nodiscard]] bool is_kernel_thread() const { return (flags & 0x00200000U) != 0; }  // PF_KTHREAD
+  [[nodiscard]] bool has_ended() const { return state == 'Z' || state == 'X' || state == 'x'; }
+};
+Result<Stat> parse_stat(std::string_view text);
+
+// Fills what /proc/PID/status knows: credentials, capabilities, NSpid, seccomp, NoNewPrivs, TracerPid, VmRSS, VmSwap, ...
+Status parse_status(std::string_view text, Process& into);
+Result<Mapping> parse_maps_line(std::string_view line);
+// One line of mountinfo with octal escapes undone, except super_options, which stay raw (overlay has a second level).
+Result<Mount> parse_mountinfo_line(std::string_view line);
+std::string unescape_octal(std::string_view text);
+std::vector<Limit> parse_limits(std::string_view text);
+struct FdInfo {
+  std::uint64_t position_bytes = 0;
+  std::uint64_t flags = 0;
+  std::optional<std::uint64_t> inode;
+};
+Result<FdInfo> parse_fdinfo(std::string_view text);
+// One line of /proc/net/{tcp,tcp6,udp,udp6,raw,raw6,unix,packet,netlink}; nullopt for the heading.
+Result<std::optional<Socket>> parse_net_line(std::string_view family, std::string_view line);
+
+struct CgroupLine {
+  std::uint32_t hierarchy = 0;      // 0: cgroup v2
+  std::string controllers;          // "memory", "name=systemd", ""
+  std::string path;
+};
+std::vector<CgroupLine> parse_cgroup(std::string_view text);
+// The container id (64 hex) and the pod UID that a cgroup path names, matched from its end (research: every form).
+struct CgroupOwner {
+  std::string container_id;
+  std::string pod_uid;
+};
+CgroupOwner parse_cgroup_owner(std::string_view path);
+
+// What this procfs says of the node.
+struct Clock {
+  std::uint64_t ticks_per_second = 100;
+  Timestamp booted_at;              // btime of /proc/stat
+};
+Result<Clock> read_clock(const Root& proc);
+Result<std::vector<std::int32_t>> list_pids(const Root& proc);  // ascending
+
+Result<Stat> read_stat(const Root& proc, std::int32_t pid);
+Result<std::string> read_text(const Root& proc, std::int32_t pid, std::string_view name);  // not for mm-locked files
+// "mnt:[4026531841]" of /proc/PID/ns/<type> as its inode.
+Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type);
+Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task);
+
+// All of a process but its exe origin and membership. What cannot be read is a gap for that facet, and the rest of the
+// process is still given; Errc::vanished when it is gone or its start_ticks changed while we read.
+Result<Process> read_process(const Root& proc, Readers& readers, std::int32_t pid, const Clock& clock, Task& task);
+Status list_threads(const Root& proc, std::int32_t pid, const Emit<Thread>& emit, Task& task);
+Status list_mappings(Readers& readers, std::int32_t pid, const Emit<Mapping>& emit, Task& task);
+Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descriptor>& emit, Task& task);
+// Sockets of the network namespace of `pid`, without owners.
+Status list_sockets(const Root& proc, std::int32_t pid, const Emit<Socket>& emit, Task& task);
+
+// Which processes belong to a container whose first process is `init`: its cgroup's subtree plus the members of its
+// PRIVATE mount and pid namespaces (one shared with pid 1 makes nobody a member).
+struct Member {
+  std::int32_t pid = 0;
+  std::uint64_t start_ticks = 0;
+  Membership membership = Membership::child;
+};
+// `shim`: parent of what the runtime's exec starts, 0 when unknown. Ascending by pid.
+Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task);
+
+}  // namespace ctriage::proc

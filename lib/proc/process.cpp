@@ -1,0 +1,66 @@
+// One process, from all its files. Its identity is pid and start time: both are looked at first and last, so
+// that no record is ever put together from two processes.
+#include "lib/core/limits.h"
+#include "lib/proc/detail.h"
+#include "lib/proc/facets.h"
+#include "lib/proc/proc.h"
+
+namespace ctriage::proc {
+namespace {
+
+Timestamp at_ticks(const Clock& clock, std::uint64_t ticks) {
+  if (clock.ticks_per_second == 0) return clock.booted_at;
+  Timestamp at = clock.booted_at;
+  at.seconds += static_cast<std::int64_t>(ticks / clock.ticks_per_second);
+  const std::uint64_t nanoseconds =
+      at.nanoseconds + ticks % clock.ticks_per_second * (1'000'000'000 / clock.ticks_per_second);
+  at.seconds += static_cast<std::int64_t>(nanoseconds / 1'000'000'000);
+  at.nanoseconds = static_cast<std::uint32_t>(nanoseconds % 1'000'000'000);
+  return at;
+}
+
+void take_stat(const Stat& stat, const Clock& clock, Process& into) {
+  into.pid = stat.pid;
+  into.start_ticks = stat.start_ticks;
+  into.container_pid = stat.pid;  // status knows better
+  into.ppid = stat.ppid;
+  into.pgrp = stat.pgrp;
+  into.session = stat.session;
+  into.tty = stat.tty;
+  into.comm = stat.comm;
+  into.state = std::string(1, stat.state);
+  into.started_at = at_ticks(clock, stat.start_ticks);
+  into.threads = stat.threads;
+  into.cpu_ticks = stat.cpu_ticks;
+}
+
+}  // namespace
+
+Result<Process> read_process(const Root& proc, Readers& readers, std::int32_t pid, const Clock& clock,
+                             Task& task) {
+  auto first = read_stat(proc, pid);
+  if (!first) return std::move(first).error();
+
+  // What a dying process loses first comes first; what may hang in its memory lock comes last.
+  Process process;
+  take_stat(*first, clock, process);
+  Facets facets(proc, readers, *first, task);
+  facets.read_executable(process);
+  facets.read_credentials(process);
+  facets.read_namespaces(process);
+  facets.read_links(process);
+  facets.read_small(process);
+  auto strings = facets.read_strings(process);
+  if (!strings) return std::move(strings).error();
+  facets.check_executable(process);
+
+  auto last = read_stat(proc, pid);
+  if (!last) return std::move(last).error();
+  if (last->start_ticks != first->start_ticks) {
+    return Error{Errc::vanished, origin_of(pid) + ": ended while it was read, another process has its pid"};
+  }
+  facets.finish(*last);
+  return process;
+}
+
+}  // namespace ctriage::proc

@@ -1,0 +1,76 @@
+// /proc/PID/stat, proc_pid_stat(5):
+//
+//   stat  = pid " (" comm ") " state " " ppid " " pgrp " " session " " tty " " tpgid " " flags ...  (52
+//   fields today) comm  = up to 15 bytes of the process's choice: ')', '(', blanks and newlines too, so it
+//   ends at the LAST ')'
+#include <array>
+
+#include "lib/core/limits.h"
+#include "lib/core/text.h"
+#include "lib/proc/detail.h"
+#include "lib/proc/proc.h"
+
+namespace ctriage::proc {
+namespace {
+
+constexpr std::size_t kStartField = 19;  // starttime, counted from the state; proc_pid_stat(5) calls it (22)
+
+Error bad(std::string_view what) { return {Errc::malformed, std::string("stat: ").append(what)}; }
+
+}  // namespace
+
+Result<Stat> parse_stat(std::string_view text) {
+  const std::size_t open = text.find(" (");
+  const std::size_t close = text.rfind(')');
+  if (open == std::string_view::npos || close == std::string_view::npos || close < open + 2) {
+    return bad("no name in parentheses");
+  }
+  const auto pid = parse_number<std::int32_t>(text.substr(0, open));
+  if (!pid || *pid <= 0) return bad("no pid");
+
+  const auto fields = split_fields(trim(text.substr(close + 1)));
+  // One more than we use: when the start time is the last one there, it may be cut.
+  if (fields.size() < kStartField + 2) return Error{Errc::truncated, "stat: ends before the start time"};
+
+  Stat stat;
+  stat.pid = *pid;
+  stat.comm = Bytes(std::string(text.substr(open + 2, close - open - 2)));
+  if (fields[0].size() != 1) return bad("no state");
+  stat.state = fields[0][0];
+
+  const std::array<std::int32_t*, 4> ids = {&stat.ppid, &stat.pgrp, &stat.session, &stat.tty};
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const auto number = parse_number<std::int32_t>(fields[i + 1]);
+    if (!number) return bad("an id is no number");
+    *ids[i] = *number;
+  }
+  const auto flags = parse_number<std::uint32_t>(fields[6]);
+  const auto user = parse_number<std::uint64_t>(fields[11]);
+  const auto system = parse_number<std::uint64_t>(fields[12]);
+  const auto threads = parse_number<std::uint32_t>(fields[17]);
+  const auto start = parse_number<std::uint64_t>(fields[kStartField]);
+  if (!flags || !user || !system || !threads || !start) return bad("a counter is no number");
+  stat.flags = *flags;
+  stat.cpu_ticks = *user + *system;
+  stat.threads = *threads;
+  stat.start_ticks = *start;
+  return stat;
+}
+
+Result<std::string> read_text(const Root& proc, std::int32_t pid, std::string_view name) {
+  return proc.read_file_in_root(under(pid, name), kMaxProcTextBytes);
+}
+
+Result<Stat> read_stat(const Root& proc, std::int32_t pid) {
+  auto text = read_text(proc, pid, "stat");
+  if (!text) {
+    if (is_gone(text.error()))
+      return Error{Errc::vanished, origin_of(pid) + ": no such process", text.error().number};
+    return std::move(text).error();
+  }
+  auto stat = parse_stat(*text);
+  if (!stat) return std::move(stat).error().within(origin_of(pid));
+  return stat;
+}
+
+}  // namespace ctriage::proc

@@ -1,0 +1,58 @@
+// The first byte says which parser gets the rest.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "lib/core/text.h"
+#include "lib/proc/proc.h"
+
+using namespace ctriage;
+
+namespace {
+
+constexpr std::string_view kFamilies[] = {"tcp",  "tcp6", "udp",    "udp6",   "raw",
+                                          "raw6", "unix", "packet", "netlink"};
+
+void parse_tables(std::string_view text) {
+  for (const std::string_view line : split(text, '\n')) {
+    for (const std::string_view family : kFamilies) (void)proc::parse_net_line(family, line);
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
+  Process process;
+  switch (data[0]) {
+    case 's':
+      (void)proc::parse_stat(text);
+      break;
+    case 'S':
+      (void)proc::parse_status(text, process);
+      break;
+    case 'l':
+      (void)proc::parse_limits(text);
+      break;
+    case 'f':
+      (void)proc::parse_fdinfo(text);
+      break;
+    case 'n':
+      parse_tables(text);
+      break;
+    case 'm':
+      for (const std::string_view line : split(text, '\n')) (void)proc::parse_maps_line(line);
+      break;
+    case 'M':
+      for (const std::string_view line : split(text, '\n')) (void)proc::parse_mountinfo_line(line);
+      break;
+    case 'c':
+      for (const auto& line : proc::parse_cgroup(text)) (void)proc::parse_cgroup_owner(line.path);
+      break;
+    default:
+      (void)proc::unescape_octal(text);
+      (void)proc::parse_cgroup_owner(text);
+  }
+  return 0;
+}
