@@ -36,7 +36,7 @@ int in_child(const std::function<int()>& body) {
   return status;
 }
 
-#define EXPECT_CHILD_SUCCEEDS(body) EXPECT_EQ(in_child(body), 0)
+void expect_success(const std::function<int()>& body) { EXPECT_EQ(in_child(body), 0); }
 
 bool enter(const SandboxPlan& plan, bool expect_files) {
   const auto level = enter_sandbox(plan);
@@ -77,7 +77,7 @@ TEST(Sandbox, DeniesByList) {
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
-    EXPECT_CHILD_SUCCEEDS([&] {
+    expect_success([&] {
       if (!enter(syscalls_only(), false)) return 2;
       errno = 0;
       if (c.call() >= 0) return 3;
@@ -88,7 +88,7 @@ TEST(Sandbox, DeniesByList) {
 }
 
 TEST(Sandbox, LeavesWhatAParserNeeds) {
-  EXPECT_CHILD_SUCCEEDS([] {
+  expect_success([] {
     if (!enter(syscalls_only(), false)) return 2;
     std::atomic<int> seen{0};
     std::thread([&] { seen = ::socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == EPERM ? 1 : 2; }).join();
@@ -126,7 +126,7 @@ TEST(Sandbox, ConfinesFiles) {
   TempDir dir;
   for (const char* name : {"in", "out", "other"}) ::mkdir((dir / name).c_str(), 0755);
   for (const char* name : {"in/a", "out/a", "other/a", "single"}) dir.write(name, "text");
-  EXPECT_CHILD_SUCCEEDS([&] {
+  expect_success([&] {
     const auto in = Root::open(dir / "in");
     const auto out = Root::open(dir / "out");
     const int single = ::open((dir / "single").c_str(), O_PATH | O_CLOEXEC);
@@ -149,7 +149,7 @@ TEST(Sandbox, ConfinesFiles) {
 }
 
 TEST(Sandbox, ABadDescriptorIsAnError) {
-  EXPECT_CHILD_SUCCEEDS([] { return enter_sandbox({{-1}, {}, true}).has_value() ? 1 : 0; });
+  expect_success([] { return enter_sandbox({{-1}, {}, true}).has_value() ? 1 : 0; });
 }
 
 }  // namespace
