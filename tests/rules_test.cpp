@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/core/text.h"
 #include "lib/model/record.h"
 #include "lib/rules/condition.h"
 #include "lib/rules/embedded.h"

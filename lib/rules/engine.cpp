@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/core/hash.h"
+#include "lib/core/text.h"
 #include "lib/model/record.h"
 #include "lib/rules/condition.h"
 #include "lib/rules/rules.h"

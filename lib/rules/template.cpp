@@ -30,19 +30,4 @@ std::string fill_template(std::string_view text, const std::function<std::string
   return out;
 }
 
-std::string shell_word(std::string_view text) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
-  if (!text.empty() && text.find_first_not_of(kPlain) == std::string_view::npos) return std::string(text);
-  std::string out = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      out += "'\"'\"'";  // no backslash: lib/report would double it
-    } else {
-      out += c;
-    }
-  }
-  return out += '\'';
-}
-
 }  // namespace ctriage::rules

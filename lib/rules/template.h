@@ -14,8 +14,4 @@ Status check_template(std::string_view text, const std::function<bool(std::strin
 // `value` gives the text of a placeholder. The text must have passed check_template.
 std::string fill_template(std::string_view text, const std::function<std::string(std::string_view)>& value);
 
-// One word of a shell command: quoted where a shell would see more than a plain word. Commands that we print
-// are copied into a root shell, and names in them are the attacker's.
-std::string shell_word(std::string_view text);
-
 }  // namespace ctriage::rules
