@@ -12,7 +12,7 @@ namespace ctriage::report {
 namespace {
 
 constexpr std::size_t kKindColumns = 12;
-constexpr std::size_t kPathColumns = 56;
+constexpr std::size_t kPathColumns = 40;
 
 std::string owner(const FileState& state) { return fmt::format("{}:{}", state.uid, state.gid); }
 
@@ -62,7 +62,7 @@ std::string change_line(const FileChange& change, const Style& style) {
   if (details.empty()) return kind + path + '\n';
   const std::size_t indent = kKindColumns + 1;
   const std::size_t room = style.width == 0 ? SIZE_MAX : style.width;
-  const std::size_t at = std::max(display_width(path), std::min(kPathColumns, room / 2)) + 2;
+  const std::size_t at = std::max(display_width(path), std::min(kPathColumns, room / 3)) + 2;
   if (indent + at + display_width(details) <= room) return kind + pad_right(path, at) + details + '\n';
   return kind + path + '\n' + std::string(indent + 2, ' ') + details + '\n';
 }
@@ -76,6 +76,8 @@ std::string change_details(const FileChange& change) {
     const FileState& after = *change.after;
     if (before.type != after.type)
       parts.push_back(from_to("type", std::string(to_text(before.type)), std::string(to_text(after.type))));
+    const bool becomes_setuid = (after.mode & ~before.mode & 04000U) != 0;
+    if (becomes_setuid && after.type == FileType::regular) parts.push_back("SETUID " + user_text(after.uid));
     if (before.mode != after.mode)
       parts.push_back(from_to("mode", mode_text(before.mode), mode_text(after.mode)));
     if (owner(before) != owner(after)) parts.push_back(from_to("owner", owner(before), owner(after)));
@@ -112,7 +114,7 @@ std::string change_block(const FileChange& change, const Style& style) {
   const auto row = [&](std::string_view label, const auto& text) {
     const std::string before = change.before ? text(*change.before) : std::string("-");
     const std::string after = change.after ? text(*change.after) : std::string("-");
-    if (before.size() <= 1 && after.size() <= 1 && label != "") return;
+    if (before == "-" && after == "-") return;
     std::string line = "   " + pad_right(std::string(label), kLabel) + ' ';
     if (std::max(display_width(before), display_width(after)) >
         kSide) {  // digests and targets: one below the other
@@ -133,7 +135,7 @@ std::string change_block(const FileChange& change, const Style& style) {
   row("mode", [](const FileState& s) { return mode_text(s.mode); });
   row("owner", [](const FileState& s) { return owner(s); });
   row("size", [](const FileState& s) { return with_commas(s.size_bytes) + " B"; });
-  row("links", [](const FileState& s) { return std::to_string(s.nlink) + ' '; });
+  row("links", [](const FileState& s) { return std::to_string(s.nlink); });
   row("mtime", [](const FileState& s) { return to_rfc3339(s.mtime); });
   row("ctime", [](const FileState& s) { return to_rfc3339(s.ctime); });
   row("atime", [](const FileState& s) { return to_rfc3339(s.atime); });

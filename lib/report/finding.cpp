@@ -224,9 +224,9 @@ Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view wanted, c
   }
   if (!options.source.empty()) {
     std::vector<std::pair<std::string, std::string>> hints{
-        {"ctriage show " + options.source, "the overview"}};
+        {"ctriage show " + shell_word(options.source), "the overview"}};
     if (finding->pid) {
-      hints.emplace_back(fmt::format("ctriage show {} --pid {}", options.source, *finding->pid),
+      hints.emplace_back(fmt::format("ctriage show {} --pid {}", shell_word(options.source), *finding->pid),
                          "all of the process");
     }
     if (auto done = out('\n' + next_lines("next", hints, style)); !done) return std::move(done).error();

@@ -22,10 +22,16 @@ std::string mark_text(Mark mark) {
   return std::string(kTexts[static_cast<std::size_t>(mark)]);
 }
 
+bool is_foreign(Origin origin) { return origin != Origin::image && origin != Origin::unknown; }
+
+// Where something runs that the image does not have, "image" would only hide it.
 std::string runs_text(const ListRow& row) {
   std::vector<std::string> parts;
-  for (const Origin origin : row.runs)
+  const bool foreign = std::ranges::any_of(row.runs, is_foreign);
+  for (const Origin origin : row.runs) {
+    if (foreign && !is_foreign(origin)) continue;
     parts.push_back(origin == Origin::unknown ? "?" : std::string(to_text(origin)));
+  }
   if (row.executed_in) parts.emplace_back("exec");
   return parts.empty() ? std::string("-") : join(parts, ",");
 }
@@ -79,16 +85,20 @@ std::string counts_text(std::span<const ListRow> rows) {
 std::vector<Column> columns_for(std::span<const ListRow> rows, const ListOptions& options,
                                 const Style& style) {
   std::size_t name = 30;
+  std::size_t runs = 5;
+  std::size_t rights = 6;
   for (const ListRow& row : rows) {
     if (row.container.sandbox && !options.sandboxes) continue;
+    runs = std::max(runs, std::min<std::size_t>(24, display_width(runs_text(row))));
+    rights = std::max(rights, std::min<std::size_t>(24, display_width(rights_text(row.container))));
     name = std::max(name, std::min(kMaxNameColumns, display_width(safe(container_name(row.container)))));
   }
   std::vector<Column> columns{{"", 2},          {"NAMESPACE/POD/CONTAINER", name},
                               {"STATE", 9},     {"AGE", 6},
                               {"RST", 4, true}, {"PROC", 5, true}};
   if (options.size) columns.push_back({"UPPER", 6, true});
-  columns.push_back({"RUNS", 14});
-  columns.push_back({"RIGHTS", 15, false, true});
+  columns.push_back({"RUNS", runs});
+  columns.push_back({"RIGHTS", rights, false, true});
   std::size_t used = 12;
   for (const Column& column : columns) used += column.width + 1;
   if (style.width == 0 || used <= style.width) {
@@ -120,20 +130,20 @@ std::string row_text(const ListRow& row, const std::vector<Column>& columns, con
 }
 
 std::string legend(const std::set<Mark>& marks) {
-  std::string out = "\nRUNS: where the running programs come from; anything but \"image\" deserves a look.";
-  if (marks.contains(Mark::look_now)) out += "  !! look now";
-  if (marks.contains(Mark::powerful)) out += "  ! powerful";
-  if (marks.contains(Mark::unverified)) out += "  ? from deleted records, unverified";
-  if (marks.contains(Mark::ourselves)) out += "  * ctriage";
-  return out + '\n';
+  std::string out = "\nRUNS: where the running programs come from; anything but \"image\" deserves a look.\n";
+  std::vector<std::string> parts;
+  if (marks.contains(Mark::look_now)) parts.emplace_back("!! look now");
+  if (marks.contains(Mark::powerful)) parts.emplace_back("! powerful");
+  if (marks.contains(Mark::unverified)) parts.emplace_back("? from deleted records, unverified");
+  if (marks.contains(Mark::ourselves)) parts.emplace_back("* this is us");
+  return parts.empty() ? out : out + join(parts, "   ") + '\n';
 }
 
 }  // namespace
 
 Mark ListRow::mark() const {
   if (ourselves) return Mark::ourselves;
-  const auto foreign = [](Origin origin) { return origin != Origin::image && origin != Origin::unknown; };
-  if (executed_in || std::ranges::any_of(runs, foreign)) return Mark::look_now;
+  if (executed_in || std::ranges::any_of(runs, is_foreign)) return Mark::look_now;
   if (container.state == ContainerState::recovered) return Mark::unverified;
   return container.rights.empty() ? Mark::none : Mark::powerful;
 }
@@ -175,9 +185,10 @@ std::string list_text(const ListHead& head, std::span<const ListRow> rows, const
       std::ranges::find_if(rows, [](const ListRow& row) { return row.mark() == Mark::look_now; });
   if (worst != rows.end()) first = container_name(worst->container);
   if (first.empty()) return out;
+  const std::string word = shell_word(first);  // names are the attacker's, and the line is there to be copied
   return out + next_lines("next",
-                          {{"ctriage show " + first, "what runs there"},
-                           {"ctriage collect " + first + " -o DIR", "take it"}},
+                          {{"ctriage show " + word, "what runs there"},
+                           {"ctriage collect " + word + " -o DIR", "take it"}},
                           style);
 }
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "lib/core/text.h"
 #include "lib/report/show_internal.h"
@@ -13,7 +14,7 @@ namespace {
 const std::vector<Column> kDescriptorColumns{{"PID", 7, true}, {"FD", 5, true},   {"KIND", 9},
                                              {"FLAGS", 8},     {"SIZE", 6, true}, {"TARGET", 0, false, true}};
 const std::vector<Column> kSocketColumns{{"FAMILY", 7},  {"STATE", 11},       {"LOCAL", 28},
-                                         {"REMOTE", 28}, {"QUEUED", 6, true}, {"PIDS", 0}};
+                                         {"REMOTE", 28}, {"QUEUED", 6, true}, {"PIDS", 0, false, true}};
 const std::vector<Column> kMappingColumns{
     {"PID", 7, true}, {"START", 16, true}, {"SIZE", 6, true}, {"PROT", 4}, {"PATH", 0, false, true}};
 const std::vector<Column> kProcessColumns{{"PID", 7, true}, {"INSIDE", 7, true}, {"PPID", 7, true},
@@ -22,9 +23,9 @@ const std::vector<Column> kProcessColumns{{"PID", 7, true}, {"INSIDE", 7, true},
 const std::vector<Column> kThreadColumns{{"PID", 7, true}, {"TID", 7, true}, {"S", 1},
                                          {"NAME", 16},     {"WAITS IN", 20}, {"SYSCALL", 0}};
 const std::vector<Column> kMountColumns{{"TYPE", 9}, {"MOUNTPOINT", 36}, {"SOURCE", 24}, {"OPTIONS", 0}};
-const std::vector<Column> kSecurityColumns{{"PID", 7, true}, {"UIDS", 15}, {"EFFECTIVE", 18},
-                                           {"BOUNDING", 18}, {"NNP", 3},   {"SECCOMP", 7},
-                                           {"LSM", 0}};
+const std::vector<Column> kSecurityColumns{{"PID", 7, true},       {"UIDS", 15}, {"EFFECTIVE", 18},
+                                           {"BOUNDING", 18},       {"NNP", 3},   {"SECCOMP", 7},
+                                           {"OWN NAMESPACES", 16}, {"LSM", 0}};
 const std::vector<Column> kEnvironmentColumns{{"PID", 7, true}, {"VARIABLE", 0, false, true}};
 
 std::string number(std::int64_t value) { return std::to_string(value); }
@@ -47,13 +48,26 @@ std::string process_row(const Process& process, const Style& style) {
                    0, style);
 }
 
-std::string security_row(const Process& process, const Style& style) {
+// The namespaces that differ from those of the container's first process.
+std::string own_namespaces(const Process& process, const std::vector<NamespaceId>& first) {
+  std::vector<std::string> own;
+  for (const NamespaceId& each : process.namespaces) {
+    const auto same = std::ranges::find(first, each.type, &NamespaceId::type);
+    if (same == first.end() || same->inode != each.inode) own.push_back(safe(each.type));
+  }
+  return own.empty() ? std::string("-") : join(own, ",");
+}
+
+std::string security_row(const Process& process, const std::vector<NamespaceId>& first, const Style& style) {
+  const auto& ids = process.credentials.uids;
   std::vector<std::string> uids;
-  for (const std::uint32_t uid : process.credentials.uids) uids.push_back(std::to_string(uid));
+  for (const std::uint32_t uid : ids) uids.push_back(std::to_string(uid));
+  if (std::ranges::adjacent_find(ids, std::not_equal_to{}) == ids.end() && !uids.empty()) uids.resize(1);
   return table_row(kSecurityColumns,
                    {number(process.pid), join(uids, ","), hex(process.capabilities.effective.value),
                     hex(process.capabilities.bounding.value), process.no_new_privs ? "on" : "off",
-                    seccomp_text(process.seccomp), process.lsm_label ? safe(process.lsm_label->raw) : "-"},
+                    seccomp_text(process.seccomp), own_namespaces(process, first),
+                    process.lsm_label ? safe(process.lsm_label->raw) : "-"},
                    0, style);
 }
 
@@ -144,9 +158,6 @@ Status show_sections(Snapshot& snapshot, const Container& container, const ShowO
       options.all || !(options.processes || options.threads || options.files || options.sockets ||
                        options.mounts || options.environment || options.maps || options.security);
   const auto wanted = [&options](std::int32_t pid) { return !options.pid || *options.pid == pid; };
-  std::string heading =
-      labelled("container", safe(container_name(container)) + "  " + short_id(container.id));
-  if (auto done = out(heading); !done) return done;
   Section section(snapshot, out);
   Status done = Done{};
 
@@ -177,9 +188,11 @@ Status show_sections(Snapshot& snapshot, const Container& container, const ShowO
     if (!done) return done;
   }
   if (options.security || everything) {
+    std::vector<NamespaceId> first;
     done = section.print(Facet::processes, "SECURITY", table_head(kSecurityColumns, 0),
                          of_processes([&](const Process& process, const auto& print) {
-                           return print(security_row(process, style));
+                           if (first.empty()) first = process.namespaces;
+                           return print(security_row(process, first, style));
                          }));
     if (!done) return done;
   }

@@ -46,7 +46,7 @@ std::string container_lines(const Container& container, const Style& style) {
   std::size_t room = 512;
   for (const Bytes& argument : container.args) {
     const std::string_view part = argument.view().substr(0, room);
-    arguments.push_back('"' + safe(part) + '"');
+    arguments.push_back(safe_quoted(part));
     room -= part.size();
     if (room == 0) break;
   }
@@ -153,7 +153,11 @@ std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, const 
     while (line.back() == ' ') line.pop_back();
     out += line + '\n';
   }
-  out += labelled("gaps", gaps.text());
+  const Coverage kept = snapshot.covers(Facet::gaps);
+  const bool unrecorded = kept.level == Coverage::Level::none;
+  out += labelled(
+      "gaps", gaps.text() +
+                  (unrecorded ? " while reading it" + (kept.why.empty() ? "" : "; " + safe(kept.why)) : ""));
   for (const std::string& line : gaps.lines(kMaxGapsShown)) out += "   " + fit(line, 2 * style.width) + '\n';
   return out;
 }
@@ -167,39 +171,41 @@ Status show_overview(Snapshot& snapshot, const ShowOptions& options, const Style
       [&](Container&& container) { return container_overview(snapshot, container, style, out, task); }, task);
   if (!listed) return listed;
 
-  auto gaps = read_gaps(snapshot, task);
-  if (!gaps) return std::move(gaps).error();
-  outcome.lost = gaps->count(Impact::lost);
-  std::string text = coverage_text(snapshot, *gaps, style);
-
-  const Coverage findings = snapshot.covers(Facet::findings);
+  const std::string again = "ctriage show " + shell_word(options.source);
+  std::string findings;
   std::vector<std::pair<std::string, std::string>> hints;
-  if (findings.level == Coverage::Level::none) {
-    text += labelled("findings", "not evaluated" + (findings.why.empty() ? "" : ": " + safe(findings.why)));
+  const Coverage judged = snapshot.covers(Facet::findings);
+  if (judged.level == Coverage::Level::none) {
+    findings = labelled("findings", "not evaluated" + (judged.why.empty() ? "" : ": " + safe(judged.why)));
   } else {
     FindingTally tally;
-    std::string lines;
     auto done = snapshot.list_findings(
         [&](Finding&& finding) {
           tally.add(finding.severity);
-          if (tally.total() <= kMaxFindingsShown) lines += finding_line(finding, style);
-          if (tally.total() == 1)
-            hints.emplace_back("ctriage show " + options.source + ' ' + finding.id,
-                               "everything around " + finding.id);
+          if (tally.total() <= kMaxFindingsShown) findings += finding_line(finding, style);
+          if (tally.total() == 1) {
+            hints.emplace_back(again + ' ' + shell_word(finding.id), "everything around " + finding.id);
+          }
           return Status(Done{});
         },
         task);
     if (!done) return done;
     outcome.findings = tally.total();
     outcome.worst = tally.worst();
-    text += labelled("findings", tally.text()) + lines;
+    findings.insert(0, labelled("findings", tally.text()));
     if (tally.total() > kMaxFindingsShown) {
-      text += fmt::format("   ... {} more: --json\n", with_commas(tally.total() - kMaxFindingsShown));
+      findings += fmt::format("   ... {} more: --json\n", with_commas(tally.total() - kMaxFindingsShown));
     }
   }
+
+  auto gaps = read_gaps(snapshot, task);
+  if (!gaps) return std::move(gaps).error();
+  outcome.lost = gaps->count(Impact::lost);
+  for (const Gap& gap : task.gaps.kept()) gaps->add(gap);  // what reading it just now gave
+  std::string text = coverage_text(snapshot, *gaps, style) + findings;
   if (!options.source.empty()) {
-    hints.emplace_back("ctriage diff " + options.source, "file changes against the image");
-    hints.emplace_back("ctriage show " + options.source + " --all", "every section");
+    hints.emplace_back("ctriage diff " + shell_word(options.source), "file changes against the image");
+    hints.emplace_back(again + " --all", "every section");
     text += next_lines("next", hints, style);
   }
   return out(text);
@@ -228,6 +234,9 @@ Result<Outcome> show_text(Snapshot& snapshot, const ShowOptions& options, const 
           if (!done || !here) return done;
           pid_seen = true;
         }
+        auto headed =
+            out(labelled("container", safe(container_name(container)) + "  " + short_id(container.id)));
+        if (!headed) return headed;
         return show_sections(snapshot, container, options, style, out, task);
       },
       task);

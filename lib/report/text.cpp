@@ -71,6 +71,12 @@ std::string safe(std::string_view raw) {
   return out;
 }
 
+std::string safe_quoted(std::string_view raw) {
+  std::string out = "\"";
+  for (const char c : safe(raw)) out += c == '"' ? std::string("\\\"") : std::string(1, c);
+  return out += '"';
+}
+
 std::string safe_command(const std::vector<Bytes>& argv, std::size_t most) {
   std::string out;
   std::size_t taken = 0;
@@ -78,7 +84,7 @@ std::string safe_command(const std::vector<Bytes>& argv, std::size_t most) {
     if (!out.empty()) out += ' ';
     const std::string_view part = argument.view().substr(0, most - taken);
     const bool quote = part.empty() || part.find_first_of(" \t\n\"'") != std::string_view::npos;
-    out += quote ? '"' + safe(part) + '"' : safe(part);
+    out += quote ? safe_quoted(part) : safe(part);
     taken += part.size();
     if (taken >= most) return out + "...";
   }

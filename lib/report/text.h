@@ -19,6 +19,9 @@ std::string safe(std::string_view raw);
 // double quotes. Stops after about `most` bytes of evidence: vectors may have megabytes.
 std::string safe_command(const std::vector<Bytes>& argv, std::size_t most = 512);
 
+// In double quotes, quotes inside as \".
+std::string safe_quoted(std::string_view raw);
+
 // Columns that safe UTF-8 takes on a terminal: combining characters none, East Asian wide ones two.
 std::size_t display_width(std::string_view text);
 // Cut to `width` columns with "..." at the end; `width` 0 is no limit.

@@ -17,14 +17,18 @@ std::string tree_line(const TreeProcess& process, std::size_t depth, const Style
   std::string line = fmt::format("{:>7} {:<6} {:<8}{:>5} ", process.pid, user_text(process.uid), process.from,
                                  column_size(process.rss_bytes));
   if (depth > 0) line.append(3 * (std::min(depth, kMaxIndentLevels) - 1), ' ').append("`- ");
-  const std::string remark = join(process.remarks, "; ");
   line += process.command;
-  if (remark.empty()) return fit(line, style.width) + '\n';
-  // The remark says why to look at the line, so the command yields to it; a narrow terminal has no room for
-  // both.
+  // A remark says why to look at the line, so the command yields to it; remarks that leave it no room are
+  // dropped.
+  std::vector<std::string> remarks = process.remarks;
+  const auto crowded = [&] {
+    return display_width(join(remarks, "; ")) + 2 + kHeadColumns + 20 > style.width;
+  };
+  while (style.width != 0 && !remarks.empty() && crowded()) remarks.pop_back();
+  if (remarks.empty()) return fit(line, style.width) + '\n';
+  const std::string remark = join(remarks, "; ");
   const std::size_t needs = display_width(remark) + 2;
   if (style.width == 0) return line + "  " + remark + '\n';
-  if (needs + kHeadColumns + 20 > style.width) return fit(line, style.width) + '\n';
   return pad_right(fit(line, style.width - needs), std::min<std::size_t>(72, style.width - needs)) + "  " +
          remark + '\n';
 }

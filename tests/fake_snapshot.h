@@ -1,0 +1,81 @@
+#pragma once
+// A snapshot of a small intrusion with names an attacker would choose: escape sequences, line ends, bidi
+// controls, bytes that are not UTF-8, blanks that would fake a column.
+#include <string>
+#include <vector>
+
+#include "lib/model/snapshot.h"
+
+namespace ctriage::test {
+
+struct FakeSnapshot final : Snapshot {
+  Source source;
+  std::vector<Container> containers;
+  std::vector<Process> processes;
+  std::vector<Thread> threads;
+  std::vector<Mapping> mappings;
+  std::vector<Descriptor> descriptors;
+  std::vector<Socket> sockets;
+  std::vector<Mount> mounts;
+  std::vector<FileChange> changes;
+  std::vector<Finding> findings;
+  std::vector<GapRecord> gaps;
+  std::vector<Facet> missing;  // covers() calls these none
+
+  [[nodiscard]] Coverage covers(Facet facet) const override {
+    for (const Facet each : missing) {
+      if (each == facet) return {Coverage::Level::none, "this source does not keep them"};
+    }
+    if (facet == Facet::changes) return {Coverage::Level::part, "redirected directories are not followed"};
+    return {Coverage::Level::whole, ""};
+  }
+  Result<Source> describe(Task&) override { return source; }
+  Status list_containers(const Emit<Container>& emit, Task&) override { return all(containers, emit); }
+  Status list_processes(const std::string& c, const Emit<Process>& emit, Task&) override {
+    return of(processes, c, emit);
+  }
+  Status list_threads(const std::string& c, const Emit<Thread>& emit, Task&) override {
+    return of(threads, c, emit);
+  }
+  Status list_mappings(const std::string& c, const Emit<Mapping>& emit, Task&) override {
+    return of(mappings, c, emit);
+  }
+  Status list_descriptors(const std::string& c, const Emit<Descriptor>& emit, Task&) override {
+    return of(descriptors, c, emit);
+  }
+  Status list_sockets(const std::string& c, const Emit<Socket>& emit, Task&) override {
+    return of(sockets, c, emit);
+  }
+  Status list_mounts(const std::string& c, const Emit<Mount>& emit, Task&) override {
+    return of(mounts, c, emit);
+  }
+  Status list_layers(const std::string&, const Emit<Layer>&, Task&) override { return Done{}; }
+  Status list_logs(const std::string&, const Emit<LogFile>&, Task&) override { return Done{}; }
+  Status list_changes(const std::string& c, const Emit<FileChange>& emit, Task&) override {
+    return of(changes, c, emit);
+  }
+  Status list_findings(const Emit<Finding>& emit, Task&) override { return all(findings, emit); }
+  Status list_gaps(const Emit<GapRecord>& emit, Task&) override { return all(gaps, emit); }
+
+ private:
+  template <class T>
+  static Status all(const std::vector<T>& items, const Emit<T>& emit) {
+    for (T item : items) {
+      if (auto done = emit(std::move(item)); !done) return done;
+    }
+    return Done{};
+  }
+  template <class T>
+  static Status of(const std::vector<T>& items, const std::string& container, const Emit<T>& emit) {
+    for (T item : items) {
+      if (item.container != container) continue;
+      if (auto done = emit(std::move(item)); !done) return done;
+    }
+    return Done{};
+  }
+};
+
+// Everything above filled in.
+FakeSnapshot make_intrusion();
+
+}  // namespace ctriage::test
