@@ -1,0 +1,22 @@
+#pragma once
+// One bundle of containerd, and the process that runs it.
+#include <optional>
+#include <string>
+
+#include "lib/core/root.h"
+#include "lib/core/task.h"
+#include "lib/proc/proc.h"
+#include "lib/runtime/runtime.h"
+#include "lib/runtime/shims.h"
+
+namespace ctriage::runtime {
+
+// <set>/<id>: spec, engine root, times. What is damaged is a gap and left out; nothing at all only when the
+// bundle is gone or no directory.
+std::optional<Found> read_bundle(const BundleSet& set, const std::string& id, Task& task);
+
+// What /proc says of the bundle's init.pid: state, start time, shim, host namespaces. `clock` may be missing.
+void read_init(const Root& proc, const BundleSet& set, const std::optional<proc::Clock>& clock, Found& into,
+               Task& task);
+
+}  // namespace ctriage::runtime

@@ -1,0 +1,158 @@
+// The first process of a container: is it there, is it the one that the bundle means, and what does it share
+// with the node.
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
+#include "lib/core/limits.h"
+#include "lib/core/text.h"
+#include "lib/runtime/bundles.h"
+
+namespace ctriage::runtime {
+namespace {
+
+constexpr std::size_t kMaxPidBytes = 32;
+
+void gap(Task& task, Impact impact, const BundleSet& set, const Container& container, Error error) {
+  const std::string origin = set.path + "/" + container.id + "/init.pid";
+  task.gaps.add({impact, "runtime.init", origin, std::move(error).within(origin)});
+}
+
+// The last component of a cgroup path names the container: "<id>", "cri-containerd-<id>.scope", or one above
+// it, where the container made groups of its own.
+bool names_container(std::string_view path, std::string_view id) {
+  for (std::string_view part : split(path, '/')) {
+    if (part.ends_with(".scope")) part.remove_suffix(6);
+    if (part == id) return true;
+    if (part.size() > id.size() && part.ends_with(id)) {
+      const char before = part[part.size() - id.size() - 1];
+      if (before == '-' || before == ':') return true;
+    }
+  }
+  return false;
+}
+
+bool is_shim_of(const BundleSet& set, std::int32_t pid) {
+  return std::any_of(set.shims.begin(), set.shims.end(),
+                     [&](const auto& shim) { return shim.second == pid; });
+}
+
+// runc's and crun's own program waits in the container until "start". Only a label: a process can arrange to
+// look so.
+bool waits_for_start(const Root& process) {
+  const auto exe = process.read_link_beneath("exe");
+  const auto comm = process.read_file_in_root("comm", kMaxProcTextBytes);
+  if (!exe || !comm || !comm->starts_with("runc:[")) return false;
+  return exe->starts_with("/memfd:runc_cloned:") || exe->substr(exe->rfind('/') + 1).starts_with("runc");
+}
+
+// freezer.state of cgroup v1, cgroup.events of v2; the node's own mount of them.
+bool is_frozen(const BundleSet& set, const std::vector<proc::CgroupLine>& lines) {
+  for (const auto& line : lines) {
+    const bool v2 = line.hierarchy == 0;
+    if (!v2 && line.controllers != "freezer") continue;
+    const std::string file = v2 ? "sys/fs/cgroup" + line.path + "/cgroup.events"
+                                : "sys/fs/cgroup/freezer" + line.path + "/freezer.state";
+    const auto text = set.node.read_file_in_root(file, kMaxLineBytes);
+    if (text && (text->find("frozen 1") != std::string::npos || text->starts_with("FROZEN"))) return true;
+  }
+  return false;
+}
+
+// The node's namespace of a type: that of pid 1 or, where we lack the rights over it, of the shim, which is
+// the node's.
+Result<Hex> node_namespace(const Root& proc, std::int32_t shim, std::string_view type) {
+  auto first = proc::read_namespace(proc, 1, type);
+  if (!first && shim != 0) return proc::read_namespace(proc, shim, type);
+  return first;
+}
+
+// What the spec says of namespaces is a wish with paths in it; equal inodes are the truth.
+void compare_namespaces(const Root& proc, std::int32_t shim, Container& container) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kShared{
+      {{"pid", "hostPID"}, {"net", "hostNetwork"}, {"ipc", "hostIPC"}}};
+  auto& rights = container.rights;
+  auto at = static_cast<std::ptrdiff_t>(!rights.empty() && rights.front() == "priv");
+  for (const auto& [type, right] : kShared) {
+    const auto its = proc::read_namespace(proc, container.init_pid, type);
+    const auto first = node_namespace(proc, shim, type);
+    const auto listed = std::find(rights.begin(), rights.end(), right);
+    if (!its || !first) {  // what the spec says stands
+      at += listed != rights.end();
+      continue;
+    }
+    if (listed != rights.end()) rights.erase(listed);
+    if (*its == *first) rights.emplace(rights.begin() + at++, right);
+  }
+}
+
+Timestamp time_of_ticks(const proc::Clock& clock, std::uint64_t ticks) {
+  constexpr std::uint64_t kNanoseconds = 1'000'000'000;
+  const std::uint64_t per_second = std::max<std::uint64_t>(clock.ticks_per_second, 1);
+  Timestamp at = clock.booted_at;
+  at.seconds += static_cast<std::int64_t>(ticks / per_second);
+  const std::uint64_t nanoseconds = at.nanoseconds + ticks % per_second * (kNanoseconds / per_second);
+  at.seconds += static_cast<std::int64_t>(nanoseconds / kNanoseconds);
+  at.nanoseconds = static_cast<std::uint32_t>(nanoseconds % kNanoseconds);
+  return at;
+}
+
+}  // namespace
+
+void read_init(const Root& proc, const BundleSet& set, const std::optional<proc::Clock>& clock, Found& into,
+               Task& task) {
+  Container& container = into.container;
+  const auto bundle = set.directory.descend(container.id);
+  const auto text =
+      bundle ? bundle->read_file_in_root("init.pid", kMaxPidBytes) : Result<std::string>(bundle.error());
+  if (!text && text.error().code == Errc::not_found) {
+    container.state = ContainerState::created;  // written once the runtime has made the process
+    return;
+  }
+  const auto pid = text ? parse_number<std::int32_t>(trim(*text)) : std::nullopt;
+  if (!pid || *pid <= 0) {
+    gap(task, Impact::lost, set, container, text ? Error{Errc::malformed, "not a process id"} : text.error());
+    return;
+  }
+  const auto process = proc.descend(std::to_string(*pid));  // stays this process
+  const auto stat_text =
+      process ? process->read_file_in_root("stat", kMaxProcTextBytes) : Result<std::string>(process.error());
+  if (!stat_text) {
+    container.state = ContainerState::exited;
+    return;
+  }
+  const auto stat = proc::parse_stat(*stat_text);
+  const auto cgroup_text = process->read_file_in_root("cgroup", kMaxProcTextBytes);
+  if (!stat || !cgroup_text) {
+    gap(task, Impact::lost, set, container, stat ? cgroup_text.error() : stat.error());
+    return;
+  }
+  const auto lines = proc::parse_cgroup(*cgroup_text);
+  const bool in_cgroup = std::any_of(lines.begin(), lines.end(), [&](const proc::CgroupLine& line) {
+    return names_container(line.path, container.id);
+  });
+  const bool of_shim = is_shim_of(set, stat->ppid);
+  // Pid reuse: another process that got the number is neither a child of a shim nor in the container's
+  // cgroup.
+  if ((!of_shim && !in_cgroup) || stat->state == 'Z' || stat->state == 'X') {
+    container.state = ContainerState::exited;
+    return;
+  }
+  if (of_shim) {
+    into.shim_pid = stat->ppid;
+  } else {
+    gap(task, Impact::note, set, container,
+        {Errc::mismatch, "pid " + std::to_string(*pid) + " has no shim as its parent: the shim was killed"});
+  }
+  container.init_pid = *pid;
+  container.init_start_ticks = stat->start_ticks;
+  if (clock) container.started_at = time_of_ticks(*clock, stat->start_ticks);
+  if (container.cgroup.empty() && !lines.empty()) container.cgroup = Bytes(lines.back().path);
+  container.state = ContainerState::running;
+  if (waits_for_start(*process)) container.state = ContainerState::created;
+  if (is_frozen(set, lines)) container.state = ContainerState::paused;
+  compare_namespaces(proc, into.shim_pid, container);
+}
+
+}  // namespace ctriage::runtime

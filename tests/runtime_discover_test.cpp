@@ -1,0 +1,325 @@
+// Real processes that look like shims: a shell under the name containerd-shim-test whose working directory is
+// a bundle and whose child is the container's init. What a real containerd does is in tests/integration.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/runtime/runtime.h"
+
+namespace ctriage::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+// A process group of ours: ended as a whole, so that the children of the shell go with it.
+class Group {
+ public:
+  Group() = default;
+  explicit Group(pid_t leader) : leader_(leader) {}
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+  Group(Group&& other) noexcept : leader_(std::exchange(other.leader_, 0)) {}
+  Group& operator=(Group&& other) noexcept {
+    end();
+    leader_ = std::exchange(other.leader_, 0);
+    return *this;
+  }
+  ~Group() { end(); }
+  void end() {
+    if (leader_ == 0) return;
+    kill(-leader_, SIGKILL);
+    waitpid(leader_, nullptr, 0);
+    leader_ = 0;
+  }
+  [[nodiscard]] pid_t pid() const { return leader_; }
+
+ private:
+  pid_t leader_ = 0;
+};
+
+enum class Place { node, own_pid_namespace, other_user };
+
+class Discover : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root: a shim is root's";
+    std::array<char, 32> name{"/tmp/ctriage_shim.XXXXXX"};
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    base_ = name.data();
+    fs::permissions(base_, fs::perms(0755));
+    set_ = base_ + "/state/io.containerd.runtime.v2.task/k8s.io";
+    fs::create_directories(set_);
+    fs::copy_file("/bin/sh", base_ + "/containerd-shim-test");
+    fs::copy_file("/bin/sh", base_ + "/some-shell");
+  }
+  void TearDown() override {
+    groups_.clear();
+    if (!base_.empty()) fs::remove_all(base_);
+  }
+
+  std::string bundle(const std::string& id, const std::string& spec = "{}") {
+    const std::string path = set_ + "/" + id;
+    fs::create_directories(path);
+    std::ofstream(path + "/config.json") << spec;
+    fs::create_symlink(base_ + "/root/io.containerd.runtime.v2.task/k8s.io/" + id, path + "/work");
+    return path;
+  }
+
+  // Starts a shell in `directory`; `script` ends with one that stays. Returns once "ready" lies in the
+  // directory.
+  pid_t start(const std::string& directory, const std::string& script,
+              const char* program = "containerd-shim-test", Place place = Place::node) {
+    const std::string path = base_ + "/" + program;
+    const std::string ready = base_ + "/ready";
+    const std::string whole = script + "; : > " + ready + "; wait";
+    fs::permissions(base_, fs::perms(0777));
+    fs::remove(ready);
+    const pid_t pid = fork();
+    if (pid == 0) {
+      setpgid(0, 0);
+      prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that crashes leaves nothing behind
+      if (chdir(directory.c_str()) != 0) _exit(1);
+      if (place == Place::other_user && (setgid(65534) != 0 || setuid(65534) != 0)) _exit(1);
+      if (place == Place::own_pid_namespace) {
+        if (unshare(CLONE_NEWPID) != 0) _exit(1);
+        if (const pid_t inner = fork(); inner != 0) {
+          waitpid(inner, nullptr, 0);
+          _exit(0);
+        }
+      }
+      execl(path.c_str(), program, "-c", whole.c_str(), nullptr);
+      _exit(1);
+    }
+    groups_.emplace_back(pid);
+    for (int i = 0; i < 500 && !fs::exists(ready); ++i) usleep(10'000);
+    EXPECT_TRUE(fs::exists(ready)) << "the shell did not start";
+    return pid;
+  }
+
+  // What list_containers says of this test's directory; other containers of the machine are none of our
+  // business.
+  void list() {
+    GapLog gaps;
+    const std::atomic<bool> stop{false};
+    Task task{gaps, stop, [] { return Timestamp{}; }};
+    const auto proc = Root::open("/proc");
+    ASSERT_TRUE(proc) << proc.error().what;
+    auto all = list_containers(*proc, task);
+    ASSERT_TRUE(all) << all.error().what;
+    found_.clear();
+    gaps_.clear();
+    for (Found& found : *all) {
+      if (found.container.bundle_dir.raw.starts_with(base_)) found_.push_back(std::move(found));
+    }
+    for (const Gap& gap : gaps.kept()) {
+      bool ours = gap.origin.starts_with(base_);
+      for (const Group& group : groups_) ours = ours || gap.origin == "pid " + std::to_string(group.pid());
+      if (ours || gap.error.what.find(base_) != std::string::npos) gaps_.push_back(gap);
+    }
+  }
+  const Found* find(const std::string& id) {
+    const auto at =
+        std::find_if(found_.begin(), found_.end(), [&](const Found& f) { return f.container.id == id; });
+    return at == found_.end() ? nullptr : &*at;
+  }
+  std::vector<std::string> gap_texts() {
+    std::vector<std::string> texts;
+    for (const Gap& gap : gaps_) texts.push_back(gap.error.what);
+    return texts;
+  }
+
+  std::string base_;
+  std::string set_;
+  std::vector<Group> groups_;
+  std::vector<Found> found_;
+  std::vector<Gap> gaps_;
+};
+
+std::string pod_spec(const std::string& type, const std::string& name, const std::string& sandbox,
+                     const std::string& logs) {
+  return R"({"annotations":{"io.kubernetes.cri.container-type":")" + type +
+         R"(","io.kubernetes.cri.sandbox-id":")" + sandbox +
+         R"(","io.kubernetes.cri.sandbox-namespace":"shop","io.kubernetes.cri.sandbox-name":"web")" +
+         (name.empty() ? "" : R"(,"io.kubernetes.cri.container-name":")" + name + '"') +
+         (logs.empty() ? "" : R"(,"io.kubernetes.cri.sandbox-log-directory":")" + logs + '"') +
+         R"(},"process":{"args":["/app"]},"linux":{"namespaces":[{"type":"pid"},{"type":"network"},{"type":"ipc"}]}})";
+}
+
+TEST_F(Discover, APodThatOneShimServes) {
+  const std::string logs = base_ + "/pods/shop_web_uid-1";
+  fs::create_directories(logs + "/app");
+  for (const char* log : {"2.log", "11.log", "x.log", "12.log.gz"})
+    std::ofstream(logs + "/app/" + log) << "x";
+  const std::string sandbox = bundle("sandbox", pod_spec("sandbox", "", "sandbox", logs));
+  const std::string app = bundle("app-id", pod_spec("container", "app", "sandbox", ""));
+  const pid_t shim =
+      start(sandbox, "sleep 100 & printf %s $! > init.pid; sleep 101 & echo $! > ../app-id/init.pid");
+  list();
+  ASSERT_THAT(found_, SizeIs(2)) << testing::PrintToString(gap_texts());
+  EXPECT_THAT(gaps_, testing::IsEmpty()) << testing::PrintToString(gap_texts());
+  EXPECT_TRUE(found_[0].container.sandbox);
+  const Container& container = found_[1].container;
+  EXPECT_EQ(container.id, "app-id");
+  EXPECT_EQ(container.name.raw, "app");
+  EXPECT_EQ(container.engine, "containerd");
+  EXPECT_EQ(container.engine_namespace.raw, "k8s.io");
+  EXPECT_EQ(container.engine_root.raw, base_ + "/root");
+  EXPECT_EQ(container.bundle_dir.raw, app);
+  EXPECT_EQ(container.log_dir.raw, logs + "/app");
+  EXPECT_EQ(container.attempt, 11U);
+  EXPECT_EQ(container.pod->uid, "uid-1");
+  EXPECT_EQ(container.state, ContainerState::running);
+  EXPECT_GT(container.init_pid, 1);
+  EXPECT_GT(container.init_start_ticks, 0U);
+  ASSERT_TRUE(container.created_at);
+  ASSERT_TRUE(container.started_at);
+  EXPECT_LT(std::abs(container.started_at->seconds - container.created_at->seconds), 10);
+  EXPECT_EQ(found_[1].shim_pid, shim);
+  EXPECT_EQ(found_[0].shim_pid, shim);
+  EXPECT_EQ(found_[1].raw_spec, pod_spec("container", "app", "sandbox", ""));
+  // The spec asks for namespaces of its own; the process has the node's.
+  EXPECT_THAT(container.rights, ElementsAre("hostPID", "hostNetwork", "hostIPC"));
+
+  groups_.clear();
+  list();
+  EXPECT_THAT(found_, testing::IsEmpty()) << "a bundle without a shim was listed";
+}
+
+TEST_F(Discover, WhatInitPidMeans) {
+  const std::string own = bundle("own");
+  bundle("not-yet");
+  bundle("gone");
+  bundle("reused");
+  bundle("garbage");
+  bundle("huge");
+  std::ofstream(set_ + "/gone/init.pid") << "4194303";
+  std::ofstream(set_ + "/reused/init.pid") << "1";  // lives, but is nobody's child of ours
+  std::ofstream(set_ + "/garbage/init.pid") << "7x";
+  std::ofstream(set_ + "/huge/init.pid") << std::string(100, '1');
+  start(own, "sleep 100 & echo $! > init.pid");
+  list();
+  ASSERT_THAT(found_, SizeIs(6));
+  EXPECT_EQ(find("own")->container.state, ContainerState::running);
+  EXPECT_EQ(find("not-yet")->container.state, ContainerState::created);
+  EXPECT_EQ(find("gone")->container.state, ContainerState::exited);
+  EXPECT_EQ(find("reused")->container.state, ContainerState::exited);
+  EXPECT_EQ(find("reused")->container.init_pid, 0);
+  EXPECT_EQ(find("garbage")->container.state, ContainerState::unknown);
+  EXPECT_EQ(find("huge")->container.state, ContainerState::unknown);
+  EXPECT_THAT(gap_texts(),
+              testing::UnorderedElementsAre(HasSubstr("/garbage/init.pid"), HasSubstr("/huge/init.pid")));
+  for (const Gap& gap : gaps_) EXPECT_EQ(gap.impact, Impact::lost);
+}
+
+TEST_F(Discover, OneDamagedBundleCostsOnlyItself) {
+  const std::string good = bundle("good");
+  bundle("cut", R"({"process":{"args":["/ap)");
+  bundle("no-spec");
+  bundle("fifo");
+  bundle("link");
+  bundle("bad-work");
+  bundle(".deleting");
+  fs::create_directories(set_ + "/bad name\x1b[31m");
+  std::ofstream(set_ + "/file") << "x";
+  fs::remove(set_ + "/no-spec/config.json");
+  std::ofstream(set_ + "/no-spec/init.pid") << "4194303";
+  fs::create_directories(set_ + "/being-made");
+  fs::remove(set_ + "/fifo/config.json");
+  ASSERT_EQ(mkfifo((set_ + "/fifo/config.json").c_str(), 0600), 0);
+  fs::remove(set_ + "/link/config.json");
+  fs::create_symlink("/etc/hostname", set_ + "/link/config.json");
+  fs::remove(set_ + "/bad-work/work");
+  fs::create_symlink("/etc", set_ + "/bad-work/work");
+  start(good, "sleep 100 & echo $! > init.pid");
+  list();
+  ASSERT_THAT(found_, SizeIs(6)) << testing::PrintToString(gap_texts());
+  EXPECT_EQ(find("good")->container.state, ContainerState::running);
+  EXPECT_EQ(find("cut")->container.name.raw, "cut");
+  EXPECT_EQ(find("cut")->raw_spec, R"({"process":{"args":["/ap)");
+  EXPECT_EQ(find("link")->raw_spec, "");
+  EXPECT_TRUE(find("bad-work")->container.engine_root.empty());
+  for (const char* file :
+       {"/cut/config.json", "/no-spec/config.json", "/fifo/config.json", "/link/config.json",
+        "/bad-work/work", "/.deleting", "/bad name", "/file", "/being-made"}) {
+    EXPECT_THAT(gap_texts(), Contains(HasSubstr(set_ + file)));
+  }
+  EXPECT_THAT(gaps_, SizeIs(9));
+  for (const Gap& gap : gaps_) {
+    const bool by_design = gap.origin.ends_with("/.deleting") || gap.origin.ends_with("/being-made") ||
+                           gap.origin.ends_with("/file");
+    EXPECT_EQ(gap.impact, by_design ? Impact::note : Impact::lost) << gap.error.what;
+  }
+}
+
+TEST_F(Discover, WhoPlaysShimIsAGapAndNoMore) {
+  const std::string real = bundle("real");
+  const std::string played = bundle("played");
+  fs::permissions(played, fs::perms(0777));
+  const struct {
+    const char* name;
+    const char* program;
+    Place place;
+  } cases[] = {
+      {"in a pid namespace", "containerd-shim-test", Place::own_pid_namespace},
+      {"as another user", "containerd-shim-test", Place::other_user},
+      {"under another name", "some-shell", Place::node},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    start(played, "sleep 100 & echo $! > init.pid || :", c.program, c.place);
+    list();
+    EXPECT_THAT(found_, testing::IsEmpty());
+    groups_.clear();
+  }
+  start("/tmp", "sleep 100 & :");
+  list();
+  EXPECT_THAT(found_, testing::IsEmpty());
+  EXPECT_THAT(gap_texts(), ElementsAre(HasSubstr("not a bundle: /tmp")));
+}
+
+TEST_F(Discover, WhatPlaysShimIsNamed) {
+  const std::string played = bundle("played");
+  fs::permissions(played, fs::perms(0777));
+  const pid_t user = start(played, "sleep 100 & :", "containerd-shim-test", Place::other_user);
+  list();
+  ASSERT_THAT(gaps_, SizeIs(1));
+  EXPECT_EQ(gaps_[0].origin, "pid " + std::to_string(user));
+  EXPECT_EQ(gaps_[0].impact, Impact::note);
+  EXPECT_THAT(gaps_[0].error.what, HasSubstr("does not run as root"));
+}
+
+TEST_F(Discover, StopsWhenAsked) {
+  const std::string own = bundle("own");
+  start(own, "sleep 100 & echo $! > init.pid");
+  GapLog gaps;
+  const std::atomic<bool> stop{true};
+  Task task{gaps, stop, [] { return Timestamp{}; }};
+  const auto proc = Root::open("/proc");
+  ASSERT_TRUE(proc);
+  const auto all = list_containers(*proc, task);
+  ASSERT_FALSE(all);
+  EXPECT_EQ(all.error().code, Errc::stopped);
+}
+
+}  // namespace
+}  // namespace ctriage::runtime
