@@ -1,0 +1,71 @@
+#pragma once
+// The file that grows: whole members are appended or nothing, and the room for the ending is always kept
+// free.
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "lib/core/hash.h"
+#include "lib/core/root.h"
+#include "lib/core/unique_fd.h"
+
+namespace ctriage::bundle {
+
+enum class Priority : std::uint8_t {
+  data,     // leaves kTailBytes
+  closing,  // gaps, findings, summary: leaves kCustodyBytes
+  custody,  // leaves the ending
+  ending,   // SHA256SUMS, the manifest and its digest: what the room was kept for
+};
+constexpr std::uint64_t kTailBytes = 1 << 20;
+constexpr std::uint64_t kCustodyBytes = 128 << 10;
+constexpr std::uint64_t kLeastBundle = 2 << 20;  // smallest max_bytes
+
+class PartFile {
+ public:
+  // NAME.ctriage.tar.part in `directory`, or NAME-2, ... Errc::full when there is no room for the ending.
+  static Result<PartFile> create(const Root& directory, std::string_view name, std::uint64_t max_bytes);
+
+  // All of it or nothing: what was written of a failed append is cut off again. Errc::full, io.
+  Status append(std::span<const std::byte> bytes, Priority priority);
+  // What the ending will take grows by this much.
+  void expect_ending(std::uint64_t more_bytes) { ending_.fetch_add(more_bytes); }
+  // True when an append of this much data cannot fail for lack of room. Any thread.
+  [[nodiscard]] bool surely_fits(std::uint64_t more_bytes) const;
+
+  [[nodiscard]] std::uint64_t length() const { return length_; }  // any thread
+  // SHA-256 of all bytes so far, once: hashing of the file ends with it.
+  std::optional<Digest> take_digest();
+  Status sync();
+  // Cuts off what was allocated ahead, syncs and renames: gives the final name.
+  Result<std::string> seal();
+  [[nodiscard]] const std::string& part_name() const { return part_name_; }
+
+  PartFile(PartFile&& other) noexcept;
+  PartFile& operator=(PartFile&&) = delete;
+
+ private:
+  PartFile(Root directory, std::uint64_t max_bytes)
+      : directory_(std::move(directory)), max_bytes_(max_bytes) {}
+  Status make_room(std::uint64_t end);
+  Status ask_file_system(std::uint64_t end);
+  Status roll_back(Error error);
+
+  Root directory_;
+  UniqueFd file_;
+  std::string name_;  // as the caller gave it
+  std::string part_name_;
+  unsigned copy_ = 1;  // its number among those of the same name
+  std::uint64_t max_bytes_;
+  std::atomic<std::uint64_t> length_{0};
+  std::atomic<std::uint64_t> ending_{0};
+  std::atomic<std::uint64_t> allocated_{0};  // the file has blocks up to here
+  bool allocates_ = true;                    // the file system knows fallocate(2) with FALLOC_FL_KEEP_SIZE
+  bool broken_ = false;                      // the tail could not be cut off: no further byte may follow it
+  std::optional<Sha256> hash_{std::in_place};
+};
+
+}  // namespace ctriage::bundle

@@ -1,0 +1,44 @@
+#pragma once
+// Checks a bundle in one pass: every header is re-created, every chunk and stream hashed, the manifest,
+// SHA256SUMS and the custody chain compared, so that no byte of the file is uncovered.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/core/hash.h"
+#include "lib/core/stream.h"
+#include "lib/core/task.h"
+
+namespace ctriage::bundle {
+
+enum class Verdict : std::uint8_t {
+  whole,  // exit 0
+  wrong,  // exit 1: a byte differs from what was sealed, or it is not a bundle
+  cut,    // exit 3: ends early; all that is there is as it was written, as far as that can be known
+};
+
+struct StreamState {  // one line of verify --salvage
+  std::string name;
+  std::uint64_t size_bytes = 0;  // original bytes readable
+  bool whole = false;
+  std::string why;
+};
+
+struct Report {
+  Verdict verdict = Verdict::wrong;
+  std::vector<std::string> problems;  // each names the member and what is wrong; bounded
+  std::uint64_t problem_count = 0;
+  std::uint64_t members = 0;
+  std::uint64_t streams = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t custody_records = 0;
+  std::optional<Digest> manifest_digest;
+  std::string last_phase;  // a cut bundle: the last phase whose end custody.jsonl vouches for
+  std::vector<StreamState> salvage;
+};
+
+// `expected`: --digest HEX, what manifest.json must hash to.
+Result<Report> verify(ByteSource& file, const std::optional<Digest>& expected, Task& task);
+
+}  // namespace ctriage::bundle

@@ -1,0 +1,431 @@
+#include "lib/bundle/writer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <unordered_set>
+
+#include "lib/bundle/pipeline.h"
+#include "lib/core/limits.h"
+#include "lib/model/json.h"
+
+namespace ctriage::bundle {
+namespace {
+
+constexpr std::size_t kMostWorkers = 16;
+constexpr std::size_t kEndingPiece = 1 << 20;
+// Both stand in the manifest, whose room is kept free and whose readers have a limit (kMaxManifestText).
+constexpr std::size_t kWhyBytes = 1'000;
+constexpr std::size_t kSourceBytes = 4'096;
+constexpr std::size_t kSweep = 64;
+
+std::span<const std::byte> as_bytes(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+Priority priority_of(std::string_view path) {
+  if (path == kCustody) return Priority::custody;
+  const bool closing = path == kGaps || path == "findings.jsonl" || path == "SUMMARY.txt";
+  return closing ? Priority::closing : Priority::data;
+}
+
+// What the streams and the writer share; it outlives both.
+struct Shared {
+  Shared(PartFile part, std::vector<FrameEncoder> encoders, const WriterOptions& options, const Task& given)
+      : task(given),
+        pipeline(std::move(part), std::move(encoders), options.started_at.seconds, options.workers) {}
+
+  [[nodiscard]] Timestamp now() const { return task.now ? task.now() : Timestamp{}; }
+
+  const Task& task;
+  Pipeline pipeline;
+  bool sealed = false;
+};
+
+// One stream's bytes on their way to the pipeline.
+class Feed {
+ public:
+  Feed(std::shared_ptr<Shared> shared, std::shared_ptr<StreamCore> core)
+      : shared_(std::move(shared)), core_(std::move(core)) {}
+  ~Feed() { shared_->pipeline.release(std::move(buffer_)); }
+  Feed(const Feed&) = delete;
+  Feed& operator=(const Feed&) = delete;
+
+  Status write(std::span<const std::byte> bytes) {
+    if (closed_) throw std::logic_error("write after finish: " + core_->path);
+    if (core_->failed) return shared_->pipeline.error_of(*core_);
+    if (core_->priority == Priority::data) {
+      if (auto may = shared_->task.check(); !may) return std::move(may).error().within(core_->path);
+    }
+    size_ += bytes.size();
+    if (core_->encoding == Encoding::jsonl) {
+      add_text(bytes);
+    } else {
+      add_bytes(bytes);
+    }
+    return Done{};
+  }
+
+  // End of a phase: whole lines of jsonl go to the file.
+  void flush() {
+    if (core_->encoding != Encoding::jsonl || closed_) return;
+    const auto last = std::find(text_.rbegin(), text_.rend(), std::byte{'\n'});
+    close_text(static_cast<std::size_t>(text_.rend() - last), next_chunk_);
+  }
+
+  // The error of the stream, if it has one by now. `why` in the manifest is that error, else the one given.
+  Status finish(Outcome outcome, std::string_view why) {
+    if (closed_) throw std::logic_error("finished twice: " + core_->path);
+    closed_ = true;
+    Pipeline& pipeline = shared_->pipeline;
+    pipeline.with_ledger([&](Ledger& ledger) {
+      StreamRecord& record = ledger.streams[core_->id];
+      record.closed_at = shared_->now();
+      if (core_->failed) return;
+      record.outcome = outcome;
+      record.why = std::string(why.substr(0, kWhyBytes));
+      pipeline.part().expect_ending(ending_bytes(record.why));
+    });
+    if (!core_->failed) {
+      const std::uint32_t index =
+          next_chunk_ == 0 && !looks_numbered(core_->path) ? kWholeStream : next_chunk_;
+      const std::size_t rest = core_->encoding == Encoding::jsonl ? text_.size() : used_;
+      if (core_->encoding == Encoding::jsonl) {
+        if (rest > 0 || next_chunk_ == 0) close_text(rest, index, true);
+      } else if (rest > 0 || next_chunk_ == 0) {
+        if (!buffer_) buffer_ = pipeline.acquire();
+        pipeline.submit(core_, index, std::move(buffer_), rest);
+      }
+    }
+    pipeline.release(std::exchange(buffer_, {}));
+    text_ = {};
+    return pipeline.settle(*core_);
+  }
+
+  [[nodiscard]] bool closed() const { return closed_; }
+  [[nodiscard]] std::uint64_t size_bytes() const { return size_; }
+  [[nodiscard]] StreamCore& core() { return *core_; }
+
+ private:
+  void add_bytes(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      // A full chunk waits for a further byte: only then it is known not to be the last.
+      if (buffer_ && used_ == kChunkBytes)
+        shared_->pipeline.submit(core_, next_chunk_++, std::move(buffer_), std::exchange(used_, 0));
+      if (!buffer_) buffer_ = shared_->pipeline.acquire();
+      const auto piece = bytes.first(std::min(bytes.size(), kChunkBytes - used_));
+      std::memcpy(buffer_.content() + used_, piece.data(), piece.size());
+      used_ += piece.size();
+      bytes = bytes.subspan(piece.size());
+    }
+  }
+
+  void add_text(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto piece = bytes.first(std::min(bytes.size(), kJsonChunkBytes));
+      text_.insert(text_.end(), piece.begin(), piece.end());
+      bytes = bytes.subspan(piece.size());
+      while (text_.size() > kJsonChunkBytes) {
+        const std::size_t size = lines_of_a_chunk();
+        if (size == 0) break;
+        close_text(size, next_chunk_);
+      }
+    }
+  }
+
+  // The lines that fit a chunk; a line that does not fit is one of its own. 0: more has to come first.
+  [[nodiscard]] std::size_t lines_of_a_chunk() const {
+    const auto chunk_end = text_.begin() + static_cast<std::ptrdiff_t>(kJsonChunkBytes);
+    const auto last = std::find(std::make_reverse_iterator(chunk_end), text_.rend(), std::byte{'\n'});
+    if (last != text_.rend()) return static_cast<std::size_t>(text_.rend() - last);
+    const auto first = std::find(chunk_end, text_.end(), std::byte{'\n'});
+    const auto line = static_cast<std::size_t>(first - text_.begin()) + 1;
+    if (first != text_.end() && line <= kChunkBytes) return line < text_.size() ? line : 0;
+    return text_.size() > kChunkBytes ? kChunkBytes : 0;
+  }
+
+  void close_text(std::size_t size, std::uint32_t index, bool even_empty = false) {
+    if (size == 0 && !even_empty) return;
+    Buffer buffer = shared_->pipeline.acquire();
+    if (size > 0) std::memcpy(buffer.content(), text_.data(), size);
+    text_.erase(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(size));
+    ++next_chunk_;
+    shared_->pipeline.submit(core_, index, std::move(buffer), size);
+  }
+
+  std::shared_ptr<Shared> shared_;
+  std::shared_ptr<StreamCore> core_;
+  Buffer buffer_;  // plain and zstd
+  std::size_t used_ = 0;
+  std::vector<std::byte> text_;  // jsonl
+  std::uint32_t next_chunk_ = 0;
+  std::uint64_t size_ = 0;
+  bool closed_ = false;
+};
+
+class StreamHandle final : public Stream {
+ public:
+  explicit StreamHandle(std::shared_ptr<Feed> feed) : feed_(std::move(feed)) {}
+  ~StreamHandle() override {
+    if (feed_->closed()) return;
+    const auto late = feed_->finish(Outcome::partial, "not finished");
+    static_cast<void>(late.has_value());  // the manifest has it, and end_phase when it went untold
+  }
+  StreamHandle(const StreamHandle&) = delete;
+  StreamHandle& operator=(const StreamHandle&) = delete;
+
+  Status write(std::span<const std::byte> bytes) override { return feed_->write(bytes); }
+  Status finish(Outcome outcome, std::string_view why) override { return feed_->finish(outcome, why); }
+  [[nodiscard]] std::uint64_t size_bytes() const override { return feed_->size_bytes(); }
+
+ private:
+  std::shared_ptr<Feed> feed_;
+};
+
+class BundleWriter final : public Writer {
+ public:
+  BundleWriter(std::shared_ptr<Shared> shared, const WriterOptions& options)
+      : shared_(std::move(shared)), options_(options), part_name_(shared_->pipeline.part().part_name()) {
+    custody_ = start(std::string(kCustody), Encoding::jsonl, "ctriage");
+  }
+
+  Result<std::unique_ptr<Stream>> open(std::string path, Encoding encoding, std::string source) override {
+    if (auto good = check(path, encoding); !good) return std::move(good).error();
+    return std::unique_ptr<Stream>(
+        std::make_unique<StreamHandle>(start(std::move(path), encoding, std::move(source))));
+  }
+
+  Status add(std::string path, std::string_view bytes, std::string source) override {
+    const Encoding encoding = path.ends_with(kJsonlSuffix) ? Encoding::jsonl : Encoding::plain;
+    auto stream = open(std::move(path), encoding, std::move(source));
+    if (!stream) return std::move(stream).error();
+    if (auto written = (*stream)->write(as_bytes(bytes)); !written) return written;
+    return (*stream)->finish(Outcome::collected, "");
+  }
+
+  void not_collected(std::string path, std::string source, std::string why) override {
+    StreamRecord record;
+    record.path = path.substr(0, kSourceBytes);
+    record.source = source.substr(0, kSourceBytes);
+    record.why = why.substr(0, kWhyBytes);
+    record.outcome = Outcome::not_collected;
+    record.closed_at = shared_->now();
+    record.digest = sha256({});
+    if (record.path.ends_with(kZstdSuffix)) record.encoding = Encoding::zstd;
+    if (record.path.ends_with(kJsonlSuffix)) record.encoding = Encoding::jsonl;
+    shared_->pipeline.part().expect_ending(ending_bytes(record));
+    shared_->pipeline.with_ledger([&](Ledger& ledger) { ledger.add_stream(std::move(record)); });
+  }
+
+  Status record(std::string_view action,
+                const std::vector<std::pair<std::string, std::string>>& details) override {
+    std::string line;
+    JsonWriter json(line);
+    json.begin_object();
+    json.key("seq");
+    json.value(records_);
+    json.key("at");
+    json.value(shared_->now());
+    json.key("action");
+    json.text(action);
+    for (const auto& [key, text] : details) {
+      json.key(key);
+      json.text(text);
+    }
+    json.key("prev");
+    json.text(to_hex(last_record_));
+    json.end_object();
+    line += '\n';
+    if (line.size() > kJsonChunkBytes)
+      return Error{Errc::limit, "custody record " + std::string(action) + " is over 1 MiB"};
+    if (auto written = custody_->write(as_bytes(line)); !written) return written;
+    last_record_ = sha256(as_bytes(line));
+    ++records_;
+    return Done{};
+  }
+
+  Result<Mark> end_phase(std::string_view phase) override {
+    Pipeline& pipeline = shared_->pipeline;
+    for (const auto& weak : feeds_) {
+      if (const auto feed = weak.lock()) feed->flush();
+    }
+    pipeline.drain();
+    if (auto late = pipeline.untold_error(); !late) return std::move(late).error();
+
+    Mark mark{pipeline.part().length(), {}};
+    const auto members = pipeline.with_ledger([](const Ledger& ledger) { return ledger.chunks.size(); });
+    const auto prefix = pipeline.part().take_digest();
+    mark.digest = prefix ? *prefix : pipeline.sums_digest();
+    auto noted = record("phase", {{"phase", std::string(phase)},
+                                  {"length", std::to_string(mark.length_bytes)},
+                                  {"members", std::to_string(members)},
+                                  {prefix ? "sha256" : "sums_sha256", to_hex(mark.digest)}});
+    if (!noted) return std::move(noted).error();
+    custody_->flush();
+    pipeline.drain();
+    if (auto late = pipeline.untold_error(); !late) return std::move(late).error();
+    if (auto synced = pipeline.part().sync(); !synced) return std::move(synced).error();
+    return mark;
+  }
+
+  Result<Sealed> seal() override {
+    if (shared_->sealed) throw std::logic_error("sealed twice");
+    shared_->sealed = true;
+    Pipeline& pipeline = shared_->pipeline;
+    close_feeds();
+    pipeline.drain();
+    // A custody chain that finds no room is partial in the manifest; the rest is sealed all the same.
+    const auto noted = record("seal", {});
+    const auto closed =
+        custody_->finish(noted ? Outcome::collected : Outcome::partial, noted ? "" : noted.error().what);
+    static_cast<void>(closed.has_value());
+    pipeline.drain();
+
+    Sealed sealed;
+    if (auto ended = write_ending(sealed.manifest_digest); !ended) return std::move(ended).error();
+    auto name = pipeline.part().seal();
+    if (!name) return std::move(name).error();
+    sealed.path = *std::move(name);
+    sealed.size_bytes = pipeline.part().length();
+    return sealed;
+  }
+
+  [[nodiscard]] std::uint64_t size_bytes() const override { return shared_->pipeline.part().length(); }
+  [[nodiscard]] const std::string& part_name() const override { return part_name_; }
+
+ private:
+  Status check(const std::string& path, Encoding encoding) {
+    if (shared_->sealed) throw std::logic_error("open after seal: " + path);
+    if (is_closing_member(path) || paths_.contains(path)) throw std::logic_error("opened twice: " + path);
+    if (!is_member_name(path)) return Error{Errc::malformed, "not a name for a bundle: " + path};
+    if (path.ends_with(kZstdSuffix) != (encoding == Encoding::zstd) ||
+        path.ends_with(kJsonlSuffix) != (encoding == Encoding::jsonl)) {
+      return Error{Errc::malformed, path + ": .zst and .jsonl stand for those encodings, and only for them"};
+    }
+    auto fits = archive::make_tar_header(join_member(path, kMaxMembers - 1), 0, 0);
+    if (!fits) return std::move(fits).error();
+    return Done{};
+  }
+
+  std::shared_ptr<Feed> start(std::string path, Encoding encoding, std::string source) {
+    paths_.insert(path);
+    if (feeds_.size() >= sweep_at_) {
+      std::erase_if(feeds_, [](const std::weak_ptr<Feed>& feed) { return feed.expired(); });
+      sweep_at_ = 2 * feeds_.size() + kSweep;
+    }
+    StreamRecord record;
+    record.path = path;
+    record.source = source.substr(0, kSourceBytes);
+    record.why = "not finished";
+    record.encoding = encoding;
+    record.digest = sha256({});
+    auto core = std::make_shared<StreamCore>();
+    core->priority = priority_of(path);
+    core->path = std::move(path);
+    core->encoding = encoding;
+    shared_->pipeline.part().expect_ending(ending_bytes(record));
+    core->id =
+        shared_->pipeline.with_ledger([&](Ledger& ledger) { return ledger.add_stream(std::move(record)); });
+    auto feed = std::make_shared<Feed>(shared_, std::move(core));
+    feeds_.push_back(feed);
+    return feed;
+  }
+
+  // What nobody finished; gaps last but for custody, which closes by itself.
+  void close_feeds() {
+    for (const bool gaps : {false, true}) {
+      for (const auto& weak : feeds_) {
+        const auto feed = weak.lock();
+        if (!feed || feed->closed() || feed == custody_ || (feed->core().path == kGaps) != gaps) continue;
+        const auto late = feed->finish(Outcome::partial, "not finished");
+        static_cast<void>(late.has_value());
+      }
+    }
+  }
+
+  // One member of the end: the same pieces twice, first for the size.
+  using Document = std::function<Status(const Piece&)>;
+  Result<Digest> write_member(std::string_view name, const Document& document) {
+    PartFile& part = shared_->pipeline.part();
+    std::uint64_t size = 0;
+    const auto count = [&](std::string_view text) -> Status {
+      size += text.size();
+      return Done{};
+    };
+    if (auto counted = document(count); !counted) return std::move(counted).error();
+    auto header = archive::make_tar_header(name, size, shared_->pipeline.mtime_seconds());
+    if (!header) return std::move(header).error();
+
+    Sha256 hash;
+    std::vector<std::byte> out(header->begin(), header->end());
+    const auto pass_on = [&](std::string_view text) -> Status {
+      hash.update(text);
+      const auto bytes = as_bytes(text);
+      out.insert(out.end(), bytes.begin(), bytes.end());
+      if (out.size() < kEndingPiece) return Done{};
+      auto written = part.append(out, Priority::ending);
+      out.clear();
+      return written;
+    };
+    if (auto written = document(pass_on); !written) return std::move(written).error();
+    out.resize(out.size() + static_cast<std::size_t>(archive::tar_padding(size)));
+    if (auto written = part.append(out, Priority::ending); !written) return std::move(written).error();
+    return hash.digest();
+  }
+
+  Status write_ending(Digest& manifest_digest) {
+    const ManifestHead head{options_.tool, options_.started_at, shared_->now()};
+    return shared_->pipeline.with_ledger([&](const Ledger& ledger) -> Status {
+      auto sums = write_member(kSums, [&](const Piece& piece) { return write_sums(ledger, piece); });
+      if (!sums) return std::move(sums).error();
+      auto manifest =
+          write_member(kManifest, [&](const Piece& piece) { return write_manifest(ledger, head, piece); });
+      if (!manifest) return std::move(manifest).error();
+      manifest_digest = *manifest;
+      auto digest = write_member(kManifestDigest,
+                                 [&](const Piece& piece) { return piece(sums_line(*manifest, kManifest)); });
+      if (!digest) return std::move(digest).error();
+      const std::array<std::byte, 2 * archive::kTarBlock> end{};
+      return shared_->pipeline.part().append(end, Priority::ending);
+    });
+  }
+
+  std::shared_ptr<Shared> shared_;
+  WriterOptions options_;
+  std::string part_name_;
+  std::unordered_set<std::string> paths_;
+  std::vector<std::weak_ptr<Feed>>
+      feeds_;  // in the order of opening; those of gone streams are swept now and then
+  std::size_t sweep_at_ = kSweep;
+  std::shared_ptr<Feed> custody_;
+  std::uint64_t records_ = 0;
+  Digest last_record_{};  // zeros before the first
+};
+
+}  // namespace
+
+Status Stream::write_line(std::string_view json) {
+  if (json.size() > kMaxJsonLineBytes) return Error{Errc::limit, "a line of more than 8 MiB"};
+  if (auto written = write(as_bytes(json)); !written) return written;
+  return write(as_bytes("\n"));
+}
+
+Result<std::unique_ptr<Writer>> Writer::create(const Root& directory, std::string_view name,
+                                               const WriterOptions& options, const Task& task) {
+  if (!is_member_name(name) || name.find('/') != std::string_view::npos) {
+    return Error{Errc::malformed, "not a name for a bundle: " + std::string(name)};
+  }
+  std::vector<FrameEncoder> encoders;
+  for (std::size_t i = 0; i < std::clamp<std::size_t>(options.workers, 1, kMostWorkers); ++i) {
+    auto encoder = FrameEncoder::create(options.level);
+    if (!encoder) return std::move(encoder).error();
+    encoders.push_back(*std::move(encoder));
+  }
+  auto part = PartFile::create(directory, name, options.max_bytes);
+  if (!part) return std::move(part).error();
+  part->expect_ending(kEndingBase);
+  auto shared = std::make_shared<Shared>(*std::move(part), std::move(encoders), options, task);
+  return std::unique_ptr<Writer>(std::make_unique<BundleWriter>(std::move(shared), options));
+}
+
+}  // namespace ctriage::bundle

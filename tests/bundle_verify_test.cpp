@@ -1,0 +1,269 @@
+#include <algorithm>
+
+#include "lib/archive/tar_header.h"
+#include "lib/bundle/verify.h"
+#include "lib/core/limits.h"
+#include "tests/bundle_testing.h"
+
+namespace ctriage::bundle {
+namespace {
+
+using archive::kTarBlock;
+
+struct Member {
+  std::string name;
+  std::string content;
+};
+
+std::vector<Member> members_of(std::string_view tar) {
+  std::vector<Member> members;
+  while (tar.size() >= kTarBlock) {
+    const auto header = archive::parse_tar_header(bytes_of(tar.substr(0, kTarBlock))).value();
+    if (!header) break;
+    members.push_back({header->name, std::string(tar.substr(kTarBlock, header->size_bytes))});
+    tar.remove_prefix(kTarBlock + header->size_bytes + archive::tar_padding(header->size_bytes));
+  }
+  return members;
+}
+
+std::string tar_of(const std::vector<Member>& members) {
+  std::string tar;
+  for (const auto& member : members) {
+    const auto header = archive::make_tar_header(member.name, member.content.size(), 1'795'289'331).value();
+    tar.append(reinterpret_cast<const char*>(header.data()), header.size()).append(member.content);
+    tar.append(archive::tar_padding(member.content.size()), '\0');
+  }
+  return tar.append(2 * kTarBlock, '\0');
+}
+
+std::size_t find_member(const std::vector<Member>& members, std::string_view name) {
+  const auto found =
+      std::find_if(members.begin(), members.end(), [&](const Member& m) { return m.name == name; });
+  EXPECT_NE(found, members.end()) << name;
+  return static_cast<std::size_t>(found - members.begin());
+}
+
+TEST(BundleVerify, WholeBundle) {
+  TempDir dir;
+  const auto bytes = small_bundle(dir);
+  const Report report = verify_bytes(bytes);
+  EXPECT_EQ(report.verdict, Verdict::whole) << problems_of(report);
+  EXPECT_EQ(report.size_bytes, bytes.size());
+  EXPECT_EQ(report.custody_records, 4u);
+  EXPECT_EQ(report.last_phase, "files");
+  EXPECT_EQ(report.streams, 6u);
+  ASSERT_TRUE(report.manifest_digest);
+  EXPECT_EQ(verify_bytes(bytes, report.manifest_digest).verdict, Verdict::whole);
+  EXPECT_EQ(verify_bytes(bytes, Digest{}).verdict, Verdict::wrong);
+  EXPECT_EQ(tar_of(members_of(bytes)), bytes) << "the tests below rest on this";
+}
+
+TEST(BundleVerify, EveryFlippedByteIsWrong) {
+  TempDir dir;
+  auto bytes = small_bundle(dir);
+  constexpr std::string_view kMasks = "\x01\x80\x20\xff";
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const char mask = kMasks[i % kMasks.size()];
+    bytes[i] = static_cast<char>(bytes[i] ^ mask);
+    const Report report = verify_bytes(bytes);
+    ASSERT_EQ(report.verdict, Verdict::wrong) << "byte " << i;
+    ASSERT_FALSE(report.problems.empty());
+    bytes[i] = static_cast<char>(bytes[i] ^ mask);
+  }
+}
+
+TEST(BundleVerify, EveryCutIsCut) {
+  TempDir dir;
+  const auto bytes = small_bundle(dir);
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    const Report report = verify_bytes(std::string_view(bytes).substr(0, size));
+    ASSERT_EQ(report.verdict, Verdict::cut) << size << ": " << problems_of(report);
+    ASSERT_EQ(report.size_bytes, size);
+  }
+}
+
+TEST(BundleVerify, ACutBundleStillProvesItsPhases) {
+  TempDir dir;
+  const auto bytes = small_bundle(dir);
+  const auto members = members_of(bytes);
+  // After the custody chunk that holds the mark of "state", and in the middle of what follows.
+  std::size_t offset = 0;
+  std::size_t custody = 0;
+  for (const auto& member : members) {
+    if (member.name.starts_with("custody.jsonl") && member.content.find("\"state\"") != std::string::npos)
+      custody = offset;
+    offset += kTarBlock + member.content.size() + archive::tar_padding(member.content.size());
+  }
+  ASSERT_GT(custody, 0u);
+  const Report before = verify_bytes(std::string_view(bytes).substr(0, custody));
+  EXPECT_EQ(before.last_phase, "");
+  const Report after = verify_bytes(std::string_view(bytes).substr(0, custody + 2 * kTarBlock));
+  EXPECT_EQ(after.last_phase, "state");
+  // What the mark vouches for is checked although the rest is gone.
+  auto changed = members_of(bytes);
+  changed[find_member(changed, "bundle.json")].content[3] ^= 1;
+  const Report wrong = verify_bytes(std::string_view(tar_of(changed)).substr(0, custody + 2 * kTarBlock));
+  EXPECT_EQ(wrong.verdict, Verdict::wrong);
+  EXPECT_NE(problems_of(wrong).find("the mark of phase state"), std::string::npos) << problems_of(wrong);
+}
+
+TEST(BundleVerify, MembersRemovedAddedRenamedSwapped) {
+  TempDir dir;
+  const auto members = members_of(small_bundle(dir));
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    SCOPED_TRACE(members[i].name);
+    const bool closing = i + 3 >= members.size();
+    auto removed = members;
+    removed.erase(removed.begin() + static_cast<std::ptrdiff_t>(i));
+    auto report = verify_bytes(tar_of(removed));
+    EXPECT_EQ(report.verdict, Verdict::wrong);
+    if (!closing) {
+      EXPECT_NE(problems_of(report).find(members[i].name.substr(0, 10)), std::string::npos)
+          << problems_of(report);
+    }
+
+    auto renamed = members;
+    renamed[i].name += "x";
+    report = verify_bytes(tar_of(renamed));
+    EXPECT_EQ(report.verdict, Verdict::wrong);
+    if (!closing) {
+      EXPECT_NE(problems_of(report).find(renamed[i].name), std::string::npos) << problems_of(report);
+    }
+
+    auto added = members;
+    added.insert(added.begin() + static_cast<std::ptrdiff_t>(i), Member{"added.bin", "x"});
+    report = verify_bytes(tar_of(added));
+    EXPECT_EQ(report.verdict, Verdict::wrong);
+    EXPECT_NE(problems_of(report).find("added.bin"), std::string::npos) << problems_of(report);
+
+    auto twice = members;
+    twice.insert(twice.begin() + static_cast<std::ptrdiff_t>(i), members[i]);
+    report = verify_bytes(tar_of(twice));
+    EXPECT_EQ(report.verdict, Verdict::wrong);
+    EXPECT_NE(problems_of(report).find(members[i].name), std::string::npos) << problems_of(report);
+
+    for (std::size_t j = i + 1; j < members.size(); ++j) {
+      auto swapped = members;
+      std::swap(swapped[i], swapped[j]);
+      EXPECT_EQ(verify_bytes(tar_of(swapped)).verdict, Verdict::wrong) << members[j].name;
+      if (members[i].content == members[j].content) continue;
+      swapped = members;
+      std::swap(swapped[i].content, swapped[j].content);
+      report = verify_bytes(tar_of(swapped));
+      EXPECT_EQ(report.verdict, Verdict::wrong) << members[j].name;
+      EXPECT_FALSE(report.problems.empty());
+    }
+  }
+}
+
+// Somebody who makes SHA256SUMS and the manifest anew has still the custody chain against him, and --digest.
+TEST(BundleVerify, CustodyIsAChain) {
+  TempDir dir;
+  const auto members = members_of(small_bundle(dir));
+  const auto first = find_member(members, "custody.jsonl.00000");
+  const struct {
+    const char* name;
+    std::size_t member;
+    std::function<void(std::string&)> change;
+    const char* says;
+  } cases[] = {
+      {"text of a record", first, [](std::string& s) { s[s.find("shop")] = 'S'; }, "does not follow"},
+      {"number", first, [](std::string& s) { s[s.find("\"seq\":0") + 6] = '7'; }, "has the number 7"},
+      {"last line end", first, [](std::string& s) { s.pop_back(); }, "no line end"},
+      {"not JSON", first, [](std::string& s) { s[0] = '['; }, "record 0"},
+      {"length", first + 2, [](std::string& s) { ++s[s.find("\"length\":\"") + 10]; },
+       "is not where it says"},
+      {"digest", first + 2, [](std::string& s) { s.replace(s.find("\"sha256\":\"") + 10, 4, "0000"); },
+       "differs"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    auto changed = members;
+    c.change(changed[c.member].content);
+    const Report report = verify_bytes(tar_of(changed));
+    EXPECT_EQ(report.verdict, Verdict::wrong);
+    EXPECT_NE(problems_of(report).find(c.says), std::string::npos) << problems_of(report);
+  }
+}
+
+TEST(BundleVerify, ManifestIsCompared) {
+  TempDir dir;
+  const auto members = members_of(small_bundle(dir));
+  const auto manifest = find_member(members, "manifest.json");
+  const auto change = [](std::string from, std::string to) {
+    return [from, to](std::string& text) {
+      const auto at = text.find(from);
+      ASSERT_NE(at, std::string::npos) << from;
+      text.replace(at, from.size(), to);
+    };
+  };
+  const struct {
+    const char* name;
+    std::function<void(std::string&)> edit;
+    const char* says;
+  } cases[] = {
+      {"schema", change("ctriage.manifest/1", "ctriage.manifest/2"), "not ctriage.manifest/1"},
+      {"no schema", change("\"schema\"", "\"sChema\""), "not ctriage.manifest/1"},
+      {"started_at", change("\"started_at\":\"2", "\"started_at\":\"1"), "started_at"},
+      {"status", change("\"status\":\"collected\"", "\"status\":\"finished\""), "status"},
+      {"size of a stream", change("\"size\":47", "\"size\":48"), "upper.tar.zst: has another size"},
+      {"partial without why", change(",\"why\":\"grew while it was read\"", ""), "0.log: status and why"},
+      {"collected with why", change("\"status\":\"partial\"", "\"status\":\"collected\""), "status and why"},
+      {"stream renamed", change("\"path\":\"bundle.json\"", "\"path\":\"bungle.json\""), "bungle.json"},
+      {"no streams", [](std::string& s) { s = "{\"schema\":\"ctriage.manifest/1\"}"; }, "not a manifest"},
+      {"nothing", [](std::string& s) { s.clear(); }, "not JSON"},
+      {"too deep", [](std::string& s) { s = std::string(100, '['); }, "too deep"},
+      {"one huge value", [](std::string& s) { s = "{\"schema\":\"" + std::string(400'000, 'x') + "\"}"; },
+       "128 KiB"},
+      {"negative size", change("\"size\":47", "\"size\":-7"), "size"},
+      {"size over 64 bits", change("\"size\":47", "\"size\":99999999999999999999999"), "size"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    auto changed = members;
+    c.edit(changed[manifest].content);
+    changed.back().content = sha256_hex(changed[manifest].content) + "  manifest.json\n";
+    const Report report = verify_bytes(tar_of(changed));
+    EXPECT_EQ(report.verdict, Verdict::wrong);
+    EXPECT_NE(problems_of(report).find(c.says), std::string::npos) << problems_of(report);
+  }
+  // Members that a newer writer may add are no problem.
+  auto newer = members;
+  auto& text = newer[manifest].content;
+  text.replace(text.find("\"tool\""), 0, "\"later\":{\"schema\":\"no\",\"streams\":[{\"size\":[1]}]},");
+  newer.back().content = sha256_hex(text) + "  manifest.json\n";
+  const Report report = verify_bytes(tar_of(newer));
+  EXPECT_EQ(report.verdict, Verdict::whole) << problems_of(report);
+}
+
+TEST(BundleVerify, NotABundle) {
+  const struct {
+    const char* name;
+    std::string bytes;
+    Verdict verdict;
+  } cases[] = {
+      {"empty", "", Verdict::cut},
+      {"text", std::string(4096, 'a'), Verdict::wrong},
+      {"zeros", std::string(1024, '\0'), Verdict::wrong},
+      {"foreign member", tar_of({{"../etc/passwd", "x"}}), Verdict::wrong},
+      {"only an end", tar_of({{"SHA256SUMS", ""}}), Verdict::wrong},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    EXPECT_EQ(verify_bytes(c.bytes).verdict, c.verdict);
+  }
+}
+
+TEST(BundleVerify, StopIsSeen) {
+  TempDir dir;
+  const auto bytes = small_bundle(dir);
+  TestTask t;
+  t.stop = true;
+  MemorySource in(bytes);
+  const auto report = verify(in, std::nullopt, t.task);
+  ASSERT_FALSE(report);
+  EXPECT_EQ(report.error().code, Errc::stopped);
+}
+
+}  // namespace
+}  // namespace ctriage::bundle
