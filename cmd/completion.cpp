@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <vector>
 
 namespace ctriage {
@@ -42,7 +43,9 @@ std::vector<std::string> choices_of(const CLI::Option& option) {
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-void read_tree(const CLI::App& app, const std::string& path, std::vector<Command>& into) {
+// `inherited`: what the commands above take too, where a command lets options fall through to them.
+void read_tree(const CLI::App& app, const std::string& path, const std::vector<Flag>& inherited,
+               std::vector<Command>& into) {
   Command command{path, {}, {}, {}};
   for (const CLI::Option* option : app.get_options([](const CLI::Option*) { return true; })) {
     if (option->get_group().empty()) continue;
@@ -57,6 +60,13 @@ void read_tree(const CLI::App& app, const std::string& path, std::vector<Command
       command.flags.push_back({"-" + name, description, takes_value, choices});
     }
   }
+  for (const Flag& flag : inherited) {
+    if (app.get_fallthrough() &&
+        std::ranges::find(command.flags, flag.name, &Flag::name) == command.flags.end()) {
+      command.flags.push_back(flag);
+    }
+  }
+  const std::vector<Flag> handed_down = command.flags;
   const auto children = app.get_subcommands(
       [](const CLI::App* child) { return !child->get_name().empty() && !child->get_group().empty(); });
   for (const CLI::App* child : children) {
@@ -64,7 +74,7 @@ void read_tree(const CLI::App& app, const std::string& path, std::vector<Command
   }
   into.push_back(std::move(command));
   for (const CLI::App* child : children) {
-    read_tree(*child, path.empty() ? child->get_name() : path + ' ' + child->get_name(), into);
+    read_tree(*child, path.empty() ? child->get_name() : path + ' ' + child->get_name(), handed_down, into);
   }
 }
 
@@ -218,7 +228,7 @@ std::string fish_script(const std::string& program, const std::vector<Command>& 
 
 std::string completion_script(const CLI::App& app, Shell shell) {
   std::vector<Command> commands;
-  read_tree(app, {}, commands);
+  read_tree(app, {}, {}, commands);
   const std::string program = app.get_name().empty() ? std::string("ctriage") : app.get_name();
   switch (shell) {
     case Shell::bash:
