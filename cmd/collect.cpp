@@ -223,6 +223,7 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   auto source = snapshot.describe(task);
   if (!source) return fail(io, source.error());
   collect::Options options;
+  options.tool = "ctriage " + std::string(kVersion);
   options.command_line = io.command_line;
   options.compression =
       arguments.compress == "none" ? collect::Compression::none : collect::Compression::zstd;

@@ -8,6 +8,7 @@
 #include "lib/collect/collection.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/source/programs.h"
 
 namespace ctriage::collect {
 namespace {
@@ -49,13 +50,15 @@ void name_folders(std::vector<source::LiveContainer>& containers) {
   }
 }
 
-std::string bundle_json(const Source& source, const Options& options) {
+std::string bundle_json(const Source& source, const Options& options,
+                        const std::optional<std::string>& tool_digest) {
   std::string out;
   JsonWriter writer(out);
   writer.begin_object();
   writer.key("schema");
   writer.text("ctriage.bundle/1");
   writer.members(source);
+  if (tool_digest) writer.member_value("tool_sha256", *tool_digest);
   writer.key("command_line");
   writer.value(options.command_line);
   writer.key("plan");
@@ -202,6 +205,12 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
 
   auto source = snapshot.describe(task);
   if (!source) return std::move(source).error();
+  source->tool = options.tool;
+  std::optional<std::string> tool_digest;  // whoever doubts the evidence can ask which program took it
+  if (auto self = snapshot.node().proc.open_magic("self/exe")) {
+    if (auto digest = source::hash_file(self->get(), "our own program", task))
+      tool_digest = *std::move(digest);
+  }
   name_folders(snapshot.containers());
   bundle::WriterOptions writing;
   writing.started_at = source->taken_at.value_or(task.now());
@@ -210,7 +219,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   auto writer = bundle::Writer::create(directory, bundle_name(*source, snapshot), writing, task);
   if (!writer) return std::move(writer).error();
   bundle::Writer& out = **writer;
-  if (auto status = out.add("bundle.json", bundle_json(*source, options), "ctriage"); !status) {
+  if (auto status = out.add("bundle.json", bundle_json(*source, options, tool_digest), "ctriage"); !status) {
     return std::move(status).error();
   }
   auto findings = out.open("findings.jsonl", bundle::Encoding::jsonl, "rules");

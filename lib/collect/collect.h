@@ -27,6 +27,7 @@ namespace ctriage::collect {
 enum class Compression : std::uint8_t { zstd, none };
 
 struct Options {
+  std::string tool;                       // name and version, for bundle.json
   std::vector<std::string> command_line;  // as typed, for bundle.json
   Compression compression = Compression::zstd;
   unsigned workers = 2;

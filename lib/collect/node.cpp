@@ -11,9 +11,8 @@ struct NodeFile {
   std::string_view member;
   std::string_view path;  // below the procfs
 };
-constexpr std::array<NodeFile, 5> kProcFiles{{{"node/kernel", "version"},
+constexpr std::array<NodeFile, 4> kProcFiles{{{"node/kernel", "version"},
                                               {"node/cmdline", "cmdline"},
-                                              {"node/mounts", "1/mountinfo"},
                                               {"node/meminfo", "meminfo"},
                                               {"node/uptime", "uptime"}}};
 
@@ -29,7 +28,13 @@ Status take_node(Collection& in) {
       return status;
     }
   }
-  auto root = proc.descend_magic("1/root");
+  const std::string mounts = in.snapshot.node().host_link("mountinfo");
+  if (auto status = in.add_file("node/mounts", proc.read_file_in_root(mounts, kMaxProcTextBytes), "node.file",
+                                "/proc/" + mounts);
+      !status) {
+    return status;
+  }
+  auto root = proc.descend_magic(in.snapshot.node().host_link("root"));
   if (!root) return in.add_file("node/os-release", std::move(root).error(), "node.file", "/etc/os-release");
   return in.add_file("node/os-release", root->read_file_in_root("etc/os-release", kMaxJsonLineBytes),
                      "node.file", "/etc/os-release");

@@ -89,7 +89,7 @@ Behind behind_mount(const Root& proc, const std::string& real) {
 
 // The node's own root may be an overlay (live media, diskless nodes): that one is no container's layer.
 bool is_node_root(const Root& proc, const FileInfo& directory) {
-  auto root = proc.descend_magic("1/root");
+  auto root = proc.descend_magic(std::to_string(proc::node_process(proc)) + "/root");
   if (!root) return false;
   auto info = root->stat_beneath("");
   return info && info->dev_major == directory.dev_major && info->dev_minor == directory.dev_minor;

@@ -49,7 +49,7 @@ constexpr auto enum_names(ContainerState) {
 struct Container {
   std::string id;  // 64 hexadecimal digits; "pid-N" for a container without an engine
   Bytes name;
-  std::string engine;            // containerd, none
+  std::string engine;  // containerd, none
   Bytes engine_namespace;
   bool sandbox = false;
   std::optional<PodRef> pod;
@@ -68,7 +68,8 @@ struct Container {
   bool terminal = false;
   bool read_only_root = false;
   std::vector<std::string> capabilities;
-  std::vector<std::string> rights;  // priv, hostPID, hostNetwork, hostIPC, CAP names that matter, "/" for host root
+  std::vector<std::string>
+      rights;  // priv, hostPID, hostNetwork, hostIPC, CAP names that matter, "/" for host root
   bool seccomp = false;
   bool no_new_privs = false;
   std::vector<HostMount> mounts;
@@ -111,7 +112,7 @@ struct Container {
   }
 };
 
-struct Source {  // where this evidence is from: the answer of Snapshot::describe
+struct Source {      // where this evidence is from: the answer of Snapshot::describe
   std::string kind;  // live, bundle
   Bytes target;
   Bytes node;

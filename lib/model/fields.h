@@ -1,7 +1,7 @@
 #pragma once
-// How an artifact describes itself, once: a static template that hands each member with its JSON name and a line of
-// documentation to a visitor. Writing JSON, reading it back, looking a field up for a rule and the schema page all come
-// from that one table, so they cannot disagree.
+// How an artifact describes itself, once: a static template that hands each member with its JSON name and a
+// line of documentation to a visitor. Writing JSON, reading it back, looking a field up for a rule and the
+// schema page all come from that one table, so they cannot disagree.
 //
 //   struct Mapping {
 //     Hex start;
@@ -9,9 +9,10 @@
 //     static void fields(Self& self, V& v) { v("start", self.start, "first address"); }
 //   };
 //
-// A member may be: bool, an integer, double, std::string (our own text, ASCII), Bytes (evidence), Hex, Timestamp, an enum
-// with enum_names, another artifact, or std::vector, std::optional of these. An empty optional is left out. Bytes that
-// are not UTF-8 are written with U+FFFD and a second key "<name>_b64" beside it (for a vector: all elements).
+// A member may be: bool, an integer, double, std::string (our own text, ASCII), Bytes (evidence), Hex,
+// Timestamp, an enum with enum_names, another artifact, or std::vector, std::optional of these. An empty
+// optional is left out. Bytes that are not UTF-8 are written with U+FFFD and a second key "<name>_b64" beside
+// it (for a vector: all elements).
 #include <array>
 #include <concepts>
 #include <cstdint>
@@ -28,11 +29,15 @@ struct NoVisitor {
 };
 
 template <class T>
-concept Artifact = requires(T& value, NoVisitor& visitor) { std::remove_const_t<T>::fields(value, visitor); };
+concept Artifact = requires(T& value, NoVisitor& visitor) {
+  std::remove_const_t<T>::fields(value, visitor);
+};
 
 // enum_names(E) is found by argument-dependent lookup: a std::array of names, enumerators counting from 0.
 template <class T>
-concept NamedEnum = std::is_enum_v<T> && requires(T value) { enum_names(value).size(); };
+concept NamedEnum = std::is_enum_v<T> && requires(T value) {
+  enum_names(value).size();
+};
 
 template <NamedEnum E>
 std::string_view to_text(E value) {

@@ -12,9 +12,9 @@ namespace ctriage {
 
 constexpr auto enum_names(Impact) { return std::array<std::string_view, 3>{"note", "degraded", "lost"}; }
 constexpr auto enum_names(Errc) {
-  return std::array<std::string_view, 14>{"not_found", "denied",   "io",      "truncated", "malformed",
-                                          "unsupported", "limit",  "vanished", "changed",  "timeout",
-                                          "stopped",   "mismatch", "full",     "outside"};
+  return std::array<std::string_view, 14>{"not_found",   "denied",   "io",       "truncated", "malformed",
+                                          "unsupported", "limit",    "vanished", "changed",   "timeout",
+                                          "stopped",     "mismatch", "full",     "outside"};
 }
 
 struct GapRecord {
@@ -27,7 +27,8 @@ struct GapRecord {
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
-    v("impact", self.impact, "note: by plan or not knowable; degraded: weaker than it looks; lost: evidence is missing");
+    v("impact", self.impact,
+      "note: by plan or not knowable; degraded: weaker than it looks; lost: evidence is missing");
     v("artifact", self.artifact, "what kind of evidence: stable key");
     v("origin", self.origin, "which one: the way to the byte");
     v("code", self.code, "why, for programs");

@@ -1,6 +1,6 @@
 #pragma once
-// Artifacts to JSON and back. Writing is ours and streams (no document in memory, pure ASCII, keys in the order of the
-// table); reading is nlohmann_json behind limits, in json_reader_json.cpp.
+// Artifacts to JSON and back. Writing is ours and streams (no document in memory, pure ASCII, keys in the
+// order of the table); reading is nlohmann_json behind limits, in json_reader_json.cpp.
 #include <concepts>
 #include <cstdint>
 #include <optional>
@@ -71,7 +71,9 @@ class JsonWriter {
   // The members of an artifact into an object the caller opened.
   template <class T>
   void members(const T& item) {
-    auto each = [this](std::string_view name, const auto& member, std::string_view) { member_value(name, member); };
+    auto each = [this](std::string_view name, const auto& member, std::string_view) {
+      member_value(name, member);
+    };
     T::fields(item, each);
   }
 
@@ -106,7 +108,8 @@ class JsonWriter {
   void separate() {
     if (after_key_) {
       after_key_ = false;
-    } else if (!out_.empty() && out_.back() != '{' && out_.back() != '[' && out_.back() != '\n' && depth_ > 0) {
+    } else if (!out_.empty() && out_.back() != '{' && out_.back() != '[' && out_.back() != '\n' &&
+               depth_ > 0) {
       out_ += ',';
     }
   }
@@ -134,8 +137,9 @@ std::string to_json(const T& item) {
   return out;
 }
 
-// Reads one JSON object written by to_json. Unknown keys are skipped (newer writers), missing ones keep their default,
-// a value of the wrong type is Errc::malformed. Explicitly instantiated for every artifact in json_reader_json.cpp.
+// Reads one JSON object written by to_json. Unknown keys are skipped (newer writers), missing ones keep their
+// default, a value of the wrong type is Errc::malformed. Explicitly instantiated for every artifact in
+// json_reader_json.cpp.
 template <class T>
 Result<T> parse_artifact(std::string_view json);
 

@@ -28,7 +28,8 @@ struct ProcessKey {  // pid as this source says it: the node's when live, the co
 
 enum class Origin : std::uint8_t { unknown, image, upper, memfd, tmpfs, volume, deleted, host };
 constexpr auto enum_names(Origin) {
-  return std::array<std::string_view, 8>{"unknown", "image", "upper", "memfd", "tmpfs", "volume", "deleted", "host"};
+  return std::array<std::string_view, 8>{"unknown", "image",  "upper",   "memfd",
+                                         "tmpfs",   "volume", "deleted", "host"};
 }
 
 enum class Membership : std::uint8_t { init, child, executed_in, entered, escaped, alone };
@@ -167,7 +168,8 @@ struct Process {
     v("session", self.session, "session leader");
     v("tty", self.tty, "controlling terminal device, 0: none");
     v("membership", self.membership,
-      "init, child; executed_in: started by the runtime's exec; entered: from outside, by setns(2); escaped: of the "
+      "init, child; executed_in: started by the runtime's exec; entered: from outside, by setns(2); escaped: "
+      "of the "
       "container's cgroup but in the host's mount namespace; alone: not in a container");
     v("comm", self.comm, "name, 15 bytes, settable by the process");
     v("state", self.state, "R, S, D, Z, T, t, X, I as proc_pid_stat(5)");
@@ -216,7 +218,8 @@ struct Thread {
     v("comm", self.comm, "name");
     v("state", self.state, "as of Process");
     v("cpu_ticks", self.cpu_ticks, "user + system time in clock ticks");
-    v("syscall", self.syscall, "/proc/PID/task/TID/syscall: number, arguments, stack and instruction pointer");
+    v("syscall", self.syscall,
+      "/proc/PID/task/TID/syscall: number, arguments, stack and instruction pointer");
     v("wchan", self.wchan, "kernel function it waits in");
   }
 };

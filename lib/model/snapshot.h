@@ -24,11 +24,23 @@ struct FileKey {
 };
 
 enum class Facet : std::uint8_t {
-  containers, processes, threads, mappings, descriptors, sockets, mounts, layers, changes, logs, findings, gaps,
+  containers,
+  processes,
+  threads,
+  mappings,
+  descriptors,
+  sockets,
+  mounts,
+  layers,
+  changes,
+  logs,
+  findings,
+  gaps,
 };
 constexpr auto enum_names(Facet) {
-  return std::array<std::string_view, 12>{"containers", "processes", "threads", "mappings", "descriptors", "sockets",
-                                          "mounts",     "layers",    "changes", "logs",     "findings",    "gaps"};
+  return std::array<std::string_view, 12>{"containers",  "processes", "threads",  "mappings",
+                                          "descriptors", "sockets",   "mounts",   "layers",
+                                          "changes",     "logs",      "findings", "gaps"};
 }
 
 struct Coverage {
@@ -36,8 +48,9 @@ struct Coverage {
   std::string why;
 };
 
-// One caller at a time. Lists come in canonical order (id; pid; address; path bytewise by component), so that two
-// snapshots compare by a merge in constant memory. What covers() calls none, the base answers with its gap.
+// One caller at a time. Lists come in canonical order (id; pid; address; path bytewise by component), so that
+// two snapshots compare by a merge in constant memory. What covers() calls none, the base answers with its
+// gap.
 class Snapshot {
  public:
   virtual ~Snapshot() = default;

@@ -59,10 +59,9 @@ class Scan {
 Inode Scan::read_one(std::int32_t pid, std::string_view type) {
   auto inode = read_namespace(proc_, pid, type);
   if (inode) return inode->value;
-  if (!is_gone(inode.error())) {
-    ++denied_;
-    if (!first_denied_) first_denied_ = std::move(inode).error();
-  }
+  if (is_gone(inode.error()) || has_gone(proc_, pid)) return std::nullopt;
+  ++denied_;
+  if (!first_denied_) first_denied_ = std::move(inode).error();
   return std::nullopt;
 }
 
@@ -163,7 +162,10 @@ std::optional<Membership> membership_of(const Entry& entry, const Boundary& boun
     return Membership::executed_in;
 
   if (in_mnt || in_pid) {
-    const bool inside = descends_from(entry, init, shim, index);
+    // Whoever made the container without an engine (unshare(1)) is in its mount namespace and above its init.
+    const auto first = index.find(init);
+    const bool maker = first != index.end() && descends_from(*first->second, entry.pid, 0, index);
+    const bool inside = maker || descends_from(entry, init, shim, index);
     const bool orphan = !own_pids && entry.in_cgroup;  // adopted by pid 1 or a sub-reaper of the node
     if (!inside && !orphan) return Membership::entered;
     if (boundary.cgroup.usable() && !entry.in_cgroup) return Membership::entered;

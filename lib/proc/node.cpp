@@ -64,4 +64,16 @@ Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view 
   return Error{Errc::malformed, name + ": not a namespace: " + *target};
 }
 
+std::int32_t node_process(const Root& proc) {
+  constexpr std::int32_t kInit = 1;
+  constexpr std::int32_t kThreadDaemon = 2;
+  if (read_namespace(proc, kInit, "mnt")) return kInit;
+  const auto daemon = read_stat(proc, kThreadDaemon);
+  if (daemon && daemon->is_kernel_thread() && read_namespace(proc, kThreadDaemon, "mnt"))
+    return kThreadDaemon;
+  const auto self = proc.read_link_beneath("self");
+  const auto own = self ? parse_number<std::int32_t>(*self) : std::nullopt;
+  return own.value_or(kInit);
+}
+
 }  // namespace ctriage::proc

@@ -68,6 +68,9 @@ struct Clock {
   Timestamp booted_at;              // btime of /proc/stat
 };
 Result<Clock> read_clock(const Root& proc);
+// A process in the node's own namespaces, with its root directory: pid 1; where we may not look into that one, kthreadd,
+// a kernel thread and so in the first namespaces; else ourselves, which is the node unless we run in a container.
+std::int32_t node_process(const Root& proc);
 Result<std::vector<std::int32_t>> list_pids(const Root& proc);  // ascending
 
 Result<Stat> read_stat(const Root& proc, std::int32_t pid);

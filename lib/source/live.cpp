@@ -65,7 +65,7 @@ Result<Source> LiveSnapshot::describe(Task& task) {
     source.kernel = Bytes(static_cast<const char*>(name->release));
     source.machine = static_cast<const char*>(name->machine);
   }
-  if (auto root = node_->proc.descend_magic("1/root")) {
+  if (auto root = node_->proc.descend_magic(node_->host_link("root"))) {
     if (auto text = root->read_file_in_root("etc/os-release", kMaxJsonLineBytes)) {
       for (const std::string_view line : split(*text, '\n')) {
         if (line.starts_with("PRETTY_NAME=")) {
@@ -188,7 +188,7 @@ Status LiveSnapshot::list_sockets(const std::string& container, const Emit<Socke
     if (auto status = proc::list_descriptors(node_->proc, pid, note_owner, quiet); !status) return status;
     if (auto ns = proc::read_namespace(node_->proc, pid, "net")) namespaces.emplace(ns->value, pid);
   }
-  const auto host = proc::read_namespace(node_->proc, 1, "net");
+  const auto host = proc::read_namespace(node_->proc, node_->host, "net");
   for (const auto& [ns, pid] : namespaces) {
     // In the host's network namespace only what a member holds is the container's.
     const bool shared = !host || host->value == ns;

@@ -26,6 +26,11 @@ struct Node {
   proc::Readers readers;
   proc::Clock clock;
   std::string procfs_note;  // why the procfs is not a private one, else empty
+  std::int32_t host = 1;    // a process in the node's own namespaces
+
+  [[nodiscard]] std::string host_link(std::string_view name) const {
+    return std::to_string(host) + "/" + std::string(name);
+  }
 };
 Result<std::unique_ptr<Node>> open_node(Task& task);
 

@@ -25,9 +25,24 @@ std::vector<std::string> places_of_the_mounter(const Node& node, const LiveConta
   if (container.shim_pid > 0) roots.push_back(std::to_string(container.shim_pid) + "/root");
   const auto init = proc::read_stat(node.proc, container.container.init_pid);
   if (init && init->ppid > 0) roots.push_back(std::to_string(init->ppid) + "/root");
-  roots.emplace_back("1/root");
-  roots.emplace_back("self/root");
+  roots.push_back(node.host_link("root"));
   return roots;
+}
+
+// The first process of a container of no engine we know: the topmost ancestor in the same mount and pid
+// namespaces.
+std::int32_t topmost_in_namespaces(const Root& procfs, std::int32_t pid) {
+  const auto same = [&](std::int32_t other, std::string_view type) {
+    const auto its = proc::read_namespace(procfs, other, type);
+    const auto ours = proc::read_namespace(procfs, pid, type);
+    return its && ours && *its == *ours;
+  };
+  std::int32_t top = pid;
+  for (auto up = proc::read_stat(procfs, top); up && up->ppid > 0; up = proc::read_stat(procfs, top)) {
+    if (!same(up->ppid, "mnt") || !same(up->ppid, "pid")) break;
+    top = up->ppid;
+  }
+  return top;
 }
 
 Result<overlay::Stack> open_stack(const Node& node, const LiveContainer& container, Task& task) {
@@ -96,7 +111,8 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
          "/proc",
          {Errc::denied, "processes hidden by hidepid or by mounts over /proc would not be seen: " + note}});
   }
-  return std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, note});
+  const std::int32_t host = proc::node_process(*procfs);
+  return std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, note, host});
 }
 
 Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& task) {
@@ -172,8 +188,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
 
   auto own = proc::read_namespace(node->proc, pid, "mnt");
   if (!own) return needs(std::move(own).error().within(name), "CAP_SYS_PTRACE");
-  auto host = proc::read_namespace(node->proc, 1, "mnt");
-  if (!host) host = proc::read_namespace(node->proc, sys::own_pid(), "mnt");
+  auto host = proc::read_namespace(node->proc, node->host, "mnt");
   if (!host) return std::move(host).error().within("the host's mount namespace");
 
   std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), name));
@@ -193,14 +208,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
         }
       }
     }
-    // No engine we know: its first process is the topmost ancestor in the same mount namespace.
-    std::int32_t init = pid;
-    for (auto up = proc::read_stat(procfs, init); up && up->ppid > 0; up = proc::read_stat(procfs, init)) {
-      const auto ns = proc::read_namespace(procfs, up->ppid, "mnt");
-      if (!ns || *ns != *own) break;
-      init = up->ppid;
-    }
-    found.container.init_pid = init;
+    found.container.init_pid = topmost_in_namespaces(procfs, pid);
   } else {
     found.container.init_pid = pid;
   }
