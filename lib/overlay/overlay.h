@@ -1,0 +1,112 @@
+#pragma once
+// overlayfs from the outside: which directories a container's root is made of, what its UpperDir holds, and
+// how that differs from the composed lower layers. Never mounts anything; semantics: SEMANTICS.md here and
+// the kernel's Documentation/filesystems/overlayfs.rst.
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/archive/layer_writer.h"
+#include "lib/core/root.h"
+#include "lib/core/stream.h"
+#include "lib/core/task.h"
+#include "lib/model/file.h"
+#include "lib/model/process.h"
+
+namespace ctriage::overlay {
+
+struct Options {      // of one overlay mount, in the words of its mountinfo line
+  std::string upper;  // empty: read-only overlay
+  std::string work;
+  std::vector<std::string> lowers;     // first is the top, as the kernel orders them
+  std::vector<std::string> data_only;  // "::" lowers and datadir+
+  std::vector<std::string> flags;      // the rest: userxattr, metacopy=on, redirect_dir=on, index=off, ...
+  [[nodiscard]] bool has(std::string_view flag) const;
+};
+
+// super_options as proc::parse_mountinfo gives them (octal escapes undone once already is wrong: pass them
+// RAW).
+Result<Options> parse_options(std::string_view raw_super_options);
+
+// The layers of one overlay mount, each a detached read-only clone (Root::clone_read_only) or, where we lack
+// the right, the directory itself with a note.
+class Stack {
+ public:
+  // Paths are resolved inside `node` (the mount namespace of whoever mounted: /proc/SHIM/root or /). A lower
+  // that cannot be opened is a gap (lost) and everything that depends on it becomes ChangeKind::unknown,
+  // never "added".
+  static Result<Stack> open(const Options& options, const Root& node, const std::string& container,
+                            Task& task);
+
+  [[nodiscard]] const Root& upper() const { return upper_; }
+  [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }  // lowest first, upper last
+
+  // The file at `path` ("/usr/bin/x") as the composed lower layers show it, without the upper: links are not
+  // followed, a link on the way is Errc::outside. Errc::not_found where the image has none, unsupported where
+  // that cannot be known (a layer that could not be opened, semantics of a later version).
+  struct Found {
+    FileInfo info;
+    std::uint32_t layer = 0;
+    std::size_t lower = 0;  // index into Options::lowers
+  };
+  [[nodiscard]] Result<Found> find_lower(std::string_view path) const;
+  [[nodiscard]] Result<UniqueFd> open_lower(const Found& found, std::string_view path) const;
+
+ private:
+  friend class Walk;
+  explicit Stack(Root upper) : upper_(std::move(upper)) {}
+  Root upper_;
+  std::string container_;
+  std::vector<std::optional<Root>> lowers_;  // as Options::lowers; nullopt: could not be opened
+  std::vector<Layer> layers_;
+  std::optional<Error>
+      unreadable_;  // why no answer at all can be given about lower layers (userxattr, no trusted.*)
+};
+
+// What was opened before anything was read, so that it outlives the container: entries of the UpperDir with
+// their stat, xattrs and an open descriptor, programs and small new files first, as far as descriptors and
+// memory go.
+class Held {
+ public:
+  struct Budget {
+    std::size_t descriptors = 8'192;
+    std::size_t memory_bytes = 8 << 20;
+  };
+  static Result<Held> take(const Stack& stack, const Budget& budget, Task& task);
+  Held();
+  Held(Held&&) noexcept;
+  Held& operator=(Held&&) noexcept;
+  ~Held();
+
+  [[nodiscard]] std::uint64_t files() const;  // regular files with an open descriptor
+  [[nodiscard]] bool complete() const;        // every entry of the UpperDir is held
+
+ private:
+  friend class Walk;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Receives the UpperDir as it is read, once, in canonical order ("/" first). For a regular file: begin,
+// data..., end; then change with hashes. The rest: change alone, after begin and end without data. In begin
+// the kind of a regular file is not decided yet (bytes were not compared). An entry that was gone before its
+// bytes were read, and that was not held, has no begin: change alone, with `partial`. The runs are in order
+// and their data comes exactly, zero-padded where the file shrank.
+struct Visitor {
+  virtual ~Visitor() = default;
+  virtual Status begin(const FileChange& change, std::span<const archive::DataRun> runs) = 0;
+  virtual Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes) = 0;
+  virtual Status end() = 0;
+  virtual Status change(FileChange&& change) = 0;
+};
+
+// Walks the UpperDir (what is held and what is there now, each name once) against the lower layers. `stubs`
+// are the destinations of the container's mounts ("/etc/hosts"): empty files and directories there are
+// runtime_stub. Errors: those of the visitor, and stopped or timeout. Everything else is a gap.
+Status walk(const Stack& stack, const Held& held, std::span<const Bytes> stubs, Visitor& visitor, Task& task);
+
+}  // namespace ctriage::overlay

@@ -1,0 +1,171 @@
+#include <linux/capability.h>
+
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+#include "lib/overlay/overlay.h"
+#include "lib/overlay/tree.h"
+
+namespace ctriage::overlay {
+namespace {
+
+// Components of "/usr/bin/x"; ".." leads out.
+Result<std::vector<std::string_view>> components(std::string_view path) {
+  std::vector<std::string_view> parts;
+  for (const auto part : split(path, '/')) {
+    if (part == "..") return Error{Errc::outside, std::string(path) + ": climbs with .."};
+    if (!part.empty() && part != ".") parts.push_back(part);
+  }
+  return parts;
+}
+
+std::string parent_of(std::string_view path) {
+  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  const auto slash = path.rfind('/');
+  return std::string(path.substr(0, slash == 0 ? 1 : slash));
+}
+
+// Where a lower lies on the node. Relative ones are containerd's short form "95/fs", SEMANTICS.md; a number
+// alone is a descriptor of a process that is gone, and a directory of that name would be another layer.
+Result<std::string> locate(const std::string& lower, const std::string& upper) {
+  if (lower.front() == '/') return lower;
+  if (lower.find('/') == std::string::npos) {
+    return Error{Errc::unsupported, "lowerdir " + lower + ": relative, and where it starts is not known"};
+  }
+  return parent_of(parent_of(upper)) + "/" + lower;
+}
+
+// trusted.* is silently not there for those without CAP_SYS_ADMIN in the first user namespace, xattr(7):
+// every opaque directory would look like an ordinary one.
+Status check_trusted_visible() {
+  auto capabilities = sys::effective_capabilities();
+  if (!capabilities) return std::move(capabilities).error();
+  if ((*capabilities >> CAP_SYS_ADMIN & 1) == 0) {
+    return Error{Errc::denied, "xattrs trusted.overlay.* need CAP_SYS_ADMIN"};
+  }
+  auto proc = Root::open("/proc");
+  if (!proc) return std::move(proc).error();
+  auto map = proc->read_file_in_root("self/uid_map", 4096);
+  if (!map) return std::move(map).error();
+  const auto fields = split_fields(trim(*map));
+  if (fields.size() != 3 || fields[0] != "0" || fields[1] != "0" || fields[2] != "4294967295") {
+    return Error{Errc::denied, "xattrs trusted.overlay.* cannot be read from inside a user namespace"};
+  }
+  return Done{};
+}
+
+struct Opener {
+  const Root& node;
+  std::optional<Error> not_cloned;  // the first
+
+  Result<Root> open(const std::string& path) {
+    auto directory = node.descend_in_root(path);
+    if (!directory) return std::move(directory).error();
+    auto clone = directory->clone_read_only();
+    if (clone) return clone;
+    // Denied, an old kernel, or a mount of another mount namespace (EINVAL, open_tree(2)): the directory
+    // itself.
+    if (!not_cloned) not_cloned = std::move(clone).error();
+    return directory;
+  }
+};
+
+}  // namespace
+
+Result<Stack> Stack::open(const Options& options, const Root& node, const std::string& container,
+                          Task& task) {
+  if (options.upper.empty())
+    return Error{Errc::unsupported, "overlay without upperdir: nothing can be written to it"};
+  if (options.upper.front() != '/') {
+    return Error{Errc::unsupported,
+                 "upperdir " + options.upper + ": relative, and where it starts is not known"};
+  }
+  Opener opener{node, std::nullopt};
+  auto upper = opener.open(options.upper);
+  if (!upper) return std::move(upper).error().within("upperdir");
+  Stack stack(*std::move(upper));
+  stack.container_ = container;
+
+  const std::size_t count = options.lowers.size();
+  for (const std::string& lower : options.lowers) {
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+    auto path = locate(lower, options.upper);
+    auto directory = path ? opener.open(*path) : Result<Root>(std::move(path).error());
+    if (directory) {
+      stack.lowers_.emplace_back(*std::move(directory));
+    } else {
+      stack.lowers_.emplace_back(std::nullopt);
+      task.gaps.add({Impact::lost, "overlay.lower", lower, std::move(directory).error()});
+    }
+  }
+  for (std::size_t i = count; i > 0; --i) {
+    stack.layers_.push_back({container, static_cast<std::uint32_t>(count - i + 1), false,
+                             Bytes(options.lowers[i - 1]), stack.lowers_[i - 1].has_value()});
+  }
+  stack.layers_.push_back(
+      {container, static_cast<std::uint32_t>(count + 1), true, Bytes(options.upper), true});
+
+  if (opener.not_cloned) {
+    task.gaps.add({Impact::degraded, "overlay.link_times", options.upper,
+                   std::move(*opener.not_cloned)
+                       .within("layers are read in place, links may change their access time")});
+  }
+  for (const std::string& data : options.data_only) {
+    task.gaps.add({Impact::degraded, "overlay.lower", data,
+                   Error{Errc::unsupported, "data-only layers are not interpreted by this version"}});
+  }
+  if (options.has("userxattr")) {
+    stack.unreadable_ = Error{Errc::unsupported, "overlay userxattr is not interpreted by this version"};
+  } else if (auto visible = check_trusted_visible(); !visible) {
+    stack.unreadable_ = std::move(visible).error();
+  }
+  if (stack.unreadable_)
+    task.gaps.add({Impact::degraded, "overlay.semantics", options.upper, *stack.unreadable_});
+  return stack;
+}
+
+Result<Stack::Found> Stack::find_lower(std::string_view path) const {
+  auto parts = components(path);
+  if (!parts) return std::move(parts).error();
+  LowerView view(lowers_, unreadable_);
+  LowerHit hit = view.root();
+  for (std::size_t i = 0; i < parts->size(); ++i) {
+    hit = view.lookup((*parts)[i]);
+    if (hit.answer == LowerHit::Answer::unknown) return std::move(hit.why).within(path);
+    const bool last = i + 1 == parts->size();
+    if (!last && hit.answer == LowerHit::Answer::found && hit.info.is_symlink()) {
+      return Error{Errc::outside, std::string(path) + ": a link on the way"};
+    }
+    if (hit.answer == LowerHit::Answer::absent || (!last && !hit.info.is_directory())) {
+      return Error{Errc::not_found, std::string(path) + ": not in the lower layers"};
+    }
+    if (!last) view.enter((*parts)[i]);
+  }
+  if (hit.answer != LowerHit::Answer::found) return std::move(hit.why).within(path);
+  return Found{hit.info, static_cast<std::uint32_t>(lowers_.size() - hit.lower), hit.lower};
+}
+
+Result<UniqueFd> Stack::open_lower(const Found& found, std::string_view path) const {
+  if (found.lower >= lowers_.size() || !lowers_[found.lower]) {
+    return Error{Errc::not_found, std::string(path) + ": no such lower layer"};
+  }
+  auto parts = components(path);
+  if (!parts) return std::move(parts).error();
+  if (parts->empty()) return Error{Errc::unsupported, std::string(path) + ": not a regular file"};
+  DirChain chain(*lowers_[found.lower], 1);
+  auto dir = chain.here();
+  for (std::size_t i = 0; dir && i + 1 < parts->size(); ++i) {
+    auto info = (*dir)->stat_beneath((*parts)[i]);
+    if (!info) return std::move(info).error();
+    if (auto entered = chain.enter((*parts)[i], *info); !entered) return std::move(entered).error();
+    dir = chain.here();
+  }
+  if (!dir) return std::move(dir).error();
+  auto fd = (*dir)->open_beneath(parts->back());
+  if (!fd) return fd;
+  auto info = file_info(fd->get(), path);
+  if (!info) return std::move(info).error();
+  if (!info->same_inode(found.info)) return Error{Errc::changed, std::string(path) + ": another file by now"};
+  return fd;
+}
+
+}  // namespace ctriage::overlay

@@ -1,0 +1,241 @@
+// Which names there are: what is in the directory now and what was held, merged in order, each once. A tree
+// may be deleted under our hands, so every directory can stop being readable at any moment; then what is held
+// goes on alone.
+#include "lib/overlay/walk.h"
+
+#include <algorithm>
+
+#include "lib/core/limits.h"
+
+namespace ctriage::overlay {
+namespace {
+
+constexpr std::size_t kUpperLevels = 64;
+
+std::size_t cost_of(const std::vector<std::string>& names) {
+  std::size_t bytes = 0;
+  for (const auto& name : names) bytes += sizeof(std::string) + name.size();
+  return bytes;
+}
+
+}  // namespace
+
+Walk::Walk(const Stack& stack, const Held& held, std::span<const Bytes> stubs, Visitor& visitor, Task& task)
+    : stack_(stack),
+      held_(held.state_.get()),
+      visitor_(visitor),
+      task_(task),
+      upper_(stack.upper_, kUpperLevels),
+      lower_(stack.lowers_, stack.unreadable_),
+      reader_(task) {
+  for (const Bytes& stub : stubs) stubs_.insert(stub.raw);
+}
+
+Status Walk::run() {
+  if (auto top = take_top(); !top) return top;
+  std::string name;
+  while (!frames_.empty()) {
+    if (auto go_on = task_.check(); !go_on) return go_on;
+    bool live = false;
+    const HeldEntry* held = nullptr;
+    if (!next_name(name, live, held)) {
+      leave();
+      continue;
+    }
+    auto subject = meet(name, live, held);
+    if (!subject) continue;
+    if (auto taken = take(*std::move(subject), false); !taken) return taken;
+  }
+  return Done{};
+}
+
+Status Walk::take_top() {
+  Subject top;
+  top.path = "/";
+  top.live = true;
+  if (held_ != nullptr && !held_->children(0).empty()) {
+    top.held = &held_->children(0).front();
+    top.info = top.held->info;
+  } else {
+    auto info = file_info(stack_.upper().fd(), "upperdir");
+    auto own = stack_.upper().duplicate();
+    if (!info || !own) return (!info ? std::move(info).error() : std::move(own).error()).within("upperdir");
+    top.info = *info;
+    auto pin = own->pin_beneath(".");
+    if (!pin) return std::move(pin).error().within("upperdir");
+    top.own = *std::move(pin);
+  }
+  return take(std::move(top), true);
+}
+
+bool Walk::next_name(std::string& name, bool& live, const HeldEntry*& held) {
+  Frame& frame = frames_.back();
+  refill(frame);
+  const bool have_live = frame.next < frame.names.size();
+  const bool have_held = frame.next_held < frame.held.size();
+  if (!have_live && !have_held) return false;
+  int order = have_live ? -1 : 1;
+  if (have_live && have_held) order = frame.names[frame.next].compare(frame.held[frame.next_held].name);
+  live = order <= 0;
+  held = order >= 0 ? &frame.held[frame.next_held++] : nullptr;
+  if (live) {
+    name = std::move(frame.names[frame.next++]);
+    frame.last = name;
+  } else {
+    name = held->name;
+  }
+  return true;
+}
+
+void Walk::refill(Frame& frame) {
+  if (!frame.live || frame.live_done || frame.next < frame.names.size()) return;
+  frame.names.clear();
+  frame.next = 0;
+  if (!frame.more) {
+    frame.live_done = true;
+    return;
+  }
+  auto here = upper_.here();
+  auto block = here ? list_names(**here, frame.last) : Result<NameBlock>(std::move(here).error());
+  if (!block) {
+    live_failed(frame, block.error());
+    return;
+  }
+  frame.names = std::move(block->names);
+  frame.more = block->more;
+  frame.live_done = frame.names.empty();
+  shed_names();
+}
+
+// Names waiting in all the directories we are in stay within two blocks: those of the uppermost are read
+// again.
+void Walk::shed_names() {
+  std::size_t total = 0;
+  for (std::size_t i = frames_.size(); i > 0; --i) {
+    Frame& frame = frames_[i - 1];
+    if (frame.names.empty()) continue;
+    total += cost_of(frame.names);
+    if (total <= 2 * kMaxNameBlockBytes || i == frames_.size()) continue;
+    frame.names = {};
+    frame.next = 0;
+    frame.more = true;
+  }
+}
+
+void Walk::live_failed(Frame& frame, const Error& error) {
+  frame.live_done = true;
+  if (frame.held_listed) return;  // deleted meanwhile, and all that was in it is held
+  const bool gone = error.code == Errc::not_found;
+  gap(Impact::lost, "overlay.directory", path(),
+      gone ? Error{Errc::vanished, "removed before all its names were read"} : error);
+}
+
+std::optional<Walk::Subject> Walk::meet(const std::string& name, bool live, const HeldEntry* held) {
+  Subject subject;
+  subject.name = name;
+  subject.path = path_ + "/" + name;
+  std::optional<Error> failed;
+  const Root* dir = nullptr;
+  if (live) {
+    auto here = upper_.here();
+    if (here) {
+      dir = *here;
+    } else {
+      failed = std::move(here).error();
+    }
+  }
+  if (held != nullptr) {
+    subject.held = held;
+    subject.info = held->info;
+    const bool kept = held->fd || held->saved || is_whiteout(held->info);
+    if (dir != nullptr && kept) {
+      auto now = dir->stat_beneath(name);
+      subject.live = now && now->same_inode(held->info);
+      if (now && !subject.live) {
+        gap(Impact::degraded, "overlay.entry", subject.path,
+            {Errc::changed, "replaced after it was held: what was there first is taken"});
+      }
+    }
+    if (kept) return subject;
+  }
+  if (dir != nullptr) {
+    auto pin = dir->pin_beneath(name);
+    auto info = pin ? file_info(pin->get(), name) : Result<FileInfo>(std::move(pin).error());
+    if (info) {
+      if (held != nullptr && !info->same_inode(held->info)) {
+        gap(Impact::lost, "overlay.entry", subject.path, {Errc::changed, "replaced before it was read"});
+        subject.held = nullptr;
+      }
+      // What was looked at first counts: a file that has grown since is taken to that size.
+      if (subject.held == nullptr) subject.info = *info;
+      subject.own = *std::move(pin);
+      subject.live = true;
+      return subject;
+    }
+    failed = std::move(info).error();
+  }
+  const bool gone = !failed || failed->code == Errc::not_found;
+  gap(Impact::lost, "overlay.entry", subject.path,
+      gone ? Error{Errc::vanished, "removed before it was read"} : *std::move(failed));
+  if (held == nullptr) return std::nullopt;
+  return subject;  // its stat is known
+}
+
+void Walk::go_into(const Subject& subject, const LowerHit& hit) {
+  const bool top = frames_.empty();
+  if (frames_.size() >= kMaxTreeDepth) {
+    gap(Impact::lost, "overlay.directory", subject.path,
+        {Errc::limit, "deeper than " + std::to_string(kMaxTreeDepth) + " levels: not followed"});
+    return;
+  }
+  Frame frame;
+  frame.live = top;
+  if (subject.held != nullptr && held_ != nullptr) {
+    frame.held = held_->children(subject.held->number);
+    frame.held_listed = subject.held->listed;
+  }
+  std::optional<Error> failed;
+  if (!top && subject.live && frames_.back().live) {
+    auto entered = upper_.enter(subject.name, subject.info);
+    frame.live = entered.has_value();
+    if (!entered) failed = std::move(entered).error();
+  }
+  if (!frame.live && !frame.held_listed) {
+    if (!failed || failed->code == Errc::not_found)
+      failed = Error{Errc::vanished, "removed before it was read"};
+    gap(Impact::lost, "overlay.directory", subject.path, *std::move(failed));
+  }
+  if (!top) {
+    if (subject.why) {
+      lower_.enter_unknown(*subject.why);
+    } else if (is_opaque(subject.xattrs)) {
+      lower_.enter_nothing();
+    } else if (hit.answer == LowerHit::Answer::unknown) {
+      lower_.enter_unknown(hit.why);
+    } else if (hit.answer == LowerHit::Answer::found && hit.info.is_directory()) {
+      if (auto met = lower_.enter(subject.name))
+        gap(Impact::degraded, "overlay.semantics", subject.path, *std::move(met));
+    } else {
+      lower_.enter_nothing();
+    }
+    path_ = subject.path;
+  }
+  frame.path_size = path_.size();
+  frames_.push_back(std::move(frame));
+}
+
+void Walk::leave() {
+  const bool live = frames_.back().live;
+  frames_.pop_back();
+  if (frames_.empty()) return;
+  if (live) upper_.leave();
+  lower_.leave();
+  path_.resize(frames_.back().path_size);
+}
+
+Status walk(const Stack& stack, const Held& held, std::span<const Bytes> stubs, Visitor& visitor,
+            Task& task) {
+  return Walk(stack, held, stubs, visitor, task).run();
+}
+
+}  // namespace ctriage::overlay

@@ -1,0 +1,103 @@
+#pragma once
+// One pass over an UpperDir. Private to lib/overlay.
+#include <map>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "lib/core/hash.h"
+#include "lib/overlay/compare.h"
+#include "lib/overlay/content.h"
+#include "lib/overlay/held_state.h"
+#include "lib/overlay/overlay.h"
+#include "lib/overlay/tree.h"
+
+namespace ctriage::overlay {
+
+class Walk {
+ public:
+  Walk(const Stack& stack, const Held& held, std::span<const Bytes> stubs, Visitor& visitor, Task& task);
+  Status run();
+
+ private:
+  struct Frame {  // a directory whose names are being taken
+    std::size_t path_size = 0;
+    bool live = false;         // upper_ stands in it
+    bool live_done = false;    // no more names will come from it
+    bool held_listed = false;  // `held` are all names it had when it was held
+    bool more = true;          // of live names after this block
+    std::string last;          // live name last taken
+    std::vector<std::string> names;
+    std::size_t next = 0;
+    std::span<const HeldEntry> held;
+    std::size_t next_held = 0;
+  };
+
+  struct Subject {  // one name, and the inode that stands for it
+    std::string_view name;
+    std::string path;
+    FileInfo info;
+    const HeldEntry* held = nullptr;
+    UniqueFd own;       // O_PATH, where it is not held
+    bool live = false;  // the name leads to this inode now
+    std::vector<Xattr> xattrs;
+    std::string target;
+    std::optional<Error> why;  // it cannot be interpreted
+    [[nodiscard]] int fd() const { return held != nullptr && held->fd ? held->fd.get() : own.get(); }
+  };
+
+  struct LinkKey {
+    std::uint64_t inode = 0;
+    std::uint64_t device = 0;
+    auto operator<=>(const LinkKey&) const = default;
+  };
+  struct Link {  // an inode with several names, the first of which was taken
+    std::string path;
+    bool program = false;
+    bool hashed = false;
+    Digest sha256{};
+    std::string partial;
+  };
+
+  // walk.cpp: which names there are
+  Status take_top();
+  bool next_name(std::string& name, bool& live, const HeldEntry*& held);
+  void refill(Frame& frame);
+  void shed_names();
+  void live_failed(Frame& frame, const Error& error);
+  std::optional<Subject> meet(const std::string& name, bool live, const HeldEntry* held);
+  void go_into(const Subject& subject, const LowerHit& hit);
+  void leave();
+  [[nodiscard]] std::string path() const { return path_.empty() ? "/" : path_; }
+
+  // entry.cpp: what one name is
+  Status take(Subject&& subject, bool top);
+  void read_attributes(Subject& subject);
+  Status take_whiteout(const Subject& subject);
+  Status take_regular(const Subject& subject, FileChange&& change, LowerHit& hit);
+  Status take_other(const Subject& subject, FileChange&& change, const LowerHit& hit);
+  Status describe_before(FileChange& change, LowerHit& hit, std::string_view name);
+  void conclude(FileChange& change, const Subject& subject, const LowerHit& hit, SameBytes bytes);
+  [[nodiscard]] bool is_stub(const FileChange& change, const Subject& subject);
+  Status begin_and_end(const FileChange& change);
+  Link* find_link(const Subject& subject);
+  void remember_link(const Subject& subject, const FileChange& change);
+  void gap(Impact impact, const char* artifact, std::string origin, Error error);
+
+  const Stack& stack_;
+  const Held::State* held_;
+  std::unordered_set<std::string> stubs_;
+  Visitor& visitor_;
+  Task& task_;
+  DirChain upper_;
+  LowerView lower_;
+  ContentReader reader_;
+  std::vector<Frame> frames_;
+  std::string path_;  // of the innermost frame, without a '/' at the end
+  std::map<LinkKey, Link> links_;
+  std::size_t link_bytes_ = 0;
+  bool links_full_ = false;
+};
+
+}  // namespace ctriage::overlay
