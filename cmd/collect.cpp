@@ -68,7 +68,10 @@ class CollectScreen final : public collect::Progress {
     }
     last_progress_ns_ = now;
   }
-  void gap(const Gap& gap) override { gaps_.add(gap); }
+  void gap(const Gap& gap) override {
+    if (gap.artifact == "overlay.link_times") link_times_kept_ = false;
+    gaps_.add(gap);
+  }
   std::string summary_text(const collect::Summary& summary) override {
     return so_far_ + "gaps      " + gaps_.text() + "\n" + "took      " +
            std::to_string(summary.took_ns / 1'000'000) + " ms\n";
@@ -78,6 +81,7 @@ class CollectScreen final : public collect::Progress {
   [[nodiscard]] const report::FindingTally& findings() const { return findings_; }
   [[nodiscard]] const report::ChangeTally& changes() const { return changes_; }
   [[nodiscard]] const report::GapTally& gaps() const { return gaps_; }
+  [[nodiscard]] bool link_times_kept() const { return link_times_kept_; }
 
  private:
   std::string so_far_;
@@ -88,6 +92,7 @@ class CollectScreen final : public collect::Progress {
   report::GapTally gaps_;
   std::int64_t last_progress_ns_ = 0;
   bool told_progress_ = false;
+  bool link_times_kept_ = true;
 };
 
 // "512M", "8G", "1048576".
@@ -119,6 +124,19 @@ Exit tell_places(const CollectArguments& arguments, const source::LiveSnapshot& 
   return Exit::usage;
 }
 
+// ", up 3h12m": of the container that runs longest, by the clock ticks of its first process.
+std::string up_text(const source::LiveSnapshot& snapshot, const Source& source) {
+  std::int64_t longest = -1;
+  for (const source::LiveContainer& live : snapshot.containers()) {
+    if (!source.booted_at || !source.taken_at || source.ticks_per_second == 0 || live.container.sandbox)
+      continue;
+    const auto since_boot =
+        static_cast<std::int64_t>(live.container.init_start_ticks / source.ticks_per_second);
+    longest = std::max(longest, source.taken_at->seconds - source.booted_at->seconds - since_boot);
+  }
+  return longest < 0 ? "" : ", up " + human_duration(longest);
+}
+
 std::string target_text(const source::LiveSnapshot& snapshot, const Source& source) {
   std::uint64_t processes = 0;
   std::uint64_t containers = 0;
@@ -128,14 +146,14 @@ std::string target_text(const source::LiveSnapshot& snapshot, const Source& sour
   }
   return snapshot.name() + " on " + source.node.raw + ": " + std::to_string(containers) +
          (containers == 1 ? " container, " : " containers, ") + std::to_string(processes) +
-         (processes == 1 ? " process" : " processes");
+         (processes == 1 ? " process" : " processes") + up_text(snapshot, source);
 }
 
-std::string touched_text(const collect::Summary& summary, const report::GapTally& gaps) {
+std::string touched_text(const collect::Summary& summary, bool link_times_kept) {
   const std::int64_t grown = summary.resident_growth_bytes / 1024;
   std::string text = "0 bytes in the container, 0 ms frozen, its memory " +
                      std::string(grown < 0 ? "" : "+") + std::to_string(grown) + " KiB, ";
-  text += gaps.count(Impact::degraded) == 0 ? "access times unchanged" : "access times: see the gaps";
+  text += link_times_kept ? "access times unchanged" : "access times of links may have changed";
   return text + ", " + std::to_string(summary.cpu_ns / 100'000'000 / 10) + "." +
          std::to_string(summary.cpu_ns / 100'000'000 % 10) + " CPU s";
 }
@@ -248,7 +266,7 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   closing.changes = screen.changes();
   closing.changes_taken = summary->counts.changes > 0;
   closing.gaps = screen.gaps();
-  closing.touched = touched_text(*summary, screen.gaps());
+  closing.touched = touched_text(*summary, screen.link_times_kept());
   closing.bundle = Bytes(path);
   closing.bundle_bytes = summary->size_bytes;
   closing.partial = !summary->not_sealed.empty();

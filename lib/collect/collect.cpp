@@ -273,6 +273,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   log.finish();
   summary.lost = log.count(Impact::lost);
   summary.took_ns = sys::boottime_ns() - began_ns;
+  summary.cpu_ns = sys::cpu_time_ns();
   if (auto status = out.add("SUMMARY.txt", progress.summary_text(summary), "ctriage"); !status)
     ++summary.lost;
   if (auto status = in.findings->finish(bundle::Outcome::collected, ""); !status) gaps_lost = true;

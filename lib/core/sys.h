@@ -119,6 +119,7 @@ Result<int> poll(std::span<pollfd> watched, std::int64_t timeout_ns);
 // Clocks; they cannot fail.
 Timestamp realtime() noexcept;
 std::int64_t boottime_ns() noexcept;
+std::int64_t cpu_time_ns() noexcept;               // of all our threads and of children that were waited for
 void sleep_ns(std::int64_t duration_ns) noexcept;  // shorter when a signal comes
 
 // What we are and may.

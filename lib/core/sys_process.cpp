@@ -163,6 +163,18 @@ std::int64_t boottime_ns() noexcept {
   return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
+std::int64_t cpu_time_ns() noexcept {
+  timespec own{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+  rusage children{};
+  ::getrusage(RUSAGE_CHILDREN, &children);
+  const auto ns = [](const timeval& time) {
+    return (std::int64_t{time.tv_sec} * 1'000'000 + time.tv_usec) * 1'000;
+  };
+  return std::int64_t{own.tv_sec} * 1'000'000'000 + own.tv_nsec + ns(children.ru_utime) +
+         ns(children.ru_stime);
+}
+
 void sleep_ns(std::int64_t duration_ns) noexcept {
   const timespec duration{duration_ns / 1'000'000'000, duration_ns % 1'000'000'000};
   ::nanosleep(&duration, nullptr);

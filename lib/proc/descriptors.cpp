@@ -85,6 +85,9 @@ Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descripto
     descriptor.fd = number;
     auto missing = fill(*process, descriptor);
     if (missing) {
+      if (missing->code == Errc::denied && has_gone(proc, pid)) {
+        return Error{Errc::vanished, origin_of(pid) + ": ended while its descriptors were read"};
+      }
       const bool gone = is_gone(*missing);
       const std::string origin = origin_of(pid) + "/fd/" + std::to_string(number);
       task.gaps.add(

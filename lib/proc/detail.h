@@ -7,6 +7,7 @@
 
 #include "lib/core/gap_log.h"
 #include "lib/core/result.h"
+#include "lib/core/root.h"
 #include "lib/core/values.h"
 
 namespace ctriage::proc {
@@ -27,6 +28,11 @@ inline bool is_gone(const Error& error) {
   return error.number == ENOENT || error.number == ESRCH || error.code == Errc::not_found ||
          error.code == Errc::vanished;
 }
+
+// Ended, or a zombie. The links below /proc/PID answer EACCES, not ESRCH, once the process is gone
+// (fs/proc/base.c proc_pid_readlink, fs/proc/namespaces.c proc_ns_readlink), so what looks refused is asked
+// for once more.
+bool has_gone(const Root& proc, std::int32_t pid);
 
 // ptrace(2) "Ptrace access mode checking" guards all that is refused here.
 inline Error name_capability(Error error) {

@@ -203,8 +203,8 @@ Status Facets::read_strings(Process& into) {
 void Facets::finish(const Stat& now) {
   bool told = false;
   for (Gap& gap : gaps_) {
-    if (now.has_ended() &&
-        is_gone(gap.error)) {  // became a zombie meanwhile: one gap for all that went with it
+    // Became a zombie meanwhile: one gap for all that went with it. Links of one that ends can answer EACCES.
+    if (now.has_ended() && !stat_.has_ended() && (is_gone(gap.error) || gap.error.code == Errc::denied)) {
       if (!std::exchange(told, true)) {
         task_.gaps.add({Impact::lost,
                         "proc.process",

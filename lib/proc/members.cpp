@@ -1,6 +1,7 @@
 // Which processes belong to a container, proc.h find_members. One pass over /proc reads of each process its
 // stat, cgroup and two namespace links (some 25 us each), then everything is decided in memory.
 #include <algorithm>
+#include <cerrno>
 #include <set>
 #include <unordered_map>
 
@@ -59,7 +60,8 @@ class Scan {
 Inode Scan::read_one(std::int32_t pid, std::string_view type) {
   auto inode = read_namespace(proc_, pid, type);
   if (inode) return inode->value;
-  if (is_gone(inode.error()) || has_gone(proc_, pid)) return std::nullopt;
+  // EINVAL: the process is ending and has let go of its namespaces, though it is no zombie yet.
+  if (inode.error().number == EINVAL || is_gone(inode.error()) || has_gone(proc_, pid)) return std::nullopt;
   ++denied_;
   if (!first_denied_) first_denied_ = std::move(inode).error();
   return std::nullopt;

@@ -73,4 +73,9 @@ Result<Stat> read_stat(const Root& proc, std::int32_t pid) {
   return stat;
 }
 
+bool has_gone(const Root& proc, std::int32_t pid) {
+  const auto stat = read_stat(proc, pid);
+  return stat ? stat->has_ended() : is_gone(stat.error());
+}
+
 }  // namespace ctriage::proc

@@ -33,9 +33,9 @@ bool has_device(const std::vector<Mount>& mounts, Hex device) {
   return false;
 }
 
-// Does `path`, looked up in the root of the process, lead to the very inode that runs?
-bool reachable(const Root& procfs, const Process& process) {
-  auto root = procfs.descend_magic(std::to_string(process.pid) + "/root");
+// Does the program's path, looked up in the root directory of `pid`, lead to the very inode that runs?
+bool reachable(const Root& procfs, std::int32_t pid, const Process& process) {
+  auto root = procfs.descend_magic(std::to_string(pid) + "/root");
   if (!root) return false;
   auto info = root->stat_in_root(process.exe.path.raw);
   if (!info) return false;
@@ -97,9 +97,9 @@ Origin program_origin(const Root& procfs, const LiveContainer& live, const Proce
   const Mount* mount = mount_of(live.mounts, exe.path.raw);
   if (mount == nullptr) return Origin::unknown;
   const bool in_overlay = mount->fstype.raw == "overlay" && mount->mountpoint.raw == "/";
-  if (!exe.deleted && !reachable(procfs, process)) {
-    // Entered from outside and still running the program it was started with.
-    return process.membership == Membership::entered ? Origin::host : Origin::unknown;
+  if (!exe.deleted && !reachable(procfs, process.pid, process)) {
+    // Came from outside and still runs the program it was started with; else its file is mounted over.
+    return reachable(procfs, proc::node_process(procfs), process) ? Origin::host : Origin::unknown;
   }
   if (in_overlay) return overlay_origin(live, exe, task);
   if (mount->fstype.raw == "tmpfs") return Origin::tmpfs;
