@@ -1,5 +1,6 @@
 #pragma once
 // A forked child of a test that gets ready, says so, and waits to be killed.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -39,15 +40,31 @@ class Board {
   std::atomic<std::int32_t>* slots_ = nullptr;
 };
 
+// A process that runs `run`, waits, and ends with its parent. Its pid as the parent sees it. The parent waits
+// until the child is tied to it: a parent that ends before takes the pipe along, and SIGPIPE the child.
+inline std::int32_t spawn(const std::function<void()>& run) {
+  int tied[2];
+  if (::pipe2(tied, O_CLOEXEC) != 0) return -1;
+  const std::int32_t pid = ::fork();
+  if (pid != 0) {
+    char byte = 0;
+    ::close(tied[1]);
+    if (::read(tied[0], &byte, 1) < 0) ::_exit(1);
+    ::close(tied[0]);
+    return pid;
+  }
+  ::close(tied[0]);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::signal(SIGPIPE, SIG_DFL);
+  if (::write(tied[1], "", 1) != 1) ::_exit(1);
+  ::close(tied[1]);
+  run();
+  for (;;) ::pause();
+}
+
 class Child {
  public:
-  explicit Child(const std::function<void()>& run) {
-    pid_ = ::fork();
-    if (pid_ != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    run();
-    for (;;) ::pause();
-  }
+  explicit Child(const std::function<void()>& run) : pid_(spawn(run)) {}
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
   ~Child() { end(); }
@@ -63,15 +80,6 @@ class Child {
  private:
   std::int32_t pid_ = 0;
 };
-
-// In a child: a process that waits until its parent is gone, like Child. Its pid as this process sees it.
-inline std::int32_t spawn(const std::function<void()>& run) {
-  const std::int32_t pid = ::fork();
-  if (pid != 0) return pid;
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  run();
-  for (;;) ::pause();
-}
 
 struct TaskFixture {
   GapLog gaps;

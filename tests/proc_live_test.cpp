@@ -28,6 +28,11 @@ using ctriage::testing::Child;
 using ctriage::testing::TaskFixture;
 namespace fs = std::filesystem;
 
+std::string slurp(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
 class ProcLive : public ::testing::Test, protected TaskFixture {
  protected:
   void SetUp() override {
@@ -65,7 +70,9 @@ class ProcLive : public ::testing::Test, protected TaskFixture {
     for (int tries = 0; tries < 5000; ++tries) {
       std::error_code error;
       const auto exe = fs::read_symlink(link, error);
-      if (!error && exe != self) return;
+      // execve(2) switches the program first and the arguments a moment later.
+      if (!error && exe != self && !slurp("/proc/" + std::to_string(child.pid()) + "/cmdline").empty())
+        return;
       ::usleep(1000);
     }
     FAIL() << "the child did not start its program";
@@ -76,11 +83,6 @@ class ProcLive : public ::testing::Test, protected TaskFixture {
   Clock clock_;
   std::string dir_;
 };
-
-std::string slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 std::uint64_t inode_of(const std::string& path) {
   struct stat found {};
