@@ -94,9 +94,10 @@ class Box:
         ready = wait_for or "box-is-up"
         if wait_for is None:
             command = f"echo {ready}; {command}"
+        # Two steps: the one that stays outside to wait has nothing of the container, or it would be a member of it.
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--uts", "--net", "--ipc", "--fork", "--kill-child=KILL", "/bin/sh", "-c",
-             START, "sh", self.merged, ":".join(self.lowers), self.upper, self.work, command],
+            ["unshare", "--pid", "--fork", "--kill-child=KILL", "unshare", "--mount", "--uts", "--net", "--ipc",
+             "/bin/sh", "-c", START, "sh", self.merged, ":".join(self.lowers), self.upper, self.work, command],
             env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         seen = b""
         while ready.encode() not in seen:
@@ -126,12 +127,13 @@ class Box:
         return output
 
     def pids(self):
-        """The host's pids of everything in the box's pid namespace, by looking at /proc like nobody's tool does."""
-        mine = os.readlink(f"/proc/{self.pid}/ns/pid")
+        """The host's pids of everything in the box's pid or mount namespace; an nsenter(1) that waits has the latter."""
+        mine = [os.readlink(f"/proc/{self.pid}/ns/{kind}") for kind in ("pid", "mnt")]
         found = set()
         for name in os.listdir("/proc"):
             try:
-                if name.isdigit() and os.readlink(f"/proc/{name}/ns/pid") == mine:
+                if name.isdigit() and any(os.readlink(f"/proc/{name}/ns/{kind}") == inode
+                                          for kind, inode in zip(("pid", "mnt"), mine)):
                     found.add(int(name))
             except OSError:
                 pass
