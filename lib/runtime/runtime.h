@@ -1,6 +1,7 @@
 #pragma once
-// Who runs here, found by looking: the shims' working directories are the OCI bundles, a bundle's `work` link names the
-// engine's root. No socket, no lock, no fixed path. This version knows containerd (shim v2); the next adds the rest.
+// Who runs here, found by looking: the shims' working directories are the OCI bundles, a bundle's `work` link
+// names the engine's root. No socket, no lock, no fixed path. This version knows containerd (shim v2); the
+// next adds the rest.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -12,17 +13,18 @@
 
 namespace ctriage::runtime {
 
-// An OCI runtime spec (config.json, runtime-spec config.md) as far as a Container needs it. Hostile: SAX, limits.
+// An OCI runtime spec (config.json, runtime-spec config.md) as far as a Container needs it. Hostile: SAX,
+// limits.
 Status parse_spec(std::string_view json, Container& into);
 
 struct Found {
   Container container;
-  std::int32_t shim_pid = 0;   // 0: none
-  std::string raw_spec;        // config.json as it is on disk
+  std::int32_t shim_pid = 0;  // 0: none
+  std::string raw_spec;       // config.json as it is on disk
 };
 
-// All containers of all containerd shims that `proc` shows, sandboxes included, in order of (pod namespace, pod,
-// sandbox first, name, id). A damaged bundle is a gap that names the file.
+// All containers of all containerd shims that `proc` shows, sandboxes included, in order of (pod namespace,
+// pod, sandbox first, name, id). A damaged bundle is a gap that names the file.
 Result<std::vector<Found>> list_containers(const Root& proc, Task& task);
 
 }  // namespace ctriage::runtime
