@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kMaxIdsNamed = 20;
 constexpr std::size_t kMaxParents = 32;
+constexpr std::uint64_t kMaxRelatives = 100;  // children shown, processes that run a file
 
 std::string finding_block(const Finding& finding, const Style& style) {
   std::string out =
@@ -28,6 +29,11 @@ std::string finding_block(const Finding& finding, const Style& style) {
   return out;
 }
 
+std::string more_text(std::uint64_t count) {
+  return count > kMaxRelatives ? fmt::format("   ... {} more: --ps\n", with_commas(count - kMaxRelatives))
+                               : "";
+}
+
 struct Relative {  // what the line of a parent needs
   std::int32_t ppid = 0;
   std::string text;
@@ -39,6 +45,7 @@ Status around_process(Snapshot& snapshot, const Container& container, std::int32
   std::map<std::int32_t, Relative> relatives;
   std::string block;
   std::string children;
+  std::uint64_t child_count = 0;
   auto done = snapshot.list_processes(
       container.id,
       [&](Process&& process) -> Status {
@@ -47,7 +54,7 @@ Status around_process(Snapshot& snapshot, const Container& container, std::int32
             fmt::format("{:>7} {:<8} {} {}", process.pid, from_text(process.exe),
                         safe(process.exe.path.raw.substr(0, 512)), safe_command(process.argv, 160));
         text = fit(text, style.width) + '\n';
-        if (process.ppid == pid && process.pid != pid) children += text;
+        if (process.ppid == pid && process.pid != pid && ++child_count <= kMaxRelatives) children += text;
         if (relatives.size() < kMaxTreeProcesses) relatives[process.pid] = {process.ppid, std::move(text)};
         return Done{};
       },
@@ -63,7 +70,7 @@ Status around_process(Snapshot& snapshot, const Container& container, std::int32
     if (at != relatives.end()) parents.insert(0, at->second.text);
   }
   if (!parents.empty()) text += "\nPARENTS\n" + parents;
-  if (!children.empty()) text += "\nCHILDREN\n" + children;
+  if (!children.empty()) text += "\nCHILDREN\n" + children + more_text(child_count);
   if (done = out(text); !done) return done;
 
   ShowOptions around;
@@ -117,10 +124,11 @@ Status around_file(Snapshot& snapshot, const Container& container, const Bytes& 
   if (!found) text += "   its change is not recorded in this source\n";
   if (snapshot.covers(Facet::processes).level != Coverage::Level::none) {
     std::string runs;
+    std::uint64_t running = 0;
     done = snapshot.list_processes(
         container.id,
         [&](Process&& process) -> Status {
-          if (process.exe.path != path) return Done{};
+          if (process.exe.path != path || ++running > kMaxRelatives) return Done{};
           runs += fit(fmt::format("{:>7} {:<8} {}", process.pid, from_text(process.exe),
                                   safe_command(process.argv)),
                       style.width) +
@@ -129,7 +137,8 @@ Status around_file(Snapshot& snapshot, const Container& container, const Bytes& 
         },
         task);
     if (!done) return done;
-    text += "\nRUN BY\n" + (runs.empty() ? std::string("   no process that is recorded\n") : runs);
+    text += "\nRUN BY\n" +
+            (runs.empty() ? std::string("   no process that is recorded\n") : runs + more_text(running));
   }
   return out(text);
 }
