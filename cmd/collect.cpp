@@ -114,7 +114,7 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
 Exit tell_places(const CollectArguments& arguments, const source::LiveSnapshot& snapshot, const Root& proc,
                  Io& io) {
   io.err("ctriage: collect needs a place to write: -o DIR. Nothing was taken. Places on this node:\n");
-  for (const collect::Place& place : collect::suggest_places(proc, snapshot.engine_root())) {
+  for (const collect::Place& place : collect::suggest_places(proc, collect::keep_out_of(snapshot))) {
     io.err(
         "  ctriage collect " + escape_terminal(arguments.query.token) + " -o " + escape_terminal(place.path) +
         "    # " + escape_terminal(place.filesystem) + ", " + human_size(place.free_bytes) + " free" +
@@ -217,7 +217,7 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
 
   auto directory = Root::open(arguments.output);
   if (!directory) return fail(io, std::move(directory).error().within("-o"));
-  auto place = collect::check_place(*directory, arguments.output, proc, snapshot.engine_root());
+  auto place = collect::check_place(*directory, arguments.output, proc, collect::keep_out_of(snapshot));
   if (!place) return fail(io, place.error());
   // No socket, no exec, no ptrace from here on. Files stay open to us: landlock would hide the target's
   // /proc.

@@ -29,11 +29,26 @@ class PlaceTest : public ::testing::Test {
     auto proc = Root::open("/proc");
     auto directory = Root::open(path);
     if (!directory) return std::move(directory).error();
-    return check_place(*directory, path, *proc, engine_root);
+    return check_place(*directory, path, *proc, KeepOut{engine_root, layers_});
   }
   std::string base_;
   std::vector<std::string> mounts_;
+  std::vector<FileInfo> layers_;
 };
+
+TEST_F(PlaceTest, LayersOfTheTargetAreRefused) {
+  fs::create_directories(base_ + "/upper/deep/er");
+  fs::create_directories(base_ + "/upper2");
+  auto upper = Root::open(base_ + "/upper");
+  ASSERT_TRUE(upper);
+  layers_.push_back(*upper->stat_beneath(""));
+  for (const std::string& path : {base_ + "/upper", base_ + "/upper/deep/er"}) {
+    const auto place = check(path);
+    ASSERT_FALSE(place) << path;
+    EXPECT_EQ(place.error().code, Errc::outside);
+  }
+  EXPECT_TRUE(check(base_ + "/upper2"));
+}
 
 TEST_F(PlaceTest, PlainDirectory) {
   const auto place = check(base_);
@@ -86,7 +101,7 @@ TEST_F(PlaceTest, ContainerLayerAndBindMountsOfPodDirectories) {
 TEST_F(PlaceTest, SuggestionsCanBeWrittenTo) {
   auto proc = Root::open("/proc");
   ASSERT_TRUE(proc);
-  const auto places = suggest_places(*proc, "");
+  const auto places = suggest_places(*proc, {});
   ASSERT_FALSE(places.empty());
   for (const Place& place : places) {
     EXPECT_TRUE(check(place.path)) << place.path;

@@ -217,7 +217,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   writing.workers = options.workers;
   writing.max_bytes = options.max_bytes;
   auto writer = bundle::Writer::create(directory, bundle_name(*source, snapshot), writing, task);
-  if (!writer) return std::move(writer).error();
+  if (!writer) return std::move(writer).error().within(directory.name());
   bundle::Writer& out = **writer;
   if (auto status = out.add("bundle.json", bundle_json(*source, options, tool_digest), "ctriage"); !status) {
     return std::move(status).error();

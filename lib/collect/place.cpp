@@ -95,14 +95,37 @@ bool is_node_root(const Root& proc, const FileInfo& directory) {
   return info && info->dev_major == directory.dev_major && info->dev_minor == directory.dev_minor;
 }
 
+// Whether a directory on the way to `real` is one of these.
+bool lies_in(const std::string& real, const std::vector<FileInfo>& directories) {
+  for (std::size_t end = real.size(); end != std::string::npos && end > 0; end = real.rfind('/', end - 1)) {
+    const auto info = info_of(real.substr(0, end));
+    if (!info) continue;
+    for (const FileInfo& directory : directories) {
+      if (info->same_inode(directory)) return true;
+    }
+    if (end == 1) break;
+  }
+  return false;
+}
+
 Error refused(const std::string& path, std::string_view why) {
   return {Errc::outside, path + ": " + std::string(why) + "; choose another directory with -o"};
 }
 
 }  // namespace
 
+KeepOut keep_out_of(const source::LiveSnapshot& target) {
+  KeepOut keep_out{target.engine_root(), {}};
+  for (const source::LiveContainer& live : target.containers()) {
+    if (!live.stack) continue;
+    for (const FileInfo& layer : live.stack->directories()) keep_out.layers.push_back(layer);
+  }
+  return keep_out;
+}
+
 Result<Place> check_place(const Root& directory, const std::string& path, const Root& proc,
-                          const std::string& engine_root) {
+                          const KeepOut& keep_out) {
+  const std::string& engine_root = keep_out.engine_root;
   auto info = directory.stat_beneath("");
   if (!info) return std::move(info).error();
   auto fs = sys::statfs(directory.fd(), path);
@@ -115,6 +138,7 @@ Result<Place> check_place(const Root& directory, const std::string& path, const 
   if (static_cast<std::uint64_t>(fs->f_type) == kOverlayMagic && !is_node_root(proc, *info)) {
     return refused(path, "lies in a container's writable layer");
   }
+  if (lies_in(resolved, keep_out.layers)) return refused(path, "lies in a layer of the target");
   if (!engine_root.empty() && (is_below(resolved, engine_root) || is_below(behind.path, engine_root))) {
     return refused(path, "lies in the container runtime's root " + engine_root);
   }
@@ -150,7 +174,7 @@ Result<Place> check_place(const Root& directory, const std::string& path, const 
   return place;
 }
 
-std::vector<Place> suggest_places(const Root& proc, const std::string& engine_root) {
+std::vector<Place> suggest_places(const Root& proc, const KeepOut& keep_out) {
   constexpr std::array<std::string_view, 11> kKinds{"ext4", "xfs",  "btrfs", "ext3",  "f2fs", "nfs",
                                                     "nfs4", "cifs", "vfat",  "exfat", "tmpfs"};
   std::vector<Place> places;
@@ -163,7 +187,7 @@ std::vector<Place> suggest_places(const Root& proc, const std::string& engine_ro
     const std::string path = mount->mountpoint.raw == "/" ? "/var/tmp" : mount->mountpoint.raw;
     auto root = Root::open(path);
     if (!root) continue;
-    auto place = check_place(*root, path, proc, engine_root);
+    auto place = check_place(*root, path, proc, keep_out);
     const bool known =
         std::any_of(places.begin(), places.end(), [&](const Place& p) { return p.path == path; });
     if (place && !known && place->allowed_bytes > kChunkBytes) places.push_back(*std::move(place));

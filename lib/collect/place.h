@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lib/core/root.h"
+#include "lib/source/live.h"
 
 namespace ctriage::collect {
 
@@ -18,12 +19,18 @@ struct Place {
   bool kubelet_disk = false;  // the disk of kubelet's or the runtime's root
 };
 
-// `engine_root` is the runtime's root on the node ("" when unknown). Errc::outside with the reason for a
-// container's layer or kubelet's pods directory; Errc::full where nothing may be written.
+struct KeepOut {
+  std::string engine_root;       // the runtime's root on the node, "" when unknown
+  std::vector<FileInfo> layers;  // directories of the target's layers
+};
+KeepOut keep_out_of(const source::LiveSnapshot& target);
+
+// Errc::outside with the reason for a container's layer or kubelet's pods directory; Errc::full where nothing
+// may be written.
 Result<Place> check_place(const Root& directory, const std::string& path, const Root& proc,
-                          const std::string& engine_root);
+                          const KeepOut& keep_out);
 
 // Directories that could take a bundle, most room first, for the user who named none.
-std::vector<Place> suggest_places(const Root& proc, const std::string& engine_root);
+std::vector<Place> suggest_places(const Root& proc, const KeepOut& keep_out);
 
 }  // namespace ctriage::collect

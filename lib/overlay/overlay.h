@@ -44,6 +44,8 @@ class Stack {
 
   [[nodiscard]] const Root& upper() const { return upper_; }
   [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }  // lowest first, upper last
+  // The directories themselves, those that could be opened: whoever writes below one changes evidence.
+  [[nodiscard]] std::vector<FileInfo> directories() const;
 
   // The file at `path` ("/usr/bin/x") as the composed lower layers show it, without the upper: links are not
   // followed, a link on the way is Errc::outside. Errc::not_found where the image has none, unsupported where

@@ -123,6 +123,18 @@ Result<Stack> Stack::open(const Options& options, const Root& node, const std::s
   return stack;
 }
 
+std::vector<FileInfo> Stack::directories() const {
+  std::vector<FileInfo> found;
+  const auto add = [&found](const Root& directory) {
+    if (auto info = directory.stat_beneath("")) found.push_back(*info);
+  };
+  add(upper_);
+  for (const auto& lower : lowers_) {
+    if (lower) add(*lower);
+  }
+  return found;
+}
+
 Result<Stack::Found> Stack::find_lower(std::string_view path) const {
   auto parts = components(path);
   if (!parts) return std::move(parts).error();

@@ -201,8 +201,8 @@ Namespaces host_namespaces(const Root& proc, Scan& scan, Task& task) {
       return first;
     }
   }
-  task.gaps.add(
-      gap_of("members", "pid 1", std::move(error).within("compared with ourselves"), Impact::degraded));
+  task.gaps.add(gap_of("members", "pid 1",
+                       std::move(error).within("compared with ourselves, who may be in a container")));
   auto self = proc.read_link_beneath("self");
   const auto own = self ? parse_number<std::int32_t>(*self) : std::nullopt;
   return own ? scan.read_namespaces(*own) : Namespaces{};
