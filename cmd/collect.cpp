@@ -116,7 +116,7 @@ Exit tell_places(const CollectArguments& arguments, const source::LiveSnapshot& 
   io.err("ctriage: collect needs a place to write: -o DIR. Nothing was taken. Places on this node:\n");
   for (const collect::Place& place : collect::suggest_places(proc, collect::keep_out_of(snapshot))) {
     io.err(
-        "  ctriage collect " + escape_terminal(arguments.query.token) + " -o " + escape_terminal(place.path) +
+        "  ctriage collect " + shell_word(arguments.query.token) + " -o " + shell_word(place.path) +
         "    # " + escape_terminal(place.filesystem) + ", " + human_size(place.free_bytes) + " free" +
         (place.kubelet_disk ? ", kubelet's disk: " + human_size(place.allowed_bytes) + " may be used" : "") +
         "\n");
@@ -271,7 +271,8 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   closing.bundle_bytes = summary->size_bytes;
   closing.partial = !summary->not_sealed.empty();
   if (!closing.partial) closing.sha256 = to_hex(summary->manifest_digest);
-  closing.next = {{"ctriage show " + path, "what was seen"}, {"ctriage verify " + path, "check every byte"}};
+  const std::string word = shell_word(path);
+  closing.next = {{"ctriage show " + word, "what was seen"}, {"ctriage verify " + word, "check every byte"}};
   screen.screen().closing(closing);
   if (closing.partial)
     io.err("ctriage: " + escape_terminal(path) + ": not sealed: " + escape_terminal(summary->not_sealed) +

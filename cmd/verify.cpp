@@ -88,7 +88,7 @@ std::string verify_text(const std::string& path, const bundle::Report& report, b
   }
   if (!salvage) {
     if (report.verdict == bundle::Verdict::cut)
-      out += "next      ctriage verify --salvage " + escape_terminal(path) + "\n";
+      out += "next      ctriage verify --salvage " + shell_word(path) + "\n";
     return out;
   }
   for (const bundle::StreamState& stream : report.salvage) {
