@@ -26,7 +26,7 @@ void GapLog::pass_on(const Gap& gap) {
   }
 }
 
-void GapLog::add(Gap gap) {
+void GapLog::add(const Gap& gap) {
   if (++seen_[{gap.impact, gap.artifact, gap.error.code}] <= kMaxGapsPerKind) pass_on(gap);
 }
 
@@ -55,9 +55,9 @@ std::uint64_t GapLog::total() const {
 }
 
 void GapLog::merge(GapLog&& other) {
-  for (Gap& gap : other.kept_) {
+  for (const Gap& gap : other.kept_) {
     --other.seen_[{gap.impact, gap.artifact, gap.error.code}];
-    add(std::move(gap));
+    add(gap);
   }
   for (const auto& [kind, count] : other.seen_) seen_[kind] += count;  // what it counted and did not keep
   other.kept_.clear();

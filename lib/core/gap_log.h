@@ -32,7 +32,7 @@ class GapLog {
   // Without a sink the gaps are kept (at most kMaxGapsPerKind of each kind) and kept() gives them.
   explicit GapLog(Sink sink = nullptr) : sink_(std::move(sink)) {}
 
-  void add(Gap gap);
+  void add(const Gap& gap);
   // One more gap per kind that overflowed, saying how many were counted and not written. Once, at the end.
   void finish();
 

@@ -164,8 +164,9 @@ constexpr Shape make_shape() {
   } else if constexpr (Encoded) {
     shape.text = [](void* at, std::string& text) {
       auto bytes = from_base64(text);
-      if (bytes) as<T>(at).raw = *std::move(bytes);
-      return bytes.has_value();
+      if (!bytes) return false;
+      as<T>(at).raw = *std::move(bytes);
+      return true;
     };
   } else {
     shape.text = [](void* at, std::string& text) { return set_text(as<T>(at), text); };

@@ -164,8 +164,11 @@ Status Facets::read_vector(std::string_view name, std::string_view facet, std::v
     std::string block(64 << 10, '\0');
     for (;;) {
       auto got = (*source)->read(std::as_writable_bytes(std::span(block)));
-      if (!got) error = std::move(got).error();
-      if (!got || *got == 0) break;
+      if (!got) {
+        error = std::move(got).error();
+        break;
+      }
+      if (*got == 0) break;
       const std::size_t room = kMaxCmdlineBytes - text.size();
       over = *got > room;
       text.append(block, 0, std::min(*got, room));
@@ -213,7 +216,7 @@ void Facets::finish(const Stat& now) {
       }
       continue;
     }
-    task_.gaps.add(std::move(gap));
+    task_.gaps.add(gap);
   }
   gaps_.clear();
 }
