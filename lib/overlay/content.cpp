@@ -54,10 +54,9 @@ Runs find_runs(int fd, const FileInfo& info, std::string_view name) {
   }
   std::uint64_t at = 0;
   while (at < size) {
-    auto data = sys::lseek(fd, static_cast<std::int64_t>(at), SEEK_DATA, name);
+    const auto data = sys::lseek(fd, static_cast<std::int64_t>(at), SEEK_DATA, name);
     if (!data && data.error().number == ENXIO) break;  // only a hole is left
-    auto hole = data ? sys::lseek(fd, static_cast<std::int64_t>(*data), SEEK_HOLE, name)
-                     : Result<std::uint64_t>(std::move(data).error());
+    const auto hole = data ? sys::lseek(fd, static_cast<std::int64_t>(*data), SEEK_HOLE, name) : data;
     if (!hole && hole.error().number == ENXIO) break;  // cut short meanwhile
     if (!hole) {                                       // not known to this file system
       found.runs.push_back({at, size - at});

@@ -209,9 +209,9 @@ LowerView::Step LowerView::step_into(std::uint16_t lower, std::string_view name,
   if (!info->is_directory()) return Step::last;  // a whiteout too: nothing further down is merged
   if (auto entered = chain.enter(name, *info); !entered) return give_up(std::move(entered).error());
   auto inside = chain.here();
-  auto xattrs =
-      inside ? read_xattrs((*inside)->fd(), name) : Result<std::vector<Xattr>>(std::move(inside).error());
-  auto why = xattrs ? uninterpreted(*info, *xattrs) : std::optional<Error>(std::move(xattrs).error());
+  const auto xattrs =
+      inside ? read_xattrs((*inside)->fd(), name) : Result<std::vector<Xattr>>(inside.error());
+  auto why = xattrs ? uninterpreted(*info, *xattrs) : std::optional<Error>(xattrs.error());
   if (why) {
     chain.leave();
     return give_up(*std::move(why));

@@ -160,7 +160,7 @@ std::optional<Walk::Subject> Walk::meet(const std::string& name, bool live, cons
   }
   if (dir != nullptr) {
     auto pin = dir->pin_beneath(name);
-    auto info = pin ? file_info(pin->get(), name) : Result<FileInfo>(std::move(pin).error());
+    auto info = pin ? file_info(pin->get(), name) : Result<FileInfo>(pin.error());
     if (info) {
       if (held != nullptr && !info->same_inode(held->info)) {
         gap(Impact::lost, "overlay.entry", subject.path, {Errc::changed, "replaced before it was read"});
@@ -208,11 +208,10 @@ void Walk::go_into(const Subject& subject, const LowerHit& hit) {
   if (!top) {
     if (subject.why) {
       lower_.enter_unknown(*subject.why);
-    } else if (is_opaque(subject.xattrs)) {
-      lower_.enter_nothing();
-    } else if (hit.answer == LowerHit::Answer::unknown) {
+    } else if (!is_opaque(subject.xattrs) && hit.answer == LowerHit::Answer::unknown) {
       lower_.enter_unknown(hit.why);
-    } else if (hit.answer == LowerHit::Answer::found && hit.info.is_directory()) {
+    } else if (!is_opaque(subject.xattrs) && hit.answer == LowerHit::Answer::found &&
+               hit.info.is_directory()) {
       if (auto met = lower_.enter(subject.name))
         gap(Impact::degraded, "overlay.semantics", subject.path, *std::move(met));
     } else {

@@ -90,8 +90,8 @@ std::string read_some(const UniqueFd& file, std::string_view request, std::strin
       file.reset();
       name = request.substr(1);
       auto opened = proc.open_beneath(name);
-      if (opened) file = *std::move(opened);
       answer(supervisor.get(), opened ? std::string(1, kReady) : encode_failure(opened.error()));
+      if (opened) file = *std::move(opened);
     } else if (request.front() == kRead) {
       answer(supervisor.get(), read_some(file, request, name));
     } else {
