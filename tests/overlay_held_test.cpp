@@ -208,7 +208,7 @@ d = os.open('upper/fs/many', os.O_RDONLY)
 for i in range(200000): os.close(os.open('file-number-%d' % (i * 7919 % 200000), os.O_CREAT | os.O_WRONLY, dir_fd=d))")sh");
   const auto stack = lab_->stack(kit_);
   std::ofstream("/proc/self/clear_refs") << 5;
-  const std::size_t before = peak_bytes();
+  [[maybe_unused]] const std::size_t before = peak_bytes();
   auto held = overlay::Held::take(stack, {}, kit_.task);
   ASSERT_TRUE(held);
   Recorder seen;

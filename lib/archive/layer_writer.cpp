@@ -80,8 +80,12 @@ class PaxWriter final : public LayerWriter {
  public:
   explicit PaxWriter(ByteSink& out) : out_(out), archive_(archive_write_new()), entry_(archive_entry_new()) {}
 
-  // archive_write_free() ends the archive if nobody did, and the sink may be gone by then.
-  ~PaxWriter() override { abandoned_ = true; }
+  // archive_write_free() ends the archive if nobody did, and the sink may be gone by then. It does not close
+  // one that failed, and would lose its buffer.
+  ~PaxWriter() override {
+    abandoned_ = true;
+    if (archive_) archive_write_close(archive_.get());
+  }
   PaxWriter(const PaxWriter&) = delete;
   PaxWriter& operator=(const PaxWriter&) = delete;
 
