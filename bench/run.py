@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,14 +79,13 @@ class Bench:
     def row(self, what, figure, must=None, ok=None, command=""):
         word = "" if ok is None else ("ok" if ok else "MISSED")
         self.missed += ok is False
-        print(f"{what:<44} {figure:>12}  {must or '':<24} {word:<7} {command}", flush=True)
+        print(f"{what:<48} {figure:>10}  {must or '':<24} {word:<7} {command}", flush=True)
 
     def collect(self, box, *options):
         return [self.ctriage, "collect", f"pid:{box.pid}", "-o", self.out, "--json", *options]
 
-    @staticmethod
-    def shown(command):
-        return " ".join("ctriage" if word.endswith("/ctriage") else word for word in command)
+    def shown(self, command):
+        return " ".join("ctriage" if word == self.ctriage else word for word in command)
 
     def upper(self):
         """DESIGN.md: an upper layer of 1 GiB and 20,000 files, half of it compressible."""
@@ -136,9 +136,9 @@ class Bench:
                 total = min(total or 1e9, took)
             print(f"\nfirst answer, {len(box.pids())} processes")
             command = self.shown(self.collect(box))
-            self.row("hold", f"{hold:.3f} s", "<= 0.1 s", hold <= 0.1, command)
-            self.row("state sealed", f"{state:.3f} s", "<= 2 s", state <= 2)
-            self.row("the whole collect", f"{total:.3f} s")
+            self.row("hold", f"{hold * 1000:.1f} ms", "<= 100 ms", hold <= 0.1, command)
+            self.row("state sealed", f"{state * 1000:.0f} ms", "<= 2000 ms", state <= 2)
+            self.row("the whole collect", f"{total * 1000:.0f} ms")
 
     def million(self):
         with Box("while :; do sleep 1000; done", size="4g", inodes=1_200_000) as box:
@@ -197,6 +197,8 @@ def main():
     version = subprocess.run([options.ctriage, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
     print(f"{version}, {os.cpu_count()} CPUs, {'SHA-NI' if sha else 'NO SHA-NI: SHA-256 is several times slower'}, "
           f"Linux {os.uname().release}")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
     bench = Bench(options.ctriage)
     try:
         for name in options.names or ["answer", "upper", "million"]:

@@ -1,5 +1,4 @@
 """What the integration tests share: a private containerd, images, and reading a bundle with other people's tools."""
-import atexit
 import glob
 import hashlib
 import io
@@ -203,14 +202,14 @@ class Containerd:
     def __init__(self):
         self.base = tempfile.mkdtemp(prefix="ctriage-lab-", dir="/tmp")
         self.daemon = None
-        self.mounted = False
         self.pods = []
         self.uids = []
-        atexit.register(self.stop)
+        # Cleans up when we cannot: it notices our end, whatever it was, by the end of its standard input.
+        self.janitor = subprocess.Popen(["/usr/bin/python3", "-B", __file__, self.base], stdin=subprocess.PIPE,
+                                        start_new_session=True)
         try:
             # strictatime: every read of a layer shows in its access times.
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g,mode=755,strictatime", "ctriage-lab", self.base], check=True)
-            self.mounted = True
             self._start()
         except BaseException:
             self.stop()
@@ -288,21 +287,7 @@ class Containerd:
     def resume_daemon(self):
         os.kill(self.daemon.pid, signal.SIGCONT)
 
-    def _shims(self):
-        """Shims of this containerd, by the socket in their arguments."""
-        found = []
-        for path in glob.glob("/proc/[0-9]*/cmdline"):
-            try:
-                with open(path, "rb") as file:
-                    arguments = file.read().split(b"\0")
-            except OSError:
-                continue
-            if b"shim" in arguments[0] and self.socket.encode() in arguments:
-                found.append(int(path.split("/")[2]))
-        return found
-
     def stop(self):
-        atexit.unregister(self.stop)
         if self.daemon is not None:
             self.resume_daemon()
             for sandbox in list(self.pods):
@@ -318,34 +303,49 @@ class Containerd:
                 self.daemon.wait()
             self.log.close()
             self.daemon = None
-            for pid in self._shims():
-                for child in _descendants(pid) + [pid]:
-                    try:
-                        os.kill(child, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+        sweep(self.base)
         for uid in self.uids:
             _remove_cgroup(uid)
         self.uids = []
-        if self.mounted:
-            for _ in range(50):
-                points = [line.split()[1] for line in open("/proc/self/mounts", encoding="utf-8", errors="replace")]
-                inner = sorted((p for p in points if p.startswith(self.base)), key=len, reverse=True)
-                if not inner:
-                    break
-                for point in inner:
-                    subprocess.run(["umount", point], stderr=subprocess.DEVNULL, check=False)
-                time.sleep(0.1)
-            else:
-                subprocess.run(["umount", "-l", self.base], check=False)
-            self.mounted = False
-        shutil.rmtree(self.base, ignore_errors=True)
+        if self.janitor is not None:
+            self.janitor.communicate()
+            self.janitor = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.stop()
+
+
+def sweep(base):
+    """Ends what was started below `base`, a containerd and its shims, found by the paths in their arguments; unmounts, removes."""
+    for words in ((f"{base}/config.toml",), (f"{base}/c.sock",)):
+        for path in glob.glob("/proc/[0-9]*/cmdline"):
+            try:
+                with open(path, "rb") as file:
+                    arguments = file.read().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            pid = int(path.split("/")[2])
+            if "containerd" in arguments[0] and any(word in arguments for word in words):
+                for child in (_descendants(pid) if "shim" in arguments[0] else []) + [pid]:
+                    try:
+                        os.kill(child, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+    for _ in range(50):
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+            points = [line.split()[1] for line in file]
+        inner = sorted((p for p in points if p == base or p.startswith(base + "/")), key=len, reverse=True)
+        if not inner:
+            break
+        for point in inner:
+            subprocess.run(["umount", point], stderr=subprocess.DEVNULL, check=False)
+        time.sleep(0.1)
+    else:
+        subprocess.run(["umount", "-l", base], check=False)
+    shutil.rmtree(base, ignore_errors=True)
 
 
 def _descendants(pid):
@@ -484,3 +484,9 @@ def free_port():
                 continue
             return port
     raise RuntimeError("no two free ports")
+
+
+if __name__ == "__main__":  # the janitor of a Containerd
+    sys.stdin.read()
+    if os.path.isdir(sys.argv[1]):
+        sweep(sys.argv[1])

@@ -272,7 +272,7 @@ class Hostile(BoxCase):
 class Ends(BoxCase):
     """Collects that do not get to their end."""
 
-    def big_box(self, mebibytes=600):
+    def big_box(self, mebibytes=300):
         box = self.box("while :; do sleep 1000; done")
         os.mkdir(box.root + "/data")
         for number in range(mebibytes):
@@ -377,4 +377,4 @@ class Ends(BoxCase):
         with Bundle(self.one_bundle(out)) as bundle:
             self.expect(ctriage("verify", bundle.path), 0)
             container = bundle.containers()[0]
-            self.assertEqual(len([n for n in bundle.layer(container) if n.startswith("data/0")]), 600)
+            self.assertEqual(len([n for n in bundle.layer(container) if n.startswith("data/0")]), 300)

@@ -38,15 +38,29 @@ class Unprivileged(Case):
         process = subprocess.Popen([*self.prefix, "sleep", "8888"])
         self.addCleanup(lambda: (process.kill(), process.wait()))
         time.sleep(0.3)
-        self.expect(self.as_nobody("collect", f"pid:{process.pid}", "-o", self.out), 3)
+        run = self.expect(self.as_nobody("collect", f"pid:{process.pid}", "-o", self.out), 0, 3)
         path = self.one_bundle(self.out)
         self.addCleanup(os.unlink, path)
         self.expect(ctriage("verify", path), 0)
         with Bundle(path) as bundle:
             records = [r for s in bundle.streams if s.endswith("/processes.jsonl") for r in bundle.records(s)]
-            self.assertEqual([r["pid"] for r in records], [process.pid])
-            reasons = " ".join(g["reason"] for g in bundle.records("gaps.jsonl"))
-        self.assertRegex(reasons, r"CAP_SYS_(PTRACE|ADMIN)")
+            gaps = bundle.records("gaps.jsonl")
+        self.assertEqual([r["pid"] for r in records], [process.pid])
+        self.assertEqual(run.status, 3 if [g for g in gaps if g["impact"] == "lost"] else 0)
+        self.assertRegex(" ".join(g["reason"] for g in gaps), r"CAP_SYS_(PTRACE|ADMIN)")
+
+    def test_own_process_that_hides(self):
+        """A program its user may run and not read: the kernel closes /proc/PID to him."""
+        program = os.path.join(self.dir, "hidden")
+        shutil.copy("/bin/sleep", program)
+        os.chmod(program, 0o711)
+        process = subprocess.Popen([*self.prefix, program, "8888"])
+        self.addCleanup(lambda: (process.kill(), process.wait()))
+        time.sleep(0.3)
+        run = self.expect(self.as_nobody("collect", f"pid:{process.pid}", "-o", self.out), 1, 3)
+        for name in os.listdir(self.out):
+            self.addCleanup(os.unlink, os.path.join(self.out, name))
+        self.assertRegex((run.out + run.err).decode(), r"CAP_SYS_(PTRACE|ADMIN)")
 
     def test_a_container_of_root(self):
         with Box() as box:

@@ -172,11 +172,12 @@ class Damage(Case):
         run = self.expect(ctriage("verify", "--salvage", path), 3)
         self.assertIn(b"processes.jsonl", run.out)
         self.expect(ctriage("show", path), 0, 3)
-        self.expect(ctriage("diff", path), 0, 3)
+        self.expect(ctriage("diff", path), 1, 3)  # 1: the changes were not written yet
 
     def test_not_a_bundle(self):
-        for data in (b"hello", os.urandom(100_000), b"\0" * 10_240):
+        for data in (os.urandom(100_000), b"\0" * 10_240, b"hello" * 200):
             self.verify(data, 1)
+        self.verify(b"hello", 1, 3)
         with open("/proc/self/exe", "rb") as file:
             self.verify(file.read(200_000), 1)
         self.expect(ctriage("verify", "/no/such/file"), 1)
