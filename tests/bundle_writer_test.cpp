@@ -273,6 +273,27 @@ TEST(BundleWriter, UnfinishedIsPartial) {
   EXPECT_THROW(static_cast<void>(kept->write(bytes_of("x")).has_value()), std::logic_error);
 }
 
+// Whatever reason a caller gives or forgets, what we write verifies.
+TEST(BundleWriter, OutcomesAndReasons) {
+  for (const Outcome outcome : {Outcome::collected, Outcome::partial, Outcome::not_collected}) {
+    for (const std::string why : {"", "a reason"}) {
+      for (const std::string content : {"", "bytes"}) {
+        TempDir dir;
+        TestTask t;
+        auto writer = Writer::create(dir.root(), "w", inline_options(), t.task).value();
+        auto stream = writer->open("a", Encoding::plain, "").value();
+        ASSERT_TRUE(stream->write(bytes_of(content)));
+        ASSERT_TRUE(stream->finish(outcome, why));
+        writer->not_collected("a", "", why);
+        ASSERT_TRUE(writer->seal());
+        const Report report = verify_bytes(slurp(dir.path() + "/w.ctriage.tar"));
+        EXPECT_EQ(report.verdict, Verdict::whole) << problems_of(report);
+        EXPECT_EQ(report.streams, outcome == Outcome::not_collected && content.empty() ? 1u : 2u);
+      }
+    }
+  }
+}
+
 TEST(BundleWriter, StopEndsDataButNotTheEnding) {
   TempDir dir;
   TestTask t;

@@ -1,7 +1,6 @@
 #include "lib/archive/tar_header.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace ctriage::archive {
 namespace {
@@ -28,7 +27,9 @@ constexpr std::string_view kUstarMagic{"ustar\00000", 8};
 constexpr std::string_view kGnuMagic{"ustar  \0", 8};  // tar(5), "GNU Tar Archives": no prefix field
 
 void put_text(TarBlock& block, Field field, std::string_view text) {
-  std::memcpy(block.data() + field.offset, text.data(), std::min(text.size(), field.width));
+  text = text.substr(0, field.width);
+  std::transform(text.begin(), text.end(), block.begin() + static_cast<std::ptrdiff_t>(field.offset),
+                 [](char c) { return static_cast<std::byte>(c); });
 }
 
 // Digits with leading zeros and a NUL behind.

@@ -1,11 +1,10 @@
 #include "lib/bundle/writer.h"
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 #include <unordered_set>
 
-#include "lib/bundle/pipeline.h"
+#include "lib/bundle/feed.h"
 #include "lib/core/limits.h"
 #include "lib/model/json.h"
 
@@ -14,9 +13,7 @@ namespace {
 
 constexpr std::size_t kMostWorkers = 16;
 constexpr std::size_t kEndingPiece = 1 << 20;
-// Both stand in the manifest, whose room is kept free and whose readers have a limit (kMaxManifestText).
-constexpr std::size_t kWhyBytes = 1'000;
-constexpr std::size_t kSourceBytes = 4'096;
+constexpr std::size_t kSourceBytes = 4'096;  // stands in the manifest, whose readers have a limit
 constexpr std::size_t kSweep = 64;
 
 std::span<const std::byte> as_bytes(std::string_view text) {
@@ -28,140 +25,6 @@ Priority priority_of(std::string_view path) {
   const bool closing = path == kGaps || path == "findings.jsonl" || path == "SUMMARY.txt";
   return closing ? Priority::closing : Priority::data;
 }
-
-// What the streams and the writer share; it outlives both.
-struct Shared {
-  Shared(PartFile part, std::vector<FrameEncoder> encoders, const WriterOptions& options, const Task& given)
-      : task(given),
-        pipeline(std::move(part), std::move(encoders), options.started_at.seconds, options.workers) {}
-
-  [[nodiscard]] Timestamp now() const { return task.now ? task.now() : Timestamp{}; }
-
-  const Task& task;
-  Pipeline pipeline;
-  bool sealed = false;
-};
-
-// One stream's bytes on their way to the pipeline.
-class Feed {
- public:
-  Feed(std::shared_ptr<Shared> shared, std::shared_ptr<StreamCore> core)
-      : shared_(std::move(shared)), core_(std::move(core)) {}
-  ~Feed() { shared_->pipeline.release(std::move(buffer_)); }
-  Feed(const Feed&) = delete;
-  Feed& operator=(const Feed&) = delete;
-
-  Status write(std::span<const std::byte> bytes) {
-    if (closed_) throw std::logic_error("write after finish: " + core_->path);
-    if (core_->failed) return shared_->pipeline.error_of(*core_);
-    if (core_->priority == Priority::data) {
-      if (auto may = shared_->task.check(); !may) return std::move(may).error().within(core_->path);
-    }
-    size_ += bytes.size();
-    if (core_->encoding == Encoding::jsonl) {
-      add_text(bytes);
-    } else {
-      add_bytes(bytes);
-    }
-    return Done{};
-  }
-
-  // End of a phase: whole lines of jsonl go to the file.
-  void flush() {
-    if (core_->encoding != Encoding::jsonl || closed_) return;
-    const auto last = std::find(text_.rbegin(), text_.rend(), std::byte{'\n'});
-    close_text(static_cast<std::size_t>(text_.rend() - last), next_chunk_);
-  }
-
-  // The error of the stream, if it has one by now. `why` in the manifest is that error, else the one given.
-  Status finish(Outcome outcome, std::string_view why) {
-    if (closed_) throw std::logic_error("finished twice: " + core_->path);
-    closed_ = true;
-    Pipeline& pipeline = shared_->pipeline;
-    pipeline.with_ledger([&](Ledger& ledger) {
-      StreamRecord& record = ledger.streams[core_->id];
-      record.closed_at = shared_->now();
-      if (core_->failed) return;
-      record.outcome = outcome;
-      record.why = std::string(why.substr(0, kWhyBytes));
-      pipeline.part().expect_ending(ending_bytes(record.why));
-    });
-    if (!core_->failed) {
-      const std::uint32_t index =
-          next_chunk_ == 0 && !looks_numbered(core_->path) ? kWholeStream : next_chunk_;
-      const std::size_t rest = core_->encoding == Encoding::jsonl ? text_.size() : used_;
-      if (core_->encoding == Encoding::jsonl) {
-        if (rest > 0 || next_chunk_ == 0) close_text(rest, index, true);
-      } else if (rest > 0 || next_chunk_ == 0) {
-        if (!buffer_) buffer_ = pipeline.acquire();
-        pipeline.submit(core_, index, std::move(buffer_), rest);
-      }
-    }
-    pipeline.release(std::exchange(buffer_, {}));
-    text_ = {};
-    return pipeline.settle(*core_);
-  }
-
-  [[nodiscard]] bool closed() const { return closed_; }
-  [[nodiscard]] std::uint64_t size_bytes() const { return size_; }
-  [[nodiscard]] StreamCore& core() { return *core_; }
-
- private:
-  void add_bytes(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      // A full chunk waits for a further byte: only then it is known not to be the last.
-      if (buffer_ && used_ == kChunkBytes)
-        shared_->pipeline.submit(core_, next_chunk_++, std::move(buffer_), std::exchange(used_, 0));
-      if (!buffer_) buffer_ = shared_->pipeline.acquire();
-      const auto piece = bytes.first(std::min(bytes.size(), kChunkBytes - used_));
-      std::memcpy(buffer_.content() + used_, piece.data(), piece.size());
-      used_ += piece.size();
-      bytes = bytes.subspan(piece.size());
-    }
-  }
-
-  void add_text(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const auto piece = bytes.first(std::min(bytes.size(), kJsonChunkBytes));
-      text_.insert(text_.end(), piece.begin(), piece.end());
-      bytes = bytes.subspan(piece.size());
-      while (text_.size() > kJsonChunkBytes) {
-        const std::size_t size = lines_of_a_chunk();
-        if (size == 0) break;
-        close_text(size, next_chunk_);
-      }
-    }
-  }
-
-  // The lines that fit a chunk; a line that does not fit is one of its own. 0: more has to come first.
-  [[nodiscard]] std::size_t lines_of_a_chunk() const {
-    const auto chunk_end = text_.begin() + static_cast<std::ptrdiff_t>(kJsonChunkBytes);
-    const auto last = std::find(std::make_reverse_iterator(chunk_end), text_.rend(), std::byte{'\n'});
-    if (last != text_.rend()) return static_cast<std::size_t>(text_.rend() - last);
-    const auto first = std::find(chunk_end, text_.end(), std::byte{'\n'});
-    const auto line = static_cast<std::size_t>(first - text_.begin()) + 1;
-    if (first != text_.end() && line <= kChunkBytes) return line < text_.size() ? line : 0;
-    return text_.size() > kChunkBytes ? kChunkBytes : 0;
-  }
-
-  void close_text(std::size_t size, std::uint32_t index, bool even_empty = false) {
-    if (size == 0 && !even_empty) return;
-    Buffer buffer = shared_->pipeline.acquire();
-    if (size > 0) std::memcpy(buffer.content(), text_.data(), size);
-    text_.erase(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(size));
-    ++next_chunk_;
-    shared_->pipeline.submit(core_, index, std::move(buffer), size);
-  }
-
-  std::shared_ptr<Shared> shared_;
-  std::shared_ptr<StreamCore> core_;
-  Buffer buffer_;  // plain and zstd
-  std::size_t used_ = 0;
-  std::vector<std::byte> text_;  // jsonl
-  std::uint32_t next_chunk_ = 0;
-  std::uint64_t size_ = 0;
-  bool closed_ = false;
-};
 
 class StreamHandle final : public Stream {
  public:
@@ -207,8 +70,8 @@ class BundleWriter final : public Writer {
     StreamRecord record;
     record.path = path.substr(0, kSourceBytes);
     record.source = source.substr(0, kSourceBytes);
-    record.why = why.substr(0, kWhyBytes);
     record.outcome = Outcome::not_collected;
+    record.why = reason_for(record.outcome, why);
     record.closed_at = shared_->now();
     record.digest = sha256({});
     if (record.path.ends_with(kZstdSuffix)) record.encoding = Encoding::zstd;
