@@ -203,7 +203,6 @@ class Containerd:
         self.base = tempfile.mkdtemp(prefix="ctriage-lab-", dir="/tmp")
         self.daemon = None
         self.pods = []
-        self.uids = []
         # Cleans up when we cannot: it notices our end, whatever it was, by the end of its standard input.
         self.janitor = subprocess.Popen(["/usr/bin/python3", "-B", __file__, self.base], stdin=subprocess.PIPE,
                                         start_new_session=True)
@@ -267,7 +266,6 @@ class Containerd:
         sandbox, container_id, uid = run_pod(self.socket, ns, pod, container, "localhost/app:1", self.logs,
                                              ["/bin/sh", "-c", script], pid=pid)
         self.pods.append(sandbox)
-        self.uids.append(uid)
         return Pod(self, ns, pod, container, sandbox, container_id, uid)
 
     def remove_pod(self, sandbox):
@@ -304,9 +302,6 @@ class Containerd:
             self.log.close()
             self.daemon = None
         sweep(self.base)
-        for uid in self.uids:
-            _remove_cgroup(uid)
-        self.uids = []
         if self.janitor is not None:
             self.janitor.communicate()
             self.janitor = None
@@ -334,6 +329,8 @@ def sweep(base):
                         os.kill(child, signal.SIGKILL)
                     except ProcessLookupError:
                         pass
+    for directory in glob.glob(glob.escape(base) + "/pods/*"):  # NAMESPACE_POD_UID, as the CRI was told
+        _remove_cgroup(directory.rpartition("_")[2])
     for _ in range(50):
         with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
             points = [line.split()[1] for line in file]
