@@ -30,31 +30,34 @@ class CollectScreen final : public collect::Progress {
  public:
   CollectScreen(report::Screen::Write write, report::Style style,
                 std::function<void(std::string_view)> progress)
-      : screen_(
-            [this, write = std::move(write)](std::string_view text) {
-              so_far_ += text;
-              write(text);
-            },
-            style),
+      : screen_(std::move(write), style),
+        plain_([this](std::string_view text) { so_far_ += text; }, {}),
         progress_(std::move(progress)) {}
 
+  void line(std::string_view label, std::string_view text, std::string_view right = {}) const {
+    screen_.line(label, text, right);
+    plain_.line(label, text, right);
+  }
   void held(const source::HoldCounts& counts, Timestamp at) override {
     std::string text = std::to_string(counts.files) + " files, " + std::to_string(counts.programs) +
                        " programs, " + std::to_string(counts.tmpfs) +
                        " tmpfs are open now and outlive the container";
     if (!counts.complete) text += "; not all of the upper layer fits";
-    screen_.line("held", text, report::clock_text(at));
+    line("held", text, report::clock_text(at));
   }
   void phase_ended(const collect::PhaseEnd& phase) override {
     if (progress_ && told_progress_) progress_("\r\x1b[K");
     told_progress_ = false;
     std::string right;
     if (phase.digest) right = "sealed, digest " + to_hex(std::span(*phase.digest).first(8));
-    screen_.phase(phase.number, phase.name, phase.took_ns, phase.text, right);
+    for (const report::Screen* each : {&screen_, &plain_}) {
+      each->phase(phase.number, phase.name, phase.took_ns, phase.text, right);
+    }
   }
   void found(const Finding& finding) override {
     findings_.add(finding.severity);
     screen_.finding(finding);
+    plain_.finding(finding);
   }
   void changed(ChangeKind kind) override {
     changes_.add(kind);
@@ -73,8 +76,11 @@ class CollectScreen final : public collect::Progress {
     gaps_.add(gap);
   }
   std::string summary_text(const collect::Summary& summary) override {
-    return so_far_ + "gaps      " + gaps_.text() + "\n" + "took      " +
-           std::to_string(summary.took_ns / 1'000'000) + " ms\n";
+    std::string text = so_far_ + "took      " + std::to_string(summary.took_ns / 1'000'000) + " ms\n" +
+                       "findings  " + findings_.text() + "; " + changes_.text() + "\n" + "gaps      " +
+                       gaps_.text() + "\n";
+    for (const std::string& gap : gaps_.lines(SIZE_MAX)) text += "          " + gap + "\n";
+    return text;
   }
 
   [[nodiscard]] const report::Screen& screen() const { return screen_; }
@@ -86,6 +92,7 @@ class CollectScreen final : public collect::Progress {
  private:
   std::string so_far_;
   report::Screen screen_;
+  report::Screen plain_;  // the same words for SUMMARY.txt: no colour, 120 columns
   std::function<void(std::string_view)> progress_;
   report::FindingTally findings_;
   report::ChangeTally changes_;
@@ -158,14 +165,13 @@ std::string touched_text(const collect::Summary& summary, bool link_times_kept) 
          std::to_string(summary.cpu_ns / 100'000'000 % 10) + " CPU s";
 }
 
-std::string collect_json(const std::string& path, const collect::Summary& summary,
-                         const CollectScreen& screen, Exit exit) {
+std::string collect_json(const std::string& path, const collect::Summary& summary, Exit exit) {
   std::string out;
   JsonWriter writer(out);
   writer.begin_object();
   writer.member_value("schema", std::string("ctriage.collect/1"));
   writer.member_value("path", Bytes(path));
-  writer.member_value("sha256", to_hex(summary.manifest_digest));
+  if (summary.not_sealed.empty()) writer.member_value("manifest_sha256", to_hex(summary.manifest_digest));
   writer.member_value("size_bytes", summary.size_bytes);
   writer.member_value("complete", exit == Exit::complete || (exit == Exit::findings && summary.lost == 0));
   if (!summary.not_sealed.empty()) writer.member_value("not_sealed", Bytes(summary.not_sealed));
@@ -175,15 +181,15 @@ std::string collect_json(const std::string& path, const collect::Summary& summar
   writer.member_value("containers", summary.counts.containers);
   writer.member_value("processes", summary.counts.processes);
   writer.member_value("sockets", summary.counts.sockets);
-  writer.member_value("changes", summary.counts.changes);
+  if (summary.counts.layers_unread == 0) writer.member_value("changes", summary.counts.changes);
   writer.member_value("programs", summary.counts.programs);
   writer.member_value("logs", summary.counts.logs);
   writer.member_value("findings", summary.counts.findings);
   writer.member_value("held_files", summary.held.files);
   writer.member_value("held_programs", summary.held.programs);
   writer.member_value("gaps_lost", summary.lost);
-  writer.member_value("gaps_degraded", screen.gaps().count(Impact::degraded));
-  writer.member_value("gaps_note", screen.gaps().count(Impact::note));
+  writer.member_value("gaps_degraded", summary.degraded);
+  writer.member_value("gaps_note", summary.notes);
   writer.end_object();
   writer.member_value("hold_ns", summary.hold_ns);
   writer.member_value("state_ns", summary.state_ns);
@@ -247,11 +253,10 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
       arguments.compress == "none" ? collect::Compression::none : collect::Compression::zstd;
   options.workers = std::min(sys::cpu_count(), 4U);
   options.max_bytes = std::min(*max_bytes, place->allowed_bytes);
-  screen.screen().line("target", target_text(snapshot, *source));
-  screen.screen().line("writes", arguments.output + " (" + place->filesystem + ", " +
-                                     human_size(place->free_bytes) + " free" +
-                                     (place->kubelet_disk ? "" : ", not kubelet's disk") + "), " +
-                                     human_size(options.max_bytes) + " at most");
+  screen.line("target", target_text(snapshot, *source));
+  screen.line("writes", arguments.output + " (" + place->filesystem + ", " + human_size(place->free_bytes) +
+                            " free" + (place->kubelet_disk ? "" : ", not kubelet's disk") + "), " +
+                            human_size(options.max_bytes) + " at most");
 
   rules::Engine engine(*std::move(rules));
   auto summary = collect::collect(snapshot, *directory, engine, options, screen, task);
@@ -278,8 +283,7 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
     io.err("ctriage: " + escape_terminal(path) + ": not sealed: " + escape_terminal(summary->not_sealed) +
            "\n");
   if (!text) {
-    if (auto written = io.out(collect_json(path, *summary, screen, exit)); !written)
-      return fail(io, written.error());
+    if (auto written = io.out(collect_json(path, *summary, exit)); !written) return fail(io, written.error());
   }
   return exit;
 }

@@ -60,13 +60,10 @@ void add_list(CLI::App& app, const Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
 
 // What several subcommands do alike.
-struct SourceArguments {
-  source::TargetQuery query;
-  std::vector<std::string> rest;  // what follows the source
-};
 void add_target_options(CLI::App& sub, source::TargetQuery& query);
 Task make_task(GapLog& gaps, const Io& io);
-// "ctriage: <what>" on stderr, escaped; gives Exit::failed.
+// "ctriage: <what>" on stderr, escaped; gives Exit::failed, or Exit::lost when a stop or the
+// deadline ended the work.
 Exit fail(Io& io, const Error& error);
 Result<std::vector<rules::Rule>> load_rules(const Common& common);
 // 4 when `worst` reaches --fail-on, 3 when evidence was lost, else 0.

@@ -22,7 +22,7 @@ Task make_task(GapLog& gaps, const Io& io) {
 
 Exit fail(Io& io, const Error& error) {
   io.err("ctriage: " + escape_terminal(error.what) + "\n");
-  return Exit::failed;
+  return error.code == Errc::stopped || error.code == Errc::timeout ? Exit::lost : Exit::failed;
 }
 
 Result<std::vector<rules::Rule>> load_rules(const Common& common) {

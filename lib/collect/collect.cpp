@@ -57,7 +57,7 @@ std::string bundle_json(const Source& source, const Options& options,
   writer.begin_object();
   writer.key("schema");
   writer.text("ctriage.bundle/1");
-  writer.members(source);
+  writer.member_value("source", source);
   if (tool_digest) writer.member_value("tool_sha256", *tool_digest);
   writer.key("command_line");
   writer.value(options.command_line);
@@ -121,25 +121,33 @@ std::string phase_text(std::string_view group, const Counts& counts) {
            count_of(counts.sockets, "socket", "sockets");
   }
   if (group == "files") {
-    return count_of(counts.changes, "change", "changes") + ", " +
+    const std::string changes = counts.layers_unread > 0 ? "changes unknown: layers not readable"
+                                                         : count_of(counts.changes, "change", "changes");
+    return changes + ", " +
            count_of(counts.programs, "program that is not in the image",
                     "programs that are not in the image");
   }
   return count_of(counts.logs, "container log", "container logs");
 }
 
-// Runs the collectors of one group. What ends the run is one gap that names what was not reached.
-Status run_group(Collection& in, std::string_view group) {
+// Runs the collectors of one group. What ends the run is told of every collector that was not reached, later
+// groups' too.
+Status run_group(Collection& in, std::string_view group, const Status& so_far) {
+  Status going = so_far;
   for (const Collector& collector : kCollectors) {
     if (collector.group != group) continue;
-    auto taken = in.task.check();
-    if (taken) taken = collector.take(in);
+    const std::string name = std::string(group) + "." + std::string(collector.name);
+    if (going) going = in.task.check();
+    if (!going) {
+      in.task.gaps.add({Impact::lost, name, in.snapshot.name(), Error(going.error()).within("not reached")});
+      continue;
+    }
+    auto taken = collector.take(in);
     if (taken) continue;
-    in.task.gaps.add({Impact::lost, std::string(group) + "." + std::string(collector.name),
-                      in.snapshot.name(), taken.error()});
-    if (ends_the_run(taken.error())) return taken;
+    in.task.gaps.add({Impact::lost, name, in.snapshot.name(), taken.error()});
+    if (ends_the_run(taken.error())) going = std::move(taken);
   }
-  return Done{};
+  return going;
 }
 
 std::vector<std::string_view> groups() {
@@ -215,6 +223,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   bundle::WriterOptions writing;
   writing.started_at = source->taken_at.value_or(task.now());
   writing.workers = options.workers;
+  writing.tool = options.tool;
   writing.max_bytes = options.max_bytes;
   auto writer = bundle::Writer::create(directory, bundle_name(*source, snapshot), writing, task);
   if (!writer) return std::move(writer).error().within(directory.name());
@@ -236,23 +245,23 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
     if (!Collection::write(gap_stream, record)) gaps_lost = true;
     progress.gap(gap);
   });
-  for (const Gap& gap : task.gaps.kept()) log.add(gap);
-  for (const Gap& gap : held_gaps.kept()) log.add(gap);
+  log.merge(std::move(task.gaps));
+  log.merge(std::move(held_gaps));
   Task working{log, task.stop, task.now, task.deadline_ns};
 
   Collection in(snapshot, out, engine, options, progress, working);
   in.findings = *std::move(findings);
   (void)out.record("hold", {{"target", snapshot.name()},
-                            {"files", std::to_string(summary.held.files)},
-                            {"programs", std::to_string(summary.held.programs)},
-                            {"frozen_ns", "0"}});
+                            {"files", std::uint64_t{summary.held.files}},
+                            {"programs", std::uint64_t{summary.held.programs}},
+                            {"frozen_ns", std::uint64_t{0}}});
   const auto resident = resident_sizes(snapshot);
 
   unsigned number = 0;
   Status going = Done{};
   for (const std::string_view group : groups()) {
     const std::int64_t phase_ns = sys::boottime_ns();
-    if (going) going = run_group(in, group);
+    going = run_group(in, group, going);
     auto mark = out.end_phase(group);
     if (!mark && !ends_the_run(mark.error()))
       log.add({Impact::lost, "bundle", std::string(group), mark.error()});
@@ -263,7 +272,6 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
     progress.phase_ended(ended);
     for (const Finding& finding : in.to_tell) progress.found(finding);
     in.to_tell.clear();
-    if (!going) break;
   }
 
   std::uint64_t was = 0;
@@ -272,6 +280,8 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   summary.counts = in.counts;
   log.finish();
   summary.lost = log.count(Impact::lost);
+  summary.degraded = log.count(Impact::degraded);
+  summary.notes = log.count(Impact::note);
   summary.took_ns = sys::boottime_ns() - began_ns;
   summary.cpu_ns = sys::cpu_time_ns();
   if (auto status = out.add("SUMMARY.txt", progress.summary_text(summary), "ctriage"); !status)

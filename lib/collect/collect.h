@@ -39,9 +39,9 @@ struct Counts {
   std::uint64_t processes = 0;
   std::uint64_t sockets = 0;
   std::uint64_t changes = 0;
-  std::uint64_t programs = 0;  // taken because they are not in the image
+  std::uint64_t layers_unread = 0;  // containers whose changes cannot be known
+  std::uint64_t programs = 0;       // taken because they are not in the image
   std::uint64_t logs = 0;
-  std::uint64_t resident_bytes = 0;  // of the members, when first read
   std::uint64_t findings = 0;
 };
 
@@ -65,7 +65,9 @@ struct Summary {
   std::int64_t state_ns = 0;  // from the start until the state was synced
   std::int64_t hold_ns = 0;
   std::int64_t resident_growth_bytes = 0;  // of the members that were there before and after
-  std::uint64_t lost = 0;                  // gaps of impact "lost", failures of the ending included
+  std::uint64_t degraded = 0;              // gaps, all that were counted
+  std::uint64_t notes = 0;
+  std::uint64_t lost = 0;  // gaps of impact "lost", failures of the ending included
 };
 
 // Who is told while it runs. lib/collect knows no terminal.

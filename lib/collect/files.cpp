@@ -13,13 +13,15 @@ using source::LiveContainer;
 
 constexpr std::size_t kBlock = 1 << 20;
 
-// Exactly `size_bytes` of `fd` into `out`; Errc::truncated when the file has become shorter.
-Status copy_file(int fd, std::uint64_t size_bytes, std::string_view name, bundle::Stream& out,
-                 const Task& task) {
+// Exactly `size_bytes` of `fd` into `out`, and their SHA-256; Errc::truncated when the file has become
+// shorter.
+Result<Digest> copy_file(int fd, std::uint64_t size_bytes, std::string_view name, bundle::Stream& out,
+                         const Task& task) {
+  Sha256 hash;
   std::vector<std::byte> block(kBlock);
   std::uint64_t at = 0;
   while (at < size_bytes) {
-    if (auto go_on = task.check(); !go_on) return go_on;
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, size_bytes - at));
     auto got = sys::pread(fd, std::span(block).first(wanted), at, name);
     if (!got) return std::move(got).error();
@@ -27,10 +29,11 @@ Status copy_file(int fd, std::uint64_t size_bytes, std::string_view name, bundle
       return Error{Errc::truncated, std::string(name) + ": had " + std::to_string(size_bytes) +
                                         " bytes when first seen, ends at " + std::to_string(at)};
     }
-    if (auto written = out.write(std::span(block).first(*got)); !written) return written;
+    if (auto written = out.write(std::span(block).first(*got)); !written) return std::move(written).error();
+    hash.update(std::span(block).first(*got));
     at += *got;
   }
-  return Done{};
+  return hash.digest();
 }
 
 struct StreamSink final : ByteSink {
@@ -72,6 +75,7 @@ Status take_upper_of(Collection& in, const LiveContainer& live) {
   const std::string path = in.bulk_path(in.path_of(live, "upper.tar"));
   const std::string changes_path = in.path_of(live, "changes.jsonl");
   if (!live.stack) {
+    ++in.counts.layers_unread;
     in.out.not_collected(path, "UpperDir", live.no_stack);
     in.out.not_collected(changes_path, "UpperDir", live.no_stack);
     return Done{};
@@ -117,6 +121,12 @@ Status take_programs(Collection& in) {
         return status;
       continue;
     }
+    // Named by what ran when it was looked at: other bytes by now are evidence too, but not that.
+    if (to_hex(*copied) != key.second) {
+      const Error changed{Errc::changed, "its bytes have changed since it was hashed"};
+      if (auto status = in.ended_early(**stream, "process.program", path, changed); !status) return status;
+      continue;
+    }
     if (auto status = (*stream)->finish(bundle::Outcome::collected, ""); !status) return status;
     ++in.counts.programs;
   }
@@ -124,16 +134,23 @@ Status take_programs(Collection& in) {
 }
 
 Status take_upper(Collection& in) {
+  Status going = Done{};
   for (const LiveContainer& live : in.snapshot.containers()) {
     if (live.alone) continue;  // a process of the host has no UpperDir
-    if (auto status = take_upper_of(in, live); !status) return status;
+    if (going) {
+      going = take_upper_of(in, live);
+      continue;
+    }
+    const std::string path = in.bulk_path(in.path_of(live, "upper.tar"));
+    in.task.gaps.add({Impact::lost, "container.upper", path, Error(going.error()).within("not reached")});
+    in.out.not_collected(path, "UpperDir " + (live.stack ? live.stack->upper().name() : live.no_stack),
+                         "not reached: " + going.error().what);
   }
-  return Done{};
+  return going;
 }
 
 Status take_logs(Collection& in) {
   for (LiveContainer& live : in.snapshot.containers()) {
-    if (live.logs.empty()) continue;
     for (source::HeldLog& held : live.logs) {
       const std::string name = held.log.path.raw.substr(held.log.path.raw.rfind('/') + 1);
       held.log.stream = in.bulk_path(in.path_of(live, "logs/" + bundle::member_name(name)));

@@ -26,24 +26,38 @@ struct Kubelet {
   bool running = false;
 };
 
+// Anyone can call a process "kubelet": only one in the node's own mount namespace and in no container's
+// cgroup counts.
+bool is_of_the_node(const Root& proc, std::int32_t pid) {
+  const auto its = proc::read_namespace(proc, pid, "mnt");
+  const auto node = proc::read_namespace(proc, proc::node_process(proc), "mnt");
+  const auto text = proc::read_text(proc, pid, "cgroup");
+  if (!its || !node || *its != *node || !text) return false;
+  for (const proc::CgroupLine& line : proc::parse_cgroup(*text)) {
+    const auto owner = proc::parse_cgroup_owner(line.path);
+    if (!owner.container_id.empty() || !owner.pod_uid.empty()) return false;
+  }
+  return true;
+}
+
 // --root-dir of a running kubelet, else the default directory where it exists.
-Kubelet find_kubelet(const Root& proc) {
+std::string find_kubelet_root(const Root& proc) {
   auto pids = proc::list_pids(proc);
   if (pids) {
     for (const std::int32_t pid : *pids) {
       auto comm = proc::read_text(proc, pid, "comm");
-      if (!comm || trim(*comm) != "kubelet") continue;
-      Kubelet kubelet{std::string(kDefaultKubeletRoot), true};
+      if (!comm || trim(*comm) != "kubelet" || !is_of_the_node(proc, pid)) continue;
+      std::string root(kDefaultKubeletRoot);
       auto cmdline = proc::read_text(proc, pid, "cmdline");  // kubelet's own memory, not a target's
       const auto arguments = cmdline ? split(*cmdline, '\0') : std::vector<std::string_view>{};
       for (std::size_t i = 0; i < arguments.size(); ++i) {
-        if (arguments[i].starts_with("--root-dir=")) kubelet.root = arguments[i].substr(11);
-        if (arguments[i] == "--root-dir" && i + 1 < arguments.size()) kubelet.root = arguments[i + 1];
+        if (arguments[i].starts_with("--root-dir=")) root = arguments[i].substr(11);
+        if (arguments[i] == "--root-dir" && i + 1 < arguments.size()) root = arguments[i + 1];
       }
-      return kubelet;
+      return root;
     }
   }
-  if (Root::open(std::string(kDefaultKubeletRoot))) return {std::string(kDefaultKubeletRoot), false};
+  if (Root::open(std::string(kDefaultKubeletRoot))) return std::string(kDefaultKubeletRoot);
   return {};
 }
 
@@ -133,7 +147,7 @@ Result<Place> check_place(const Root& directory, const std::string& path, const 
   auto real = proc.read_link_beneath("self/fd/" + std::to_string(directory.fd()));
   const std::string resolved = real ? *real : path;
   const Behind behind = behind_mount(proc, resolved);
-  const Kubelet kubelet = find_kubelet(proc);
+  const std::string kubelet_root = find_kubelet_root(proc);
 
   if (static_cast<std::uint64_t>(fs->f_type) == kOverlayMagic && !is_node_root(proc, *info)) {
     return refused(path, "lies in a container's writable layer");
@@ -142,7 +156,7 @@ Result<Place> check_place(const Root& directory, const std::string& path, const 
   if (!engine_root.empty() && (is_below(resolved, engine_root) || is_below(behind.path, engine_root))) {
     return refused(path, "lies in the container runtime's root " + engine_root);
   }
-  const std::string pods = kubelet.root.empty() ? "" : kubelet.root + "/pods";
+  const std::string pods = kubelet_root.empty() ? "" : kubelet_root + "/pods";
   if (is_below(resolved, pods) || is_below(behind.path, pods) ||
       behind.path.find("/kubernetes.io~empty-dir/") != std::string::npos) {
     return refused(path,
@@ -156,8 +170,8 @@ Result<Place> check_place(const Root& directory, const std::string& path, const 
   place.free_bytes = static_cast<std::uint64_t>(fs->f_bavail) * block;
   place.total_bytes = static_cast<std::uint64_t>(fs->f_blocks) * block;
   unsigned keep_percent = 0;
-  if (!kubelet.root.empty()) {
-    if (same_device(info_of(kubelet.root), *info)) keep_percent = kNodefsPercent + kMarginPercent;
+  if (!kubelet_root.empty()) {
+    if (same_device(info_of(kubelet_root), *info)) keep_percent = kNodefsPercent + kMarginPercent;
     if (same_device(info_of(engine_root), *info)) keep_percent = kImagefsPercent + kMarginPercent;
   }
   place.kubelet_disk = keep_percent != 0;

@@ -11,7 +11,7 @@ namespace ctriage::collect {
 
 struct Place {
   std::string path;
-  std::string filesystem;  // "ext4", or its magic number
+  std::string filesystem;  // "ext4"; "?" when mountinfo does not tell
   std::uint64_t free_bytes = 0;
   std::uint64_t total_bytes = 0;
   std::uint64_t allowed_bytes =

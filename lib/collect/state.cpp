@@ -5,6 +5,7 @@
 #include "lib/collect/collection.h"
 #include "lib/core/cursor.h"
 #include "lib/core/limits.h"
+#include "lib/model/kinds.h"
 
 namespace ctriage::collect {
 namespace {
@@ -40,6 +41,24 @@ Status add_tar_member(std::string& tar, std::string_view name, std::string_view 
   return Done{};
 }
 
+// No right to read it, or no longer there: told when the process itself was read.
+bool is_refused_twice(const Error& error) {
+  return error.code == Errc::denied || error.code == Errc::not_found || error.code == Errc::vanished;
+}
+
+// A single artifact as a member of its own.
+template <class T>
+std::string document(const T& artifact) {
+  std::string out;
+  JsonWriter writer(out);
+  writer.begin_object();
+  writer.key("schema");
+  writer.text(schema_of<T>());
+  writer.members(artifact);
+  writer.end_object();
+  return out + "\n";
+}
+
 bool takes_bytes_of(Origin origin) { return origin != Origin::image && origin != Origin::host; }
 
 }  // namespace
@@ -49,12 +68,11 @@ Status take_containers(Collection& in) {
     const Container& container = live.container;
     if (container.pod && in.counts.containers == 0) {
       const std::string path = "pod/pod.json";
-      if (auto status = in.out.add(path, to_json(*container.pod) + "\n", "OCI annotations"); !status)
-        return status;
+      if (auto status = in.out.add(path, document(*container.pod), "OCI annotations"); !status) return status;
     }
     ++in.counts.containers;
     if (auto status =
-            in.out.add(in.path_of(live, "container.json"), to_json(container) + "\n", "OCI bundle, procfs");
+            in.out.add(in.path_of(live, "container.json"), document(container), "OCI bundle, procfs");
         !status) {
       return status;
     }
@@ -73,7 +91,6 @@ Status take_processes(Collection& in) {
     const Emit<Finding> found = [&](Finding&& finding) { return in.add_finding(std::move(finding)); };
     const std::function<Status(const Process&)> each = [&](const Process& process) -> Status {
       ++in.counts.processes;
-      in.counts.resident_bytes += process.rss_bytes;
       if (process.exe.sha256 && takes_bytes_of(process.exe.origin)) {
         in.programs.try_emplace(
             {id, *process.exe.sha256},
@@ -138,7 +155,6 @@ Status take_mounts(Collection& in) {
     const std::string& id = live.container.id;
     const auto mounts = [&](const Emit<Mount>& emit) { return in.snapshot.list_mounts(id, emit, in.task); };
     if (auto status = take_list<Mount>(in, live, "mounts", mounts, nullptr); !status) return status;
-    if (!live.stack) continue;
     const auto layers = [&](const Emit<Layer>& emit) { return in.snapshot.list_layers(id, emit, in.task); };
     if (auto status = take_list<Layer>(in, live, "layers", layers, nullptr); !status) return status;
   }
@@ -150,6 +166,7 @@ Status take_raw(Collection& in) {
   const std::int64_t mtime = in.task.now().seconds;
   for (const LiveContainer& live : in.snapshot.containers()) {
     for (const auto& [pid, held] : live.processes) {
+      if (held.gone) continue;
       std::string tar;
       const std::string prefix = std::to_string(pid) + "/";
       for (const RawFile& file : kRawFiles) {
@@ -157,10 +174,11 @@ Status take_raw(Collection& in) {
         auto text = file.may_stick ? node.readers.read_file(name, kMaxCmdlineBytes, in.task)
                                    : proc::read_text(node.proc, pid, file.name);
         if (!text) {
-          if (ends_the_run(text.error()) && text.error().code != Errc::timeout)
-            return std::move(text).error();
-          continue;  // what is missing of a process was told when it was read; this is the same once more,
-                     // raw
+          if (auto go_on = in.task.check(); !go_on) return go_on;
+          if (!is_refused_twice(text.error())) {
+            in.task.gaps.add({Impact::degraded, "proc.raw", "/proc/" + name, std::move(text).error()});
+          }
+          continue;
         }
         if (auto status = add_tar_member(tar, name, *text, mtime); !status) return status;
       }

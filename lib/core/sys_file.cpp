@@ -86,7 +86,9 @@ Result<StatBuffer> stat_at(int dir, std::string_view name) {
   if (has_nul(name)) return nul_inside("stat", name);
   const std::string path(name);
   StatBuffer found{};
-  constexpr int kFlags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+  // DONT_SYNC: what the kernel knows is enough, and a FUSE or NFS server of the attacker's that never answers
+  // is not asked.
+  constexpr int kFlags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
   if (attempt(Call::stat, [&] { return ::statx(dir, path.c_str(), kFlags, kStatMask, &found); }) < 0) {
     return failed("stat", name);
   }
@@ -95,7 +97,7 @@ Result<StatBuffer> stat_at(int dir, std::string_view name) {
 
 Result<StatBuffer> stat_fd(int fd, std::string_view name) {
   StatBuffer found{};
-  constexpr int kFlags = AT_EMPTY_PATH | AT_NO_AUTOMOUNT;
+  constexpr int kFlags = AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;  // as in stat_at
   if (attempt(Call::stat, [&] { return ::statx(fd, "", kFlags, kStatMask, &found); }) < 0)
     return failed("stat", name);
   return found;

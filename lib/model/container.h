@@ -139,4 +139,13 @@ struct Source {      // where this evidence is from: the answer of Snapshot::des
   }
 };
 
+struct BundleHeader {  // what bundle.json says of the evidence; the rest of it is for people
+  Source source;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("source", self.source, "where the evidence in the bundle is from");
+  }
+};
+
 }  // namespace ctriage

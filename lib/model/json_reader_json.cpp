@@ -285,6 +285,7 @@ template Result<FileChange> parse_artifact<FileChange>(std::string_view);
 template Result<LogFile> parse_artifact<LogFile>(std::string_view);
 template Result<Source> parse_artifact<Source>(std::string_view);
 template Result<Finding> parse_artifact<Finding>(std::string_view);
+template Result<BundleHeader> parse_artifact<BundleHeader>(std::string_view json);
 template Result<GapRecord> parse_artifact<GapRecord>(std::string_view);
 
 }  // namespace ctriage

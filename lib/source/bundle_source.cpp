@@ -45,15 +45,18 @@ Result<std::unique_ptr<BundleSnapshot>> BundleSnapshot::open(std::unique_ptr<bun
                                                              std::string name, Task& task) {
   std::unique_ptr<BundleSnapshot> snapshot(new BundleSnapshot(std::move(reader), std::move(name)));
   for (const std::string& stream : snapshot->reader_->streams()) {
-    if (!stream.starts_with(kContainers) || !stream.ends_with("/container.json")) continue;
-    auto source = snapshot->reader_->open(stream, task);
-    if (!source) return std::move(source).error().within(stream);
-    auto text = read_all(**source, kMaxJsonLineBytes);
-    if (!text) return std::move(text).error().within(stream);
-    auto container = parse_artifact<Container>(*text);
-    if (!container) return std::move(container).error().within(stream);
-    snapshot->folders_[container->id] =
-        stream.substr(0, stream.size() - std::string_view("container.json").size());
+    if (!stream.starts_with(kContainers) ||
+        !stream.ends_with("/" + std::string(stream_of(Facet::containers))))
+      continue;
+    // One container that cannot be read costs the others nothing.
+    auto container = snapshot->read_container(stream, task);
+    if (!container) {
+      if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+      task.gaps.add({Impact::lost, "bundle.stream", stream, std::move(container).error()});
+      continue;
+    }
+    const std::string folder = stream.substr(0, stream.size() - stream_of(Facet::containers).size());
+    snapshot->folders_[container->id] = folder;
   }
   if (!snapshot->reader_->sealed()) {
     task.gaps.add({Impact::lost,
@@ -65,20 +68,24 @@ Result<std::unique_ptr<BundleSnapshot>> BundleSnapshot::open(std::unique_ptr<bun
 }
 
 Coverage BundleSnapshot::covers(Facet facet) const {
-  const std::string_view file = stream_of(facet);
-  const auto missing = [&](const std::string& where) {
-    return Coverage{Coverage::Level::none, where + std::string(file) + " is not in this bundle"};
-  };
+  const std::string file(stream_of(facet));
+  std::vector<std::string> streams;
   if (facet == Facet::findings || facet == Facet::gaps) {
-    if (!reader_->has(file)) return missing("");
+    streams.push_back(file);
   } else {
-    if (folders_.empty()) return missing("containers/*/");
-    for (const auto& [id, folder] : folders_) {
-      if (!reader_->has(folder + std::string(file))) return missing(folder);
-    }
+    for (const auto& [id, folder] : folders_) streams.push_back(folder + file);
   }
-  if (!reader_->sealed()) return {Coverage::Level::part, "the bundle is not sealed"};
-  return {Coverage::Level::whole, ""};
+  if (streams.empty()) return {Coverage::Level::none, "no container is in this bundle"};
+  std::size_t there = 0;
+  std::string why = reader_->sealed() ? "" : "the bundle is not sealed";
+  for (const std::string& stream : streams) {
+    there += reader_->has(stream);
+    if (!reader_->has(stream)) why = stream + " is not in this bundle";
+    const auto status = reader_->status(stream);
+    if (status && status->outcome != bundle::Outcome::collected) why = stream + ": " + status->why;
+  }
+  if (there == 0) return {Coverage::Level::none, why};
+  return {why.empty() ? Coverage::Level::whole : Coverage::Level::part, why};
 }
 
 Result<Source> BundleSnapshot::describe(Task& task) {
@@ -86,10 +93,10 @@ Result<Source> BundleSnapshot::describe(Task& task) {
   if (!stream) return std::move(stream).error().within(name_);
   auto text = read_all(**stream, kMaxJsonLineBytes);
   if (!text) return std::move(text).error().within("bundle.json");
-  auto source = parse_artifact<Source>(*text);
-  if (!source) return std::move(source).error().within("bundle.json");
-  source->kind = "bundle";
-  return source;
+  auto header = parse_artifact<BundleHeader>(*text);
+  if (!header) return std::move(header).error().within("bundle.json");
+  header->source.kind = "bundle";
+  return std::move(header->source);
 }
 
 template <class T>
@@ -132,15 +139,19 @@ Status BundleSnapshot::list_of(const std::string& container, std::string_view fi
   return list(stream, emit, task);
 }
 
+Result<Container> BundleSnapshot::read_container(const std::string& stream, Task& task) {
+  auto source = reader_->open(stream, task);
+  if (!source) return std::move(source).error();
+  auto text = read_all(**source, kMaxJsonLineBytes);
+  if (!text) return std::move(text).error();
+  return parse_artifact<Container>(*text);
+}
+
 Status BundleSnapshot::list_containers(const Emit<Container>& emit, Task& task) {
   for (const auto& [id, folder] : folders_) {
-    auto source = reader_->open(folder + "container.json", task);
-    if (!source) return std::move(source).error();
-    auto text = read_all(**source, kMaxJsonLineBytes);
-    if (!text) return std::move(text).error();
-    auto container = parse_artifact<Container>(*text);
+    auto container = read_container(folder + std::string(stream_of(Facet::containers)), task);
     if (!container) return std::move(container).error();
-    if (auto status = emit(std::move(*container)); !status) return status;
+    if (auto status = emit(*std::move(container)); !status) return status;
   }
   return Done{};
 }

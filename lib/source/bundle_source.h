@@ -33,6 +33,7 @@ class BundleSnapshot final : public Snapshot {
  private:
   BundleSnapshot(std::unique_ptr<bundle::Reader> reader, std::string name)
       : reader_(std::move(reader)), name_(std::move(name)) {}
+  Result<Container> read_container(const std::string& stream, Task& task);
   template <class T>
   Status list(const std::string& stream, const Emit<T>& emit, Task& task);
   template <class T>

@@ -6,7 +6,7 @@ namespace ctriage::source {
 namespace {
 
 // The identity of a running program without reading it.
-Result<Executable> look_at_program(const Root& proc, std::int32_t pid) {
+Result<UniqueFd> look_at_program(const Root& proc, std::int32_t pid, Executable& exe) {
   constexpr std::string_view kDeleted = " (deleted)";
   const std::string link = std::to_string(pid) + "/exe";
   auto program = proc.pin_magic(link);
@@ -15,14 +15,13 @@ Result<Executable> look_at_program(const Root& proc, std::int32_t pid) {
   if (!info) return std::move(info).error();
   auto path = proc.read_link_beneath(link);
   if (!path) return std::move(path).error();
-  Executable exe;
   exe.deleted = info->nlink == 0;
   if (exe.deleted && path->ends_with(kDeleted)) path->resize(path->size() - kDeleted.size());
   exe.path = Bytes(*std::move(path));
   exe.device = Hex{std::uint64_t{info->dev_major} << 32 | info->dev_minor};
   exe.inode = Hex{info->inode};
   exe.size_bytes = info->size_bytes;
-  return exe;
+  return program;
 }
 
 }  // namespace
@@ -43,19 +42,18 @@ Result<std::vector<Listed>> list_node(Node& node, Task& task) {
         for (const auto& [pid, held] : live->processes) {
           row.executed_in = row.executed_in || held.membership == Membership::executed_in ||
                             held.membership == Membership::entered;
-          auto exe = look_at_program(node.proc, pid);
-          if (!exe) {
-            if (exe.error().code == Errc::denied) {
-              task.gaps.add(
-                  {Impact::lost, "process.exe", "pid " + std::to_string(pid), std::move(exe).error()});
-            }
-            continue;
-          }
           Process process;
           process.pid = pid;
           process.membership = held.membership;
-          process.exe = *std::move(exe);
-          row.runs.insert(program_origin(node.proc, *live, process, task));
+          auto program = look_at_program(node.proc, pid, process.exe);
+          if (!program) {
+            if (program.error().code == Errc::denied) {
+              task.gaps.add(
+                  {Impact::lost, "proc.exe", "pid " + std::to_string(pid), std::move(program).error()});
+            }
+            continue;
+          }
+          row.runs.insert(program_origin(node, *live, process, program->get(), task));
           if (process.exe.deleted) row.runs.insert(Origin::deleted);
         }
       } else {

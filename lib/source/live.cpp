@@ -28,29 +28,33 @@ LiveContainer* LiveSnapshot::find(const std::string& container) {
 }
 
 Coverage LiveSnapshot::covers(Facet facet) const {
+  std::size_t covered = 0;
+  std::string why;
+  const auto count = [&](bool there, const LiveContainer& live, const std::string& reason) {
+    covered += there;
+    if (!there && why.empty()) why = live.container.name.raw + ": " + reason;
+  };
   switch (facet) {
     case Facet::layers:
     case Facet::changes:
+      for (const LiveContainer& live : containers_) count(live.stack.has_value(), live, live.no_stack);
+      break;
+    case Facet::logs:
       for (const LiveContainer& live : containers_) {
-        if (!live.stack) return {Coverage::Level::none, live.no_stack};
+        count(!live.container.log_dir.empty() || live.container.sandbox, live,
+              "where its logs lie is not recorded where we looked");
       }
-      return {Coverage::Level::whole, ""};
+      break;
     case Facet::findings:
       if (!rules_) return {Coverage::Level::none, "no rules were given"};
       return {Coverage::Level::whole, ""};
     case Facet::gaps:
       return {Coverage::Level::none, "a live container records none"};
-    case Facet::logs:
-      for (const LiveContainer& live : containers_) {
-        if (live.container.log_dir.empty()) {
-          return {Coverage::Level::none,
-                  "where the logs of this container lie is not recorded where we looked"};
-        }
-      }
-      return {Coverage::Level::whole, ""};
     default:
       return {Coverage::Level::whole, ""};
   }
+  if (covered == containers_.size()) return {Coverage::Level::whole, ""};
+  return {covered == 0 ? Coverage::Level::none : Coverage::Level::part, why};
 }
 
 Result<Source> LiveSnapshot::describe(Task& task) {
@@ -95,7 +99,7 @@ Status LiveSnapshot::list_containers(const Emit<Container>& emit, Task&) {
 Status LiveSnapshot::list_processes(const std::string& container, const Emit<Process>& emit, Task& task) {
   LiveContainer* live = find(container);
   if (live == nullptr) return Done{};
-  refresh_members(*node_, *live, task);
+  if (auto refreshed = refresh_members(*node_, *live, task); !refreshed) return refreshed;
   HoldCounts ignored;
   hold_processes(*node_, *live, ignored, task);
   for (auto& [pid, held] : live->processes) {
@@ -105,8 +109,9 @@ Status LiveSnapshot::list_processes(const std::string& container, const Emit<Pro
       process = Error{Errc::vanished, "its pid now belongs to another process"};
     }
     if (!process) {
+      if (auto go_on = task.check(); !go_on) return go_on;
       held.gone = true;
-      task.gaps.add({Impact::lost, "process", pid_text(pid), std::move(process).error()});
+      task.gaps.add({Impact::lost, "proc.process", pid_text(pid), std::move(process).error()});
       continue;
     }
     process->container = container;
@@ -117,89 +122,154 @@ Status LiveSnapshot::list_processes(const std::string& container, const Emit<Pro
   return Done{};
 }
 
+// The descriptor held may be of what ran before an exec: only one of the very file that `process.exe`
+// describes counts.
+bool LiveSnapshot::hold_current_program(HeldProcess& held, const Process& process, Task& task) {
+  const auto is_it = [&](const FileInfo& info) {
+    return info.inode == process.exe.inode.value &&
+           (std::uint64_t{info.dev_major} << 32 | info.dev_minor) == process.exe.device.value;
+  };
+  auto info = file_info(held.program.get(), process.exe.path.raw);
+  if (info && is_it(*info)) return true;
+  auto now = node_->proc.open_magic(std::to_string(process.pid) + "/exe");
+  if (now) {
+    held.program = *std::move(now);
+    info = file_info(held.program.get(), process.exe.path.raw);
+  }
+  const bool same = info && is_it(*info);
+  task.gaps.add(
+      {same ? Impact::note : Impact::lost,
+       "proc.exe",
+       pid_text(process.pid),
+       {Errc::changed, same ? "started another program since the hold; the one that runs now is taken"
+                            : "starts other programs while we look; which bytes run is not known"}});
+  return same;
+}
+
 void LiveSnapshot::classify_program(LiveContainer& live, Process& process, Task& task) {
-  const HeldProcess& held = live.processes[process.pid];
-  if (!held.program) return;
-  const ProgramHash key{process.exe.device.value, process.exe.inode.value};
+  HeldProcess& held = live.processes[process.pid];
+  if (!held.program || !hold_current_program(held, process, task)) return;
+  const ProgramHash key{process.exe.device.value, process.exe.inode.value,
+                        process.exe.mtime.value_or(Timestamp{}), process.exe.size_bytes};
   std::string& digest = program_hashes_[key];
   if (digest.empty()) {
     auto hashed = hash_file(held.program.get(), process.exe.path.raw, task);
     if (!hashed) {
-      task.gaps.add({Impact::lost, "process.exe", pid_text(process.pid), std::move(hashed).error()});
+      task.gaps.add({Impact::lost, "proc.exe", pid_text(process.pid), std::move(hashed).error()});
       return;
     }
     digest = std::move(*hashed);
   }
   process.exe.sha256 = digest;
-  process.exe.origin = program_origin(node_->proc, live, process, task);
+  process.exe.origin = program_origin(*node_, live, process, held.program.get(), task);
 }
 
-// `list` for each member that was still there when its process was read, with the container filled in.
+// `list` for each member that was still there when its process was read, with the container filled in. What
+// fails for one process is its own gap and costs the others nothing; only what `emit` refuses and a stop end
+// the listing.
 template <class T, class List>
-Status LiveSnapshot::list_each(const std::string& container, const Emit<T>& emit, const List& list) {
+Status LiveSnapshot::list_each(const std::string& container, std::string_view facet, const Emit<T>& emit,
+                               const List& list, Task& task) {
   LiveContainer* live = find(container);
   if (live == nullptr) return Done{};
-  const Emit<T> named = [&](T&& artifact) {
+  std::optional<Error> refused;
+  const Emit<T> named = [&](T&& artifact) -> Status {
     artifact.container = container;
-    return emit(std::move(artifact));
+    auto status = emit(std::move(artifact));
+    if (!status) refused = status.error();
+    return status;
   };
   for (const auto& [pid, held] : live->processes) {
     if (held.gone) continue;
-    if (auto status = list(pid, named); !status) return status;
+    auto listed = list(pid, named);
+    if (listed) continue;
+    if (refused) return *refused;
+    if (auto go_on = task.check(); !go_on) return go_on;
+    task.gaps.add({Impact::lost, "proc." + std::string(facet), pid_text(pid), std::move(listed).error()});
   }
   return Done{};
 }
 
 Status LiveSnapshot::list_threads(const std::string& container, const Emit<Thread>& emit, Task& task) {
-  return list_each(container, emit, [&](std::int32_t pid, const Emit<Thread>& named) {
-    return proc::list_threads(node_->proc, pid, named, task);
-  });
+  return list_each(
+      container, "threads", emit,
+      [&](std::int32_t pid, const Emit<Thread>& named) {
+        return proc::list_threads(node_->proc, pid, named, task);
+      },
+      task);
 }
 
 Status LiveSnapshot::list_mappings(const std::string& container, const Emit<Mapping>& emit, Task& task) {
-  return list_each(container, emit, [&](std::int32_t pid, const Emit<Mapping>& named) {
-    return proc::list_mappings(node_->readers, pid, named, task);
-  });
+  return list_each(
+      container, "mappings", emit,
+      [&](std::int32_t pid, const Emit<Mapping>& named) {
+        return proc::list_mappings(node_->readers, pid, named, task);
+      },
+      task);
 }
 
 Status LiveSnapshot::list_descriptors(const std::string& container, const Emit<Descriptor>& emit,
                                       Task& task) {
-  return list_each(container, emit, [&](std::int32_t pid, const Emit<Descriptor>& named) {
-    return proc::list_descriptors(node_->proc, pid, named, task);
-  });
+  return list_each(
+      container, "descriptors", emit,
+      [&](std::int32_t pid, const Emit<Descriptor>& named) {
+        return proc::list_descriptors(node_->proc, pid, named, task);
+      },
+      task);
+}
+
+// Which members hold which socket, and which are in which network namespace.
+LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer& live, Task& task) {
+  SocketOwners owners;
+  GapLog unseen;  // gaps of descriptors are told by list_descriptors
+  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  for (const auto& [pid, held] : live.processes) {
+    if (held.gone) continue;
+    const std::int32_t owner = pid;
+    const Emit<Descriptor> note_owner = [&owners, owner](Descriptor&& descriptor) -> Status {
+      if (descriptor.kind == "socket") {
+        auto& pids = owners.by_inode[descriptor.inode.value];
+        if (pids.empty() || pids.back() != owner) pids.push_back(owner);
+      }
+      return Done{};
+    };
+    (void)proc::list_descriptors(node_->proc, pid, note_owner, quiet);
+    if (auto ns = proc::read_namespace(node_->proc, pid, "net")) owners.members_of[ns->value].push_back(pid);
+  }
+  return owners;
 }
 
 Status LiveSnapshot::list_sockets(const std::string& container, const Emit<Socket>& emit, Task& task) {
   LiveContainer* live = find(container);
   if (live == nullptr) return Done{};
-  std::map<std::uint64_t, std::vector<std::int32_t>> owners;
-  std::map<std::uint64_t, std::int32_t> namespaces;  // network namespace -> a member in it
-  GapLog unseen;                                     // gaps of descriptors are told by list_descriptors
-  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
-  for (const auto& [pid, held] : live->processes) {
-    const std::int32_t owner = pid;
-    const Emit<Descriptor> note_owner = [&owners, owner](Descriptor&& descriptor) -> Status {
-      if (descriptor.kind == "socket") {
-        auto& pids = owners[descriptor.inode.value];
-        if (pids.empty() || pids.back() != owner) pids.push_back(owner);
-      }
-      return Done{};
-    };
-    if (auto status = proc::list_descriptors(node_->proc, pid, note_owner, quiet); !status) return status;
-    if (auto ns = proc::read_namespace(node_->proc, pid, "net")) namespaces.emplace(ns->value, pid);
-  }
+  const SocketOwners owners = find_socket_owners(*live, task);
   const auto host = proc::read_namespace(node_->proc, node_->host, "net");
-  for (const auto& [ns, pid] : namespaces) {
+  for (const auto& [ns, members] : owners.members_of) {
     // In the host's network namespace only what a member holds is the container's.
     const bool shared = !host || host->value == ns;
+    std::optional<Error> refused;
+    std::uint64_t seen = 0;
     const Emit<Socket> named = [&](Socket&& socket) -> Status {
-      const auto found = owners.find(socket.inode.value);
-      if (found != owners.end()) socket.pids = found->second;
+      ++seen;
+      const auto found = owners.by_inode.find(socket.inode.value);
+      if (found != owners.by_inode.end()) socket.pids = found->second;
       if (shared && socket.pids.empty()) return Done{};
       socket.container = container;
-      return emit(std::move(socket));
+      auto status = emit(std::move(socket));
+      if (!status) refused = status.error();
+      return status;
     };
-    if (auto status = proc::list_sockets(node_->proc, pid, named, task); !status) return status;
+    // Any member shows the whole namespace; one that has ended shows nothing, so the next is asked.
+    Status listed = Done{};
+    for (const std::int32_t pid : members) {
+      listed = proc::list_sockets(node_->proc, pid, named, task);
+      if (listed || seen > 0) break;
+    }
+    if (listed) continue;
+    if (refused) return *refused;
+    if (auto go_on = task.check(); !go_on) return go_on;
+    task.gaps.add(
+        {Impact::lost, "proc.sockets", "network namespace " + std::to_string(ns), std::move(listed).error()});
   }
   return Done{};
 }

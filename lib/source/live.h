@@ -25,8 +25,7 @@ struct Node {
   Root proc;
   proc::Readers readers;
   proc::Clock clock;
-  std::string procfs_note;  // why the procfs is not a private one, else empty
-  std::int32_t host = 1;    // a process in the node's own namespaces
+  std::int32_t host = 1;  // a process in the node's own namespaces
 
   [[nodiscard]] std::string host_link(std::string_view name) const {
     return std::to_string(host) + "/" + std::string(name);
@@ -52,8 +51,10 @@ struct LiveContainer {
   std::string member;    // its folder in a bundle: containers/<member>/
   std::string raw_spec;  // config.json, empty without an engine
   std::int32_t shim_pid = 0;
-  bool alone = false;  // one process, not a container
+  bool alone = false;      // one process, not a container
+  bool init_gone = false;  // its first process ended while we looked
   std::vector<Mount> mounts;
+  Hex root_device;  // of the mount that is its root directory
   std::optional<overlay::Stack> stack;
   std::string no_stack;  // why there is none
   overlay::Held held;
@@ -116,8 +117,15 @@ class LiveSnapshot final : public Snapshot {
   LiveSnapshot(std::unique_ptr<Node> node, std::string name)
       : node_(std::move(node)), name_(std::move(name)) {}
   template <class T, class List>
-  Status list_each(const std::string& container, const Emit<T>& emit, const List& list);
+  Status list_each(const std::string& container, std::string_view facet, const Emit<T>& emit,
+                   const List& list, Task& task);
+  struct SocketOwners {
+    std::map<std::uint64_t, std::vector<std::int32_t>> by_inode;
+    std::map<std::uint64_t, std::vector<std::int32_t>> members_of;  // network namespace -> members in it
+  };
+  SocketOwners find_socket_owners(const LiveContainer& live, Task& task);
   LiveContainer* find(const std::string& container);
+  bool hold_current_program(HeldProcess& held, const Process& process, Task& task);
   void classify_program(LiveContainer& container, Process& process, Task& task);
 
   std::unique_ptr<Node> node_;
@@ -127,6 +135,8 @@ class LiveSnapshot final : public Snapshot {
   struct ProgramHash {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;
+    Timestamp mtime;
+    std::uint64_t size_bytes = 0;
     auto operator<=>(const ProgramHash&) const = default;
   };
   std::map<ProgramHash, std::string> program_hashes_;  // each program is read once

@@ -10,18 +10,22 @@
 namespace ctriage::source {
 namespace {
 
-void hold_tmpfs(const Node& node, LiveContainer& container, HoldCounts& counts) {
-  const std::string base = std::to_string(container.container.init_pid) + "/root";
-  auto root = node.proc.descend_magic(base);
-  if (!root) return;
+void hold_tmpfs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
+  constexpr std::uint64_t kTmpfsMagic = 0x01021994;  // statfs(2)
+  auto root = node.proc.descend_magic(std::to_string(container.container.init_pid) + "/root");
   for (const Mount& mount : container.mounts) {
     if (mount.fstype.raw != "tmpfs") continue;
-    // The mount table is the container's own: only what really is a tmpfs directory inside is held.
-    if (auto dir = root->descend_in_root(mount.mountpoint.raw)) {
-      if (auto held = sys::duplicate(dir->fd(), mount.mountpoint.raw)) {
-        container.tmpfs.push_back(std::move(*held));
-        ++counts.tmpfs;
-      }
+    auto dir = root ? root->descend_in_root(mount.mountpoint.raw) : Result<Root>(root.error());
+    if (!dir) {
+      task.gaps.add({Impact::degraded, "container.tmpfs", mount.mountpoint.raw, std::move(dir).error()});
+      continue;
+    }
+    // The mount table is the container's own and may be mounted over: only what really is a tmpfs is held.
+    const auto fs = sys::statfs(dir->fd(), mount.mountpoint.raw);
+    if (!fs || static_cast<std::uint64_t>(fs->f_type) != kTmpfsMagic) continue;
+    if (auto held = sys::duplicate(dir->fd(), mount.mountpoint.raw)) {
+      container.tmpfs.push_back(*std::move(held));
+      ++counts.tmpfs;
     }
   }
 }
@@ -30,8 +34,7 @@ void hold_logs(const Node& node, LiveContainer& container, HoldCounts& counts, T
   const std::string& directory = container.container.log_dir.raw;
   if (directory.empty() || container.shim_pid == 0) return;
   auto root = node.proc.descend_magic(std::to_string(container.shim_pid) + "/root");
-  if (!root) return;
-  auto logs = root->descend_in_root(directory);
+  auto logs = root ? root->descend_in_root(directory) : Result<Root>(root.error());
   if (!logs) {
     task.gaps.add({Impact::lost, "container.logs", directory, std::move(logs).error()});
     return;
@@ -44,17 +47,25 @@ void hold_logs(const Node& node, LiveContainer& container, HoldCounts& counts, T
       return;
     }
     for (const std::string& name : block->names) {
+      const std::string path = directory + "/" + name;
       auto info = logs->stat_beneath(name);
-      if (!info || !info->is_regular())
-        continue;  // a link to where the engine keeps it comes with its runtime
+      if (!info) {
+        task.gaps.add({Impact::lost, "container.logs", path, std::move(info).error()});
+        continue;
+      }
+      if (!info->is_regular()) {
+        task.gaps.add(
+            {Impact::note, "container.logs", path, {Errc::unsupported, "not a regular file, not followed"}});
+        continue;
+      }
       auto file = logs->open_beneath(name);
       if (!file) {
-        task.gaps.add({Impact::lost, "container.logs", directory + "/" + name, std::move(file).error()});
+        task.gaps.add({Impact::lost, "container.logs", path, std::move(file).error()});
         continue;
       }
       HeldLog held;
       held.log.container = container.container.id;
-      held.log.path = Bytes(directory + "/" + name);
+      held.log.path = Bytes(path);
       held.log.size_bytes = info->size_bytes;
       held.log.mtime = info->mtime;
       held.file = std::move(*file);
@@ -89,7 +100,7 @@ void hold_processes(const Node& node, LiveContainer& container, HoldCounts& coun
       }
     } else if (program.error().code == Errc::denied) {
       task.gaps.add(
-          {Impact::lost, "process.exe", pid_text(pid), needs(std::move(program).error(), "CAP_SYS_PTRACE")});
+          {Impact::lost, "proc.exe", pid_text(pid), needs(std::move(program).error(), "CAP_SYS_PTRACE")});
     }  // kernel threads and zombies have no program; a process that is gone is told when it is read
   }
   counts.programs += programs.size();
@@ -99,7 +110,7 @@ HoldCounts LiveSnapshot::hold(Task& task) {
   HoldCounts counts;
   for (LiveContainer& live : containers_) hold_processes(*node_, live, counts, task);
   for (LiveContainer& live : containers_) {
-    hold_tmpfs(*node_, live, counts);
+    hold_tmpfs(*node_, live, counts, task);
     hold_logs(*node_, live, counts, task);
   }
   for (LiveContainer& live : containers_) {

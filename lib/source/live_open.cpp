@@ -2,21 +2,22 @@
 #include "lib/core/text.h"
 #include "lib/source/live.h"
 #include "lib/source/live_detail.h"
+#include "lib/source/programs.h"
 
 namespace ctriage::source {
 namespace {
 
-bool is_overlay_root(const Mount& mount) {
-  return mount.mountpoint.raw == "/" && mount.fstype.raw == "overlay";
-}
-
-// The mount that "/" is now: the last line whose mount point is "/" (an older one is mounted over).
-const Mount* root_mount(const std::vector<Mount>& mounts) {
-  const Mount* found = nullptr;
-  for (const Mount& mount : mounts) {
-    if (mount.mountpoint.raw == "/") found = &mount;
+// The mount that is the container's root directory, by the id that the kernel gives for /proc/INIT/root. What
+// is mounted over "/" since changes neither that directory nor what its processes run, only the last line of
+// mountinfo.
+Result<Mount> root_mount(const Node& node, const LiveContainer& container) {
+  auto root = node.proc.descend_magic(std::to_string(container.container.init_pid) + "/root");
+  if (!root) return needs(std::move(root).error(), "CAP_SYS_PTRACE");
+  const auto id = mount_id(node.proc, root->fd());
+  for (const Mount& mount : container.mounts) {
+    if (id && mount.id == *id) return mount;
   }
-  return found;
+  return Error{Errc::not_found, "the mount of the root directory is not in mountinfo"};
 }
 
 // overlay's paths are paths of the mount namespace and root of whoever mounted it.
@@ -45,12 +46,13 @@ std::int32_t topmost_in_namespaces(const Root& procfs, std::int32_t pid) {
   return top;
 }
 
-Result<overlay::Stack> open_stack(const Node& node, const LiveContainer& container, Task& task) {
-  const Mount* root = root_mount(container.mounts);
-  if (root == nullptr) return Error{Errc::not_found, "mountinfo has no line for /"};
-  if (!is_overlay_root(*root)) {
+Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Task& task) {
+  auto root = root_mount(node, container);
+  if (!root) return std::move(root).error();
+  container.root_device = root->device;
+  if (root->fstype.raw != "overlay") {
     return Error{Errc::unsupported,
-                 "the root is " + escape_terminal(root->fstype.raw) +
+                 "the root is " + root->fstype.raw +
                      ", not overlay: changes against the image cannot be told by this version"};
   }
   auto options = overlay::parse_options(root->super_options.raw);
@@ -81,19 +83,28 @@ Error needs(Error error, std::string_view capability) {
   return error;
 }
 
-void refresh_members(const Node& node, LiveContainer& live, Task& task) {
+Status refresh_members(const Node& node, LiveContainer& live, Task& task) {
   auto members = proc::find_members(node.proc, live.container.init_pid, live.shim_pid, task);
   if (!members) {
-    if (live.processes.empty() || members.error().code == Errc::denied) {
-      task.gaps.add({Impact::lost, "container.members", live.container.id, std::move(members).error()});
+    if (auto go_on = task.check(); !go_on) return go_on;
+    if (live.processes.empty() || members.error().code != Errc::vanished) {
+      task.gaps.add({Impact::lost, "proc.members", live.container.id, std::move(members).error()});
     }
-    return;
+    if (!live.processes.empty() && !std::exchange(live.init_gone, true)) {
+      task.gaps.add(
+          {Impact::degraded,
+           "proc.members",
+           live.container.id,
+           {Errc::vanished, "its first process has ended: processes started since are not looked for"}});
+    }
+    return Done{};
   }
   for (const proc::Member& member : *members) {
     HeldProcess& held = live.processes[member.pid];
     if (held.start_ticks == member.start_ticks) continue;
     held = HeldProcess{member.start_ticks, member.membership, {}, {}, false};
   }
+  return Done{};
 }
 
 Result<std::unique_ptr<Node>> open_node(Task& task) {
@@ -112,7 +123,7 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
          {Errc::denied, "processes hidden by hidepid or by mounts over /proc would not be seen: " + note}});
   }
   const std::int32_t host = proc::node_process(*procfs);
-  return std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, note, host});
+  return std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host});
 }
 
 Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& task) {
@@ -125,7 +136,7 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& tas
   live.mounts = *std::move(mounts);
   for (Mount& mount : live.mounts) mount.container = live.container.id;
 
-  refresh_members(node, live, task);
+  if (auto listed = refresh_members(node, live, task); !listed) return std::move(listed).error();
   if (live.processes.empty()) {
     return Error{Errc::vanished,
                  pid_text(live.container.init_pid) + " ended before its members could be listed"};
@@ -137,7 +148,9 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& tas
     live.stack = *std::move(stack);
   } else {
     live.no_stack = stack.error().what;
-    const Impact impact = stack.error().code == Errc::unsupported ? Impact::degraded : Impact::lost;
+    // What no engine made has no image to be compared with; what an engine made has one that we did not see.
+    const bool no_image = stack.error().code == Errc::unsupported && live.container.engine == "none";
+    const Impact impact = no_image ? Impact::degraded : Impact::lost;
     task.gaps.add({impact, "container.layers", live.container.id, std::move(stack).error()});
   }
   return live;

@@ -1,8 +1,7 @@
 #include "lib/source/programs.h"
 
-#include <array>
-
 #include "lib/core/hash.h"
+#include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 
@@ -11,62 +10,55 @@ namespace {
 
 constexpr std::size_t kBlock = 1 << 20;
 
-bool below(std::string_view path, std::string_view mountpoint) {
-  if (mountpoint == "/") return path.starts_with("/");
-  return path.starts_with(mountpoint) && (path.size() == mountpoint.size() || path[mountpoint.size()] == '/');
-}
-
-// The mount a path lies in: the longest mount point that is its prefix, the later line where two are equal.
-const Mount* mount_of(const std::vector<Mount>& mounts, std::string_view path) {
-  const Mount* best = nullptr;
+// The mount that an open file lies in. Its id is the kernel's word: paths and what is mounted over them are
+// the attacker's.
+const Mount* mount_by_id(const std::vector<Mount>& mounts, std::uint32_t id) {
   for (const Mount& mount : mounts) {
-    if (!below(path, mount.mountpoint.raw)) continue;
-    if (best == nullptr || mount.mountpoint.raw.size() >= best->mountpoint.raw.size()) best = &mount;
+    if (mount.id == id) return &mount;
   }
-  return best;
+  return nullptr;
 }
 
-bool has_device(const std::vector<Mount>& mounts, Hex device) {
-  for (const Mount& mount : mounts) {
-    if (mount.device == device) return true;
-  }
-  return false;
-}
-
-// Does the program's path, looked up in the root directory of `pid`, lead to the very inode that runs?
-bool reachable(const Root& procfs, std::int32_t pid, const Process& process) {
-  auto root = procfs.descend_magic(std::to_string(pid) + "/root");
-  if (!root) return false;
-  auto info = root->stat_in_root(process.exe.path.raw);
-  if (!info) return false;
-  const std::uint64_t device = std::uint64_t{info->dev_major} << 32 | info->dev_minor;
-  return info->inode == process.exe.inode.value && device == process.exe.device.value;
+// A path below a mount as a path of the mounted file system: a bind mount shows a part of it elsewhere.
+std::string inside_file_system(const Mount& mount, std::string_view path) {
+  std::string_view below = path;
+  if (mount.mountpoint.raw != "/" && below.starts_with(mount.mountpoint.raw))
+    below.remove_prefix(mount.mountpoint.raw.size());
+  std::string root = mount.root.raw == "/" ? "" : mount.root.raw;
+  return root + std::string(below);
 }
 
 // The image's file at the program's path has the very bytes that run.
-bool same_as_image(const overlay::Stack& stack, const Executable& exe, Task& task) {
-  const auto found = stack.find_lower(exe.path.raw);
+bool same_as_image(const overlay::Stack& stack, const std::string& path, const Executable& exe, Task& task) {
+  const auto found = stack.find_lower(path);
   if (!found || !found->info.is_regular() || found->info.size_bytes != exe.size_bytes) return false;
-  auto file = stack.open_lower(*found, exe.path.raw);
+  auto file = stack.open_lower(*found, path);
   if (!file) return false;
-  const auto digest = hash_file(file->get(), exe.path.raw, task);
+  const auto digest = hash_file(file->get(), path, task);
   return digest && *digest == *exe.sha256;
 }
 
-Origin overlay_origin(const LiveContainer& live, const Executable& exe, Task& task) {
-  if (!live.stack) return exe.deleted ? Origin::deleted : Origin::unknown;
-  if (exe.sha256 && same_as_image(*live.stack, exe, task)) return Origin::image;
+Origin overlay_origin(const overlay::Stack& stack, const std::string& path, const Executable& exe,
+                      Task& task) {
+  constexpr std::string_view kDeleted = " (deleted)";  // of a name that is gone while another one is left
+  if (exe.sha256 && same_as_image(stack, path, exe, task)) return Origin::image;
   if (exe.deleted) return Origin::deleted;
-  const std::string_view name = std::string_view(exe.path.raw).substr(1);
-  const auto upper = live.stack->upper().stat_beneath(name);
-  if (upper && upper->is_regular()) return Origin::upper;
-  if (!exe.sha256 && live.stack->find_lower(exe.path.raw)) return Origin::image;
-  // A link on the way, or a layer that could not be opened: we did not see the file, so we do not say where
-  // it is from.
-  task.gaps.add({Impact::degraded,
-                 "process.exe",
-                 "pid of " + exe.path.raw,
-                 {Errc::not_found, "found neither in the UpperDir nor, with these bytes, in the image"}});
+  if (path.size() > 1) {
+    const auto upper = stack.upper().stat_beneath(std::string_view(path).substr(1));
+    if (upper && upper->is_regular()) return Origin::upper;
+  }
+  const bool in_image = stack.find_lower(path).has_value();
+  if (in_image && !exe.sha256) return Origin::image;
+  if (!in_image && path.ends_with(kDeleted)) return Origin::deleted;
+  return Origin::unknown;  // a layer that could not be opened: we did not see the file, so we do not say
+                           // where it is from
+}
+
+Origin told_unknown(const Process& process, std::string_view why, Task& task) {
+  task.gaps.add({Impact::lost,
+                 "proc.exe",
+                 "pid " + std::to_string(process.pid) + " " + process.exe.path.raw,
+                 {Errc::not_found, "where its program is from cannot be told: " + std::string(why)}});
   return Origin::unknown;
 }
 
@@ -86,22 +78,48 @@ Result<std::string> hash_file(int fd, std::string_view name, const Task& task) {
   }
 }
 
-Origin program_origin(const Root& procfs, const LiveContainer& live, const Process& process, Task& task) {
-  const Executable& exe = process.exe;
-  if (live.alone || process.membership == Membership::escaped) return Origin::host;
-  const bool mounted = has_device(live.mounts, exe.device);
-  // memfd_create(2) files lie in a mount of the kernel's own; a real file of that name lies in one of the
-  // container's.
-  if (exe.deleted && !mounted && exe.path.raw.starts_with("/memfd:")) return Origin::memfd;
-
-  const Mount* mount = mount_of(live.mounts, exe.path.raw);
-  if (mount == nullptr) return Origin::unknown;
-  const bool in_overlay = mount->fstype.raw == "overlay" && mount->mountpoint.raw == "/";
-  if (!exe.deleted && !reachable(procfs, process.pid, process)) {
-    // Came from outside and still runs the program it was started with; else its file is mounted over.
-    return reachable(procfs, proc::node_process(procfs), process) ? Origin::host : Origin::unknown;
+std::optional<std::uint32_t> mount_id(const Root& procfs, int fd) {
+  constexpr std::string_view kKey = "mnt_id:";  // proc_pid_fdinfo(5)
+  auto text = procfs.read_file_in_root("self/fdinfo/" + std::to_string(fd), kMaxLineBytes);
+  if (!text) return std::nullopt;
+  for (const std::string_view line : split(*text, '\n')) {
+    if (line.starts_with(kKey)) return parse_number<std::uint32_t>(trim(line.substr(kKey.size())));
   }
-  if (in_overlay) return overlay_origin(live, exe, task);
+  return std::nullopt;
+}
+
+Origin program_origin(Node& node, const LiveContainer& live, const Process& process, int program,
+                      Task& task) {
+  const Executable& exe = process.exe;
+  if (live.alone) return Origin::host;
+  const auto id = mount_id(node.proc, program);
+  if (!id) return told_unknown(process, "its mount is not known", task);
+
+  GapLog unseen;  // a mount table that cannot be read is told by what follows
+  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  std::vector<Mount> others;
+  const Mount* mount = mount_by_id(live.mounts, *id);
+  if (mount == nullptr) {  // a mount namespace of its own, below the container
+    if (auto own = proc::read_mounts(node.proc, process.pid, quiet)) others = *std::move(own);
+    mount = mount_by_id(others, *id);
+    if (mount != nullptr && process.membership == Membership::escaped) return Origin::host;
+  }
+  if (mount == nullptr) {
+    if (auto host = proc::read_mounts(node.proc, node.host, quiet);
+        host && mount_by_id(*host, *id) != nullptr) {
+      return Origin::host;
+    }
+    // memfd_create(2) files lie in a mount of the kernel's own that no table shows.
+    if (exe.path.raw.starts_with("/memfd:")) return Origin::memfd;
+    return exe.deleted ? Origin::deleted : told_unknown(process, "it lies in a mount that is gone", task);
+  }
+  if (mount->fstype.raw == "overlay" && live.stack && mount->device == live.root_device) {
+    const Origin origin = overlay_origin(*live.stack, inside_file_system(*mount, exe.path.raw), exe, task);
+    return origin == Origin::unknown ? told_unknown(process, "it is in no layer that could be read", task)
+                                     : origin;
+  }
+  if (mount->device == live.root_device)
+    return exe.deleted ? Origin::deleted : Origin::unknown;  // no layers: told once
   if (mount->fstype.raw == "tmpfs") return Origin::tmpfs;
   return Origin::volume;
 }

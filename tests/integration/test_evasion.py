@@ -1,0 +1,99 @@
+"""What an intruder with rights in the container does so that we look elsewhere: each came out of an attack on ctriage."""
+import time
+
+import lab
+from lab import Box, Bundle, Case, ctriage
+
+
+def setUpModule():
+    lab.binary()
+    lab.need_root()
+    lab.need("unshare", "pivot_root", "nsenter")
+
+
+class Evasion(Case):
+    def box(self, script):
+        box = Box("echo evil > /root/implant; echo box-is-up; sleep 5000", wait_for="box-is-up")
+        self.addCleanup(box.stop)
+        box.run(script)
+        return box
+
+    def collect(self, box, *statuses):
+        out = self.temp()
+        run = self.expect(ctriage("collect", f"pid:{box.pid}", "-o", out, "--json"), *(statuses or (0,)))
+        bundle = Bundle(self.one_bundle(out))
+        self.addCleanup(bundle.close)
+        (self.container,) = bundle.containers()
+        return run, bundle
+
+    def records(self, bundle, stream):
+        return bundle.records(f"containers/{self.container}/{stream}.jsonl")
+
+    def program(self, bundle, path):
+        found = [p for p in self.records(bundle, "processes") if p["exe"]["path"].startswith(path)]
+        self.assertEqual(len(found), 1, [p["exe"]["path"] for p in self.records(bundle, "processes")])
+        return found[0]
+
+    def rules_for(self, bundle, pid):
+        return {finding["rule"] for finding in bundle.records("findings.jsonl") if finding.get("pid") == pid}
+
+    def test_a_mount_over_the_root_hides_no_layer(self):
+        _, bundle = self.collect(self.box("mount -t tmpfs x /"))
+        changes = {change["path"]: change["kind"] for change in self.records(bundle, "changes")}
+        self.assertEqual(changes.get("/root/implant"), "added")
+        for process in self.records(bundle, "processes"):
+            self.assertEqual(process["exe"]["origin"], "image", process["exe"])
+
+    def test_an_overlay_over_the_root_leads_nowhere_else(self):
+        box = self.box("mount -t tmpfs x /var; mkdir -p /var/tmp /var/cache; "
+                       "mount -t overlay -o lowerdir=/etc,upperdir=/var/tmp,workdir=/var/cache o /")
+        _, bundle = self.collect(box)
+        changes = {change["path"]: change["kind"] for change in self.records(bundle, "changes")}
+        self.assertEqual(changes.get("/root/implant"), "added")
+        layers = [layer["path"] for layer in self.records(bundle, "layers")]
+        self.assertEqual(layers[-1], box.upper)
+
+    def test_a_second_name_does_not_save_a_deleted_program(self):
+        box = self.box("mkdir /tmp/x; cp /bin/busybox /tmp/x/; ln /tmp/x/busybox /tmp/kept; "
+                       "/tmp/x/busybox sleep 5000 >/dev/null 2>&1 & sleep 1; rm /tmp/x/busybox")
+        _, bundle = self.collect(box)
+        process = self.program(bundle, "/tmp/x")
+        self.assertEqual(process["exe"]["origin"], "deleted")
+        self.assertIn("CT-EXEC-001", self.rules_for(bundle, process["pid"]))
+
+    def test_a_mount_over_a_program_does_not_hide_it(self):
+        box = self.box("mkdir /tmp/over; cp /bin/busybox /tmp/over/; echo >> /tmp/over/busybox; "
+                       "/tmp/over/busybox sleep 5000 >/dev/null 2>&1 & sleep 1; mount --bind /bin/busybox /tmp/over/busybox")
+        _, bundle = self.collect(box)
+        process = self.program(bundle, "/tmp/over")
+        self.assertEqual(process["exe"]["origin"], "upper")
+        self.assertIn("CT-EXEC-003", self.rules_for(bundle, process["pid"]))
+
+    def test_a_mount_namespace_of_its_own(self):
+        box = self.box("unshare -m sh -c 'mount -t tmpfs x /opt; cp /bin/busybox /opt/; exec /opt/busybox sleep 5000' "
+                       ">/dev/null 2>&1 & sleep 1")
+        _, bundle = self.collect(box)
+        process = self.program(bundle, "/opt/busybox")
+        self.assertEqual(process["exe"]["origin"], "tmpfs")
+        self.assertIn("CT-EXEC-003", self.rules_for(bundle, process["pid"]))
+
+    def test_a_program_of_the_image_bound_elsewhere_is_still_the_image(self):
+        box = self.box("mkdir /tmp/same; touch /tmp/same/busybox; mount --bind /bin/busybox /tmp/same/busybox; "
+                       "/tmp/same/busybox sleep 5000 >/dev/null 2>&1 & sleep 1")
+        _, bundle = self.collect(box)
+        self.assertEqual(self.program(bundle, "/tmp/same")["exe"]["origin"], "image")
+
+    def test_short_lived_processes_cost_the_others_nothing(self):
+        box = self.box("for i in 1 2 3 4 5 6; do (while :; do sleep 0.05; done) >/dev/null 2>&1 & done; "
+                       "nc -l -p 4567 >/dev/null 2>&1 & sleep 1")
+        steady = {pid for pid in box.pids()}
+        time.sleep(0.5)
+        steady &= box.pids()
+        for _ in range(3):
+            _, bundle = self.collect(box, 0, 3)
+            for stream in ("processes", "threads", "descriptors", "mappings"):
+                seen = {record["pid"] for record in self.records(bundle, stream)}
+                self.assertEqual(steady - seen, set(), stream)
+            listening = [s for s in self.records(bundle, "sockets") if s["state"] == "LISTEN" and s["local"].endswith(":4567")]
+            self.assertTrue(listening)
+            self.assertTrue(listening[0]["pids"])
