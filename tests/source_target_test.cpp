@@ -90,7 +90,9 @@ TEST(PidToken, Forms) {
     SCOPED_TRACE(c.token);
     const auto parsed = parse_pid_token(c.token);
     ASSERT_EQ(parsed.has_value(), c.ok);
-    if (parsed) EXPECT_EQ(parsed->value_or(0), c.pid);
+    if (parsed) {
+      EXPECT_EQ(parsed->value_or(0), c.pid);
+    }
   }
 }
 
