@@ -54,7 +54,7 @@ std::string without_life(const FileChange& c) {
           std::to_string(c.after->nlink) + " " + c.after->sha256.value_or("-") + " " +
           (c.after->link_target ? c.after->link_target->raw : "") +
           std::to_string(c.after->mtime.nanoseconds) + " " + std::to_string(c.after->ctime.nanoseconds);
-  for (const auto& x : c.after->xattrs) text += " " + x.name + "=" + x.value.raw;
+  for (const auto& x : c.after->xattrs) text += " " + x.name.raw + "=" + x.value.raw;
   return text;
 }
 
@@ -141,12 +141,128 @@ TEST_F(OverlayHeld, ChangesAfterTheHold) {
   EXPECT_FALSE(seen.find("/shrinks")->after->sha256);
   EXPECT_TRUE(kit_.has(Impact::lost, "overlay.file", Errc::truncated)) << kit_.text();
   EXPECT_TRUE(kit_.has(Impact::note, "overlay.file", Errc::changed)) << kit_.text();
-  EXPECT_EQ(seen.bytes["/replaced"], "first\n");
+  EXPECT_EQ(seen.bytes["/replaced"], "first\nsecond\n") << "both, one after the other";
   EXPECT_TRUE(kit_.has(Impact::degraded, "overlay.entry", Errc::changed)) << kit_.text();
   EXPECT_EQ(seen.bytes["/removed"], "old\n");
   EXPECT_EQ(seen.bytes["/added"], "new\n");
   EXPECT_EQ(seen.bytes["/dir/y"], "y\n");
   EXPECT_EQ(kit_.gaps.count(Impact::lost), 1U) << kit_.text();
+}
+
+// A kit with a real clock, so that what was made before we began is told from what was made after.
+struct Clocked : TaskKit {
+  Task timed{gaps, stop, [] { return sys::realtime(); }};
+};
+
+// Moved, during the walk, from a directory that is still to come into one that is done.
+TEST_F(OverlayHeld, MovedIntoWhatIsDone) {
+  struct Case {
+    const char* script;
+    Impact worst;
+    const char* names;  // in the gap
+    bool taken;
+  };
+  for (const Case& c : {
+           Case{"mv upper/fs/z/evil upper/fs/a/sub/evil", Impact::lost, "evil", false},
+           Case{"mv upper/fs/z/evil upper/fs/a/one", Impact::lost, "one", false},  // over a name that is done
+           Case{"mv upper/fs/z/d upper/fs/a/d", Impact::lost, "d", true},
+           Case{"mv upper/fs/a/one upper/fs/a/other", Impact::note, "", true},  // its bytes are taken
+           Case{"mv upper/fs/z/evil upper/fs/a/sub/evil; mv upper/fs/a/sub upper/fs/a/sub2", Impact::lost,
+                "sub2", false},
+           Case{"touch upper/fs/a/new; rm upper/fs/a/one", Impact::degraded, "new", true},
+           Case{"rm -r upper/fs/a", Impact::note, "", true},
+           Case{"echo more >> upper/fs/a/one; chmod 700 upper/fs/a", Impact::note, "", true},
+       }) {
+    SCOPED_TRACE(c.script);
+    Lab lab;
+    lab.sh("mkdir low");
+    lab.mount({"low"});
+    lab.sh(
+        "mkdir -p merged/a/sub merged/m merged/z/d; cd merged; echo 1 > a/one; echo 2 > z/evil; echo 3 > "
+        "z/d/x");
+    Clocked kit;
+    const auto stack = lab.stack(kit);
+    lab.sh("sleep 0.1");
+    Recorder seen;
+    seen.on_begin = [&](const FileChange& change) {
+      if (change.path.raw == "/m") lab.sh(c.script);
+    };
+    ASSERT_TRUE(overlay::walk(stack, overlay::Held(), {}, seen, kit.timed));
+    EXPECT_EQ(seen.find("/z/evil") != nullptr, c.taken);
+    EXPECT_EQ(kit.gaps.count(Impact::lost), c.worst == Impact::lost ? 1U : 0U) << kit.text();
+    EXPECT_EQ(kit.gaps.count(Impact::degraded), c.worst == Impact::degraded ? 1U : 0U) << kit.text();
+    if (c.worst == Impact::note) continue;
+    EXPECT_TRUE(kit.has(c.worst, "overlay.directory", Errc::changed)) << kit.text();
+    EXPECT_NE(kit.text().find(std::string("walked: ") + c.names + " "), std::string::npos) << kit.text();
+  }
+}
+
+// Cut, extended again and its mtime set back: zeros are not the file that was seen.
+TEST_F(OverlayHeld, CutAndExtendedAgain) {
+  constexpr const char* kEmpty =
+      "f=upper/fs/f; touch -r $f ref; : > $f; truncate -s $(cat size) $f; touch -r ref $f";
+  for (const char* make :
+       {"head -c 100000 /dev/urandom > f", "head -c 50000 /dev/urandom > f; truncate -s 9M f"}) {
+    SCOPED_TRACE(make);
+    Lab lab;
+    lab.sh("mkdir low");
+    lab.mount({"low"});
+    lab.sh(std::string("cd merged; ") + make + "; stat -c %s f > ../size; ln f g; sleep 0.02");
+    TaskKit kit;
+    const auto stack = lab.stack(kit);
+    auto held = overlay::Held::take(stack, {}, kit.task);
+    ASSERT_TRUE(held);
+    lab.sh(kEmpty);
+    Recorder seen;
+    ASSERT_TRUE(overlay::walk(stack, *held, {}, seen, kit.task));
+    for (const char* path : {"/f", "/g"}) {
+      EXPECT_FALSE(seen.find(path)->after->sha256) << path;
+      EXPECT_TRUE(seen.find(path)->partial) << path;
+    }
+    EXPECT_TRUE(kit.has(Impact::lost, "overlay.file", Errc::changed)) << kit.text();
+    EXPECT_EQ(kit.gaps.count(Impact::lost), 1U) << kit.text();
+  }
+}
+
+TEST_F(OverlayHeld, SparseFileCutWhileWalked) {  // nothing is left to read, and no read fails
+  lab_->sh("mkdir low");
+  lab_->mount({"low"});
+  lab_->sh("cd merged; truncate -s 9M f; printf tail >> f");
+  const auto stack = lab_->stack(kit_);
+  auto held = overlay::Held::take(stack, {}, kit_.task);
+  ASSERT_TRUE(held);
+  lab_->sh("truncate -s 1M upper/fs/f");
+  Recorder seen;
+  ASSERT_TRUE(overlay::walk(stack, *held, {}, seen, kit_.task));
+  EXPECT_FALSE(seen.find("/f")->after->sha256);
+  EXPECT_TRUE(seen.find("/f")->partial);
+  EXPECT_TRUE(kit_.has(Impact::lost, "overlay.file", Errc::truncated)) << kit_.text();
+}
+
+// What was held and what lies there now, both whole; links to the first are not links to the second.
+TEST_F(OverlayHeld, ReplacedIsTakenTwice) {
+  lab_->sh("mkdir low; echo image > low/w");
+  lab_->mount({"low"});
+  lab_->sh("cd merged; echo first > f; ln f z; mkdir d; echo in > d/x; echo plain > p; echo copied > w");
+  const auto stack = lab_->stack(kit_);
+  auto held = overlay::Held::take(stack, {}, kit_.task);
+  ASSERT_TRUE(held && held->complete());
+  lab_->sh(
+      "cd merged; echo second > t; mv t f; rm -r d; mkdir d; echo new > d/y; rm p; mkdir p; echo deep > p/q; "
+      "rm w");
+  Recorder seen;
+  ASSERT_TRUE(overlay::walk(stack, *held, {}, seen, kit_.task));
+  std::vector<std::string> paths;
+  for (const auto& change : seen.changes) paths.push_back(change.path.raw);
+  EXPECT_EQ(paths, (std::vector<std::string>{"/", "/d", "/d/x", "/d", "/d/y", "/f", "/f", "/p", "/p", "/p/q",
+                                             "/w", "/w", "/z"}));
+  EXPECT_EQ(seen.bytes["/f"], "first\nsecond\n");
+  EXPECT_EQ(seen.bytes["/z"], "first\n");
+  EXPECT_FALSE(seen.changes.back().hard_link_of);
+  EXPECT_EQ(seen.changes[10].kind, ChangeKind::content);
+  EXPECT_EQ(seen.changes[11].kind, ChangeKind::deleted);
+  EXPECT_EQ(kit_.gaps.count(Impact::lost), 0U) << kit_.text();
+  EXPECT_EQ(kit_.gaps.count(Impact::degraded), 4U) << kit_.text();
 }
 
 // Too few descriptors: programs first, then small files, the newest first; what is not held and goes is a gap

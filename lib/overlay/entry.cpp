@@ -27,6 +27,7 @@ void Walk::gap(Impact impact, const char* artifact, std::string origin, Error er
 Status Walk::take(Subject&& subject, bool top) {
   if (is_whiteout(subject.info)) return take_whiteout(subject);
   read_attributes(subject);
+  second_look_.taken(subject.info);
   FileChange change;
   change.container = stack_.container_;
   change.path = Bytes(subject.path);
@@ -195,15 +196,7 @@ Status Walk::take_regular(const Subject& subject, FileChange&& change, LowerHit&
   } else if (content->not_hashed) {
     gap(Impact::note, "overlay.file_hash", subject.path, {Errc::limit, *content->not_hashed});
   }
-  if (auto now = file_info(fd, subject.path); now && !content->failed) {
-    if (now->size_bytes > subject.info.size_bytes) {
-      gap(Impact::note, "overlay.file", subject.path,
-          {Errc::changed, "grew while it was read: taken to the " + std::to_string(subject.info.size_bytes) +
-                              " bytes first seen"});
-    } else if (now->mtime != subject.info.mtime) {
-      gap(Impact::note, "overlay.file", subject.path, {Errc::changed, "written to while it was read"});
-    }
-  }
+  if (!content->failed) check_content(subject, fd, change);
   change.program = change.program || looks_like_program(content->magic);
 
   SameBytes bytes = SameBytes::unknown;
@@ -217,6 +210,38 @@ Status Walk::take_regular(const Subject& subject, FileChange&& change, LowerHit&
   conclude(change, subject, hit, bytes);
   if (subject.info.nlink > 1) remember_link(subject, change);
   return visitor_.change(std::move(change));
+}
+
+// Is what was read what was there when it was first seen? A file can be cut, extended again with zeros and
+// have its mtime set back (utimensat(2)); its ctime and the room it takes tell.
+void Walk::check_content(const Subject& subject, int fd, FileChange& change) {
+  const FileInfo& first = subject.info;
+  const auto lost = [&](Errc code, std::string what) {
+    change.after->sha256.reset();
+    if (!change.partial) change.partial = what;
+    gap(Impact::lost, "overlay.file", subject.path, {code, std::move(what)});
+  };
+  const auto note = [&](std::string what) {
+    gap(Impact::note, "overlay.file", subject.path, {Errc::changed, std::move(what)});
+  };
+  auto now = file_info(fd, subject.path);
+  if (!now) {
+    lost(now.error().code, "not known whether it changed while it was read: " + now.error().what);
+  } else if (now->size_bytes < first.size_bytes) {
+    lost(Errc::truncated, "cut to " + std::to_string(now->size_bytes) + " of " +
+                              std::to_string(first.size_bytes) + " bytes while it was read");
+  } else if (now->ctime != first.ctime &&
+             // Room beyond the end is given back when a file is closed, XFS.
+             now->allocated_bytes < std::min(first.allocated_bytes, first.size_bytes)) {
+    lost(Errc::changed, "emptied while it was read: " + std::to_string(now->allocated_bytes) + " of " +
+                            std::to_string(first.allocated_bytes) + " bytes are still stored");
+  } else if (now->size_bytes > first.size_bytes) {
+    note("grew while it was read: taken to the " + std::to_string(first.size_bytes) + " bytes first seen");
+  } else if (now->mtime != first.mtime) {
+    note("written to while it was read");
+  } else if (now->ctime != first.ctime && now->nlink >= first.nlink) {  // fewer names: it was removed
+    note("its inode changed while it was read");
+  }
 }
 
 void Walk::conclude(FileChange& change, const Subject& subject, const LowerHit& hit, SameBytes bytes) {
@@ -260,14 +285,21 @@ Status Walk::begin_and_end(const FileChange& change) {
   return visitor_.end();
 }
 
+Walk::LinkKey Walk::link_key(const Subject& subject) {
+  const FileInfo& info = subject.info;
+  return {info.inode, std::uint64_t{info.dev_major} << 32 | info.dev_minor, info.btime};
+}
+
 Walk::Link* Walk::find_link(const Subject& subject) {
-  const LinkKey key{subject.info.inode, std::uint64_t{subject.info.dev_major} << 32 | subject.info.dev_minor};
-  const auto at = links_.find(key);
-  return at == links_.end() ? nullptr : &at->second;
+  const auto at = links_.find(link_key(subject));
+  if (at == links_.end()) return nullptr;
+  const bool both_held = at->second.held && subject.held != nullptr && subject.held->fd;
+  return subject.info.btime || both_held ? &at->second : nullptr;
 }
 
 void Walk::remember_link(const Subject& subject, const FileChange& change) {
-  const LinkKey key{subject.info.inode, std::uint64_t{subject.info.dev_major} << 32 | subject.info.dev_minor};
+  if (subject.replaced) return;  // another file gets its path in the layer
+  const LinkKey key = link_key(subject);
   const std::size_t size = sizeof(Link) + sizeof(LinkKey) + 64 + subject.path.size();
   if (links_.contains(key)) return;
   if (links_.size() >= kMaxHardLinks || link_bytes_ + size > kMaxLinkBytes) {
@@ -281,6 +313,7 @@ void Walk::remember_link(const Subject& subject, const FileChange& change) {
   link_bytes_ += size;
   Link link;
   link.path = subject.path;
+  link.held = subject.held != nullptr && subject.held->fd;
   link.program = change.program;
   link.hashed = change.after->sha256 && parse_digest(*change.after->sha256, link.sha256);
   link.partial = change.partial.value_or("");

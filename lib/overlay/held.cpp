@@ -74,7 +74,20 @@ class Taking {
       }
       listed = list(next);
     }
+    if (listed) {  // a name may have moved into a directory that was done
+      for (HeldEntry& entry : entries_) {
+        if (entry.listed && entry.fd) check_unchanged(entry, entry.fd.get());
+      }
+    }
     return listed;
+  }
+
+  // Names may have come after they were listed: the walk lists again, and if it cannot there is a gap.
+  void check_unchanged(HeldEntry& directory, int fd) {
+    auto now = file_info(fd, directory.name);
+    if (now && now->ctime == directory.info.ctime) return;
+    directory.listed = false;
+    whole_ = false;
   }
 
   // All names of the directory we are in, which is entries_[directory].
@@ -103,6 +116,7 @@ class Taking {
     }
     entries_[directory].listed = listed;
     whole_ = whole_ && listed;
+    check_unchanged(entries_[directory], (*here)->fd());
     std::reverse(frames_.back().directories.begin(), frames_.back().directories.end());
     return Done{};
   }

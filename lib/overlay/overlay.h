@@ -96,8 +96,9 @@ class Held {
 // Receives the UpperDir as it is read, once, in canonical order ("/" first). For a regular file: begin,
 // data..., end; then change with hashes. The rest: change alone, after begin and end without data. In begin
 // the kind of a regular file is not decided yet (bytes were not compared). An entry that was gone before its
-// bytes were read, and that was not held, has no begin: change alone, with `partial`. The runs are in order
-// and their data comes exactly, zero-padded where the file shrank.
+// bytes were read, and that was not held, has no begin: change alone, with `partial`. A name that was
+// replaced after it was held comes twice: what was held, with all that was in it, then what lies there now.
+// The runs are in order and their data comes exactly, zero-padded where the file shrank.
 struct Visitor {
   virtual ~Visitor() = default;
   virtual Status begin(const FileChange& change, std::span<const archive::DataRun> runs) = 0;

@@ -18,6 +18,8 @@ std::size_t cost_of(const std::vector<std::string>& names) {
   return bytes;
 }
 
+bool is_gone(const Error& error) { return error.code == Errc::not_found || error.code == Errc::vanished; }
+
 }  // namespace
 
 Walk::Walk(const Stack& stack, const Held& held, std::span<const Bytes> stubs, Visitor& visitor, Task& task)
@@ -27,7 +29,8 @@ Walk::Walk(const Stack& stack, const Held& held, std::span<const Bytes> stubs, V
       task_(task),
       upper_(stack.upper_, kUpperLevels),
       lower_(stack.lowers_, stack.unreadable_),
-      reader_(task) {
+      reader_(task),
+      second_look_(task) {
   for (const Bytes& stub : stubs) stubs_.insert(stub.raw);
 }
 
@@ -46,7 +49,7 @@ Status Walk::run() {
     if (!subject) continue;
     if (auto taken = take(*std::move(subject), false); !taken) return taken;
   }
-  return Done{};
+  return second_look_.look(stack_.upper());
 }
 
 Status Walk::take_top() {
@@ -70,6 +73,12 @@ Status Walk::take_top() {
 
 bool Walk::next_name(std::string& name, bool& live, const HeldEntry*& held) {
   Frame& frame = frames_.back();
+  if (frame.again) {
+    name = *std::exchange(frame.again, std::nullopt);
+    live = true;
+    held = nullptr;
+    return true;
+  }
   refill(frame);
   const bool have_live = frame.next < frame.names.size();
   const bool have_held = frame.next_held < frame.held.size();
@@ -96,6 +105,14 @@ void Walk::refill(Frame& frame) {
     return;
   }
   auto here = upper_.here();
+  if (here && !std::exchange(frame.begun, true)) {
+    if (auto info = file_info((*here)->fd(), path())) {
+      const std::uint32_t parent =
+          frames_.size() > 1 ? frames_[frames_.size() - 2].watched : SecondLook::kNone;
+      frame.watched =
+          second_look_.listing(parent, std::string_view(path_).substr(path_.rfind('/') + 1), *info);
+    }
+  }
   auto block = here ? list_names(**here, frame.last) : Result<NameBlock>(std::move(here).error());
   if (!block) {
     live_failed(frame, block.error());
@@ -124,8 +141,8 @@ void Walk::shed_names() {
 
 void Walk::live_failed(Frame& frame, const Error& error) {
   frame.live_done = true;
-  if (frame.held_listed) return;  // deleted meanwhile, and all that was in it is held
-  const bool gone = error.code == Errc::not_found;
+  const bool gone = is_gone(error);
+  if (gone && frame.held_listed) return;  // deleted meanwhile, and all that was in it is held
   gap(Impact::lost, "overlay.directory", path(),
       gone ? Error{Errc::vanished, "removed before all its names were read"} : error);
 }
@@ -153,8 +170,16 @@ std::optional<Walk::Subject> Walk::meet(const std::string& name, bool live, cons
       subject.live = now && now->same_inode(held->info);
       if (now && !subject.live) {
         gap(Impact::degraded, "overlay.entry", subject.path,
-            {Errc::changed, "replaced after it was held: what was there first is taken"});
+            {Errc::changed, "replaced after it was held: both are taken, what was there first comes first"});
+        subject.replaced = true;
+        frames_.back().again = name;
       }
+      if (!now) failed = now.error();
+    }
+    if (kept && failed && !is_gone(*failed)) {
+      const bool directory = held->info.is_directory();  // what has come into it since is not seen
+      gap(directory ? Impact::lost : Impact::degraded, directory ? "overlay.directory" : "overlay.entry",
+          subject.path, *std::move(failed));
     }
     if (kept) return subject;
   }
@@ -174,7 +199,7 @@ std::optional<Walk::Subject> Walk::meet(const std::string& name, bool live, cons
     }
     failed = std::move(info).error();
   }
-  const bool gone = !failed || failed->code == Errc::not_found;
+  const bool gone = !failed || is_gone(*failed);
   gap(Impact::lost, "overlay.entry", subject.path,
       gone ? Error{Errc::vanished, "removed before it was read"} : *std::move(failed));
   if (held == nullptr) return std::nullopt;
@@ -200,9 +225,8 @@ void Walk::go_into(const Subject& subject, const LowerHit& hit) {
     frame.live = entered.has_value();
     if (!entered) failed = std::move(entered).error();
   }
-  if (!frame.live && !frame.held_listed) {
-    if (!failed || failed->code == Errc::not_found)
-      failed = Error{Errc::vanished, "removed before it was read"};
+  if (!frame.live && (!frame.held_listed || (failed && !is_gone(*failed)))) {
+    if (!failed || is_gone(*failed)) failed = Error{Errc::vanished, "removed before it was read"};
     gap(Impact::lost, "overlay.directory", subject.path, *std::move(failed));
   }
   if (!top) {

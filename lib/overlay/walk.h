@@ -11,6 +11,7 @@
 #include "lib/overlay/content.h"
 #include "lib/overlay/held_state.h"
 #include "lib/overlay/overlay.h"
+#include "lib/overlay/second_look.h"
 #include "lib/overlay/tree.h"
 
 namespace ctriage::overlay {
@@ -32,6 +33,9 @@ class Walk {
     std::size_t next = 0;
     std::span<const HeldEntry> held;
     std::size_t next_held = 0;
+    std::optional<std::string> again;  // what was held was replaced: now what lies there
+    bool begun = false;                // live names were asked for
+    std::uint32_t watched = SecondLook::kNone;
   };
 
   struct Subject {  // one name, and the inode that stands for it
@@ -39,8 +43,9 @@ class Walk {
     std::string path;
     FileInfo info;
     const HeldEntry* held = nullptr;
-    UniqueFd own;       // O_PATH, where it is not held
-    bool live = false;  // the name leads to this inode now
+    UniqueFd own;           // O_PATH, where it is not held
+    bool live = false;      // the name leads to this inode now
+    bool replaced = false;  // the name comes once more, with another inode
     std::vector<Xattr> xattrs;
     std::string target;
     std::optional<Error> why;  // it cannot be interpreted
@@ -50,10 +55,12 @@ class Walk {
   struct LinkKey {
     std::uint64_t inode = 0;
     std::uint64_t device = 0;
+    std::optional<Timestamp> btime;  // the number of a deleted inode is given to another
     auto operator<=>(const LinkKey&) const = default;
   };
   struct Link {  // an inode with several names, the first of which was taken
     std::string path;
+    bool held = false;  // open: its inode number cannot be another's
     bool program = false;
     bool hashed = false;
     Digest sha256{};
@@ -74,6 +81,7 @@ class Walk {
   // entry.cpp: what one name is
   Status take(Subject&& subject, bool top);
   void read_attributes(Subject& subject);
+  void check_content(const Subject& subject, int fd, FileChange& change);
   Status take_whiteout(const Subject& subject);
   Status take_regular(const Subject& subject, FileChange&& change, LowerHit& hit);
   Status take_other(const Subject& subject, FileChange&& change, const LowerHit& hit);
@@ -81,6 +89,7 @@ class Walk {
   void conclude(FileChange& change, const Subject& subject, const LowerHit& hit, SameBytes bytes);
   [[nodiscard]] bool is_stub(const FileChange& change, const Subject& subject);
   Status begin_and_end(const FileChange& change);
+  static LinkKey link_key(const Subject& subject);
   Link* find_link(const Subject& subject);
   void remember_link(const Subject& subject, const FileChange& change);
   void gap(Impact impact, const char* artifact, std::string origin, Error error);
@@ -93,6 +102,7 @@ class Walk {
   DirChain upper_;
   LowerView lower_;
   ContentReader reader_;
+  SecondLook second_look_;
   std::vector<Frame> frames_;
   std::string path_;  // of the innermost frame, without a '/' at the end
   std::map<LinkKey, Link> links_;
