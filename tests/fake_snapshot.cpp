@@ -60,7 +60,7 @@ void add_processes(FakeSnapshot& into) {
   list.back().rss_bytes = 25ULL << 20;
   list.push_back(process(48102, 850, Origin::image, "/bin/sh", {"/bin/sh", "-i"}));
   list.back().membership = Membership::executed_in;
-  list.back().tty = 34816;
+  list.back().tty = Hex{136ULL << 32};  // /dev/pts/0
   list.push_back(
       process(48109, 48102, Origin::upper, "/usr/local/bin/.httpd", {"/usr/local/bin/.httpd", "100000"}));
   list.back().exe.mode = 04755;
@@ -175,7 +175,7 @@ void add_changes(FakeSnapshot& into) {
   FileState other = state(FileType::regular, 0755, 35'015);
   other.uid = 1000;
   other.sha256 = std::string(64, 'b');
-  other.xattrs = {XattrRecord{"security.capability", Bytes("x")}};
+  other.xattrs = {XattrRecord{Bytes("security.capability"), Bytes("x")}};
   into.changes = {
       change(ChangeKind::content, "/bin/ls", plain, other, {"content", "owner", "size"}),
       change(ChangeKind::runtime_stub, "/etc/hosts", {}, state(FileType::regular, 0644, 0), {}),
@@ -206,7 +206,7 @@ void add_verdicts(FakeSnapshot& into) {
     made.container = kApp;
     made.what = Bytes(std::move(what));
     made.at = Timestamp{kStart + 99, 0};
-    made.next = Bytes("ctriage show x " + made.id);
+    made.next = Bytes("ctriage show {source} " + made.id);
     return made;
   };
   into.findings = {finding("F1", "CT-EXEC-001", Severity::critical,

@@ -255,7 +255,7 @@ TEST_F(OverlayWalk, ZooAsTheKernelShowsIt) {
     EXPECT_EQ(seen.find("/p1")->after->type, FileType::fifo);
     const auto& xattrs = seen.find("/added")->after->xattrs;
     const auto large =
-        std::find_if(xattrs.begin(), xattrs.end(), [](const auto& x) { return x.name == "user.large"; });
+        std::find_if(xattrs.begin(), xattrs.end(), [](const auto& x) { return x.name.raw == "user.large"; });
     ASSERT_NE(large, xattrs.end());
     EXPECT_EQ(large->value.raw.size(), 255U * 256);
     EXPECT_EQ(seen.find("/script")->after->xattrs.size(), 200U);

@@ -28,7 +28,7 @@ TEST(ProcStat, NameIsWhatTheProcessChose) {
     EXPECT_EQ(stat->ppid, 7248);
     EXPECT_EQ(stat->pgrp, 7247);
     EXPECT_EQ(stat->session, 3093);
-    EXPECT_EQ(stat->tty, 34816);
+    EXPECT_EQ(stat->tty.value, 136ULL << 32);  // 34816 is 0x8800: /dev/pts/0
     EXPECT_EQ(stat->flags, 4194304U);
     EXPECT_EQ(stat->cpu_ticks, 33U);
     EXPECT_EQ(stat->threads, 3U);
@@ -184,7 +184,7 @@ TEST(ProcMountinfo, Lines) {
       R"(36 35 98:12 /a\040b /mnt\0111\012x\134y\043 rw,noatime master:1 propagate_from:2 - fuse.s\040x /dev/\040 rw,lowerdir=l\134:c\040 d)");
   ASSERT_TRUE(mount) << mount.error().what;
   EXPECT_EQ(mount->id, 36U);
-  EXPECT_EQ(mount->parent, 35U);
+  EXPECT_EQ(mount->parent_id, 35U);
   EXPECT_EQ(mount->device.value, 98ULL << 32 | 12);
   EXPECT_EQ(mount->root.raw, "/a b");
   EXPECT_EQ(mount->mountpoint.raw, "/mnt\t1\nx\\y#");
@@ -249,11 +249,14 @@ TEST(ProcLimits, RealCapture) {
   ASSERT_EQ(limits.size(), 4U);
   EXPECT_EQ(limits[0].name, "Max cpu time");
   EXPECT_EQ(limits[0].soft, "unlimited");
+  EXPECT_EQ(limits[0].units, "seconds");
   EXPECT_EQ(limits[1].name, "Max open files");
   EXPECT_EQ(limits[1].soft, "1024");
   EXPECT_EQ(limits[1].hard, "524288");
   EXPECT_EQ(limits[2].name, "Max nice priority");
+  EXPECT_EQ(limits[2].units, "");
   EXPECT_EQ(limits[3].hard, "18446744073709551615");
+  EXPECT_EQ(limits[3].units, "us");
   std::size_t most = 0;
   for (std::size_t size = 0; size <= text.size(); ++size) {
     const auto some = parse_limits(std::string_view(text).substr(0, size));

@@ -127,7 +127,7 @@ TEST(Template, FillsAndQuotes) {
 
 const std::string kGood =
     R"({"id": "X-1", "title": "t", "severity": "low", "attack": ["T1105"], "artifact": "process",
- "detect": {"one": {"exe.origin": ["upper", "memfd"], "tty": 0}, "two": {"exe.deleted": true}, "condition": "one and not two"},
+ "detect": {"one": {"exe.origin": ["upper", "memfd"], "ppid": 0}, "two": {"exe.deleted": true}, "condition": "one and not two"},
  "explain": "{exe.path} {pid} {id}", "next": "ctriage show {source} {id}"})";
 
 std::string with(std::string_view from, std::string_view to) {
@@ -147,7 +147,7 @@ TEST(RuleFile, ThreeForms) {
     EXPECT_EQ(rule.severity, Severity::low);
     EXPECT_THAT(rule.attack, ElementsAre("T1105"));
     ASSERT_EQ(rule.selections.size(), 2U);
-    EXPECT_EQ(rule.selections[0].all_of[1].path, "tty");
+    EXPECT_EQ(rule.selections[0].all_of[1].path, "ppid");
     EXPECT_THAT(rule.selections[0].all_of[1].any_of, ElementsAre("0"));
     EXPECT_THAT(rule.selections[1].all_of[0].any_of, ElementsAre("true"));
   }
@@ -178,10 +178,10 @@ TEST(RuleFile, ErrorsNameRuleAndField) {
       {with("exe.origin", "exe"), Errc::malformed, "detect.one.exe: artifact process has no such"},
       {with("exe.origin", "exe.origin|contains"), Errc::unsupported,
        "rule X-1: detect.one.exe.origin|contains: modifier |contains is not supported by this version"},
-      {with("\"tty\": 0", "\"tty\": 0.5"), Errc::malformed, "detect.one.tty: a value is"},
-      {with("\"tty\": 0", "\"tty\": null"), Errc::malformed, "a value is"},
-      {with("\"tty\": 0", "\"tty\": []"), Errc::malformed, "empty list"},
-      {with("\"tty\": 0", "\"tty\": [[0]]"), Errc::malformed, "a value is"},
+      {with("\"ppid\": 0", "\"ppid\": 0.5"), Errc::malformed, "detect.one.ppid: a value is"},
+      {with("\"ppid\": 0", "\"ppid\": null"), Errc::malformed, "a value is"},
+      {with("\"ppid\": 0", "\"ppid\": []"), Errc::malformed, "empty list"},
+      {with("\"ppid\": 0", "\"ppid\": [[0]]"), Errc::malformed, "a value is"},
       {with("{\"exe.deleted\": true}", "{}"), Errc::malformed, "detect.two: empty"},
       {with("{\"exe.deleted\": true}", "[{\"exe.deleted\": true}]"), Errc::malformed,
        "detect.two: not an object"},
@@ -281,14 +281,16 @@ Found evaluate(const T& artifact) {
   return found;
 }
 
+constexpr std::uint64_t kPts = 136ULL << 32;  // /dev/pts/0
+
 Process process_of(Origin origin, bool deleted, Membership membership = Membership::child,
-                   std::int32_t tty = 0) {
+                   std::uint64_t tty = 0) {
   Process process;
   process.container = "c1";
   process.pid = 48213;
   process.container_pid = 17;
   process.start_ticks = 99;
-  process.tty = tty;
+  process.tty = Hex{tty};
   process.membership = membership;
   process.exe.path = Bytes("/tmp/.x/kworkerd");
   process.exe.origin = origin;
@@ -313,10 +315,10 @@ TEST(BuiltIn, Processes) {
       {"tmpfs", process_of(Origin::tmpfs, false), {"CT-EXEC-003"}},
       {"volume", process_of(Origin::volume, false), {"CT-EXEC-003"}},
       {"exec with terminal",
-       process_of(Origin::image, false, Membership::executed_in, 34816),
+       process_of(Origin::image, false, Membership::executed_in, kPts),
        {"CT-EXEC-004"}},
       {"probe", process_of(Origin::image, false, Membership::executed_in, 0), {}},
-      {"own terminal", process_of(Origin::image, false, Membership::init, 34816), {}},
+      {"own terminal", process_of(Origin::image, false, Membership::init, kPts), {}},
       {"nsenter", process_of(Origin::host, false, Membership::entered, 0), {"CT-EXEC-004"}},
       {"escaped", process_of(Origin::host, false, Membership::escaped), {"CT-EXEC-005"}},
       {"entered, from memory",
@@ -341,7 +343,7 @@ TEST(BuiltIn, FindingSaysWhatWhereAndNext) {
   EXPECT_EQ(finding.container, "c1");
   EXPECT_EQ(finding.artifact, "process");
   EXPECT_EQ(finding.what.raw, "pid 48213 (17 inside), uid 0, runs a deleted file: /tmp/.x/kworkerd");
-  EXPECT_EQ(finding.next.raw, "ctriage show shop/web F1");
+  EXPECT_EQ(finding.next.raw, "ctriage show {source} F1");
   // printf '11:CT-EXEC-00111:c1/48213/99' | sha256sum | cut -c1-12
   EXPECT_EQ(finding.key, "7920b0b3980e");
 }
@@ -428,7 +430,7 @@ TEST(Engine, MissingAndListFields) {
   ASSERT_TRUE(rules) << rules.error().what;
   Engine engine(*rules);
   Process process = process_of(Origin::image, false);
-  process.argv = {Bytes("sh"), Bytes("-i"), Bytes("$(reboot)")};
+  process.argv = {Bytes("sh"), Bytes("-i"), Bytes("$(reboot)"), Bytes("{source}")};
   std::vector<Finding> found;
   const auto keep = [&found](Finding&& finding) -> Status {
     found.push_back(std::move(finding));
@@ -437,8 +439,8 @@ TEST(Engine, MissingAndListFields) {
   ASSERT_TRUE(engine.evaluate(process, Container{}, "x", keep));
   ASSERT_EQ(found.size(), 2U);
   EXPECT_EQ(found[0].rule, "B");
-  EXPECT_EQ(found[0].what.raw, "sh -i $(reboot) ?");
-  EXPECT_EQ(found[0].next.raw, "x 'sh -i $(reboot)'");
+  EXPECT_EQ(found[0].what.raw, "sh -i $(reboot) {source} ?");
+  EXPECT_EQ(found[0].next.raw, "x 'sh -i $(reboot) {''source}'");
   EXPECT_EQ(found[1].rule, "C");
 }
 

@@ -127,7 +127,7 @@ class PaxWriter final : public LayerWriter {
       return put_header(change);
     }
     for (const XattrRecord& xattr : file.xattrs) {
-      archive_entry_xattr_add_entry(e, xattr_keyword(xattr.name).c_str(), xattr.value.raw.data(),
+      archive_entry_xattr_add_entry(e, xattr_keyword(xattr.name.raw).c_str(), xattr.value.raw.data(),
                                     xattr.value.raw.size());
     }
     if (file.type == FileType::symlink) {
@@ -184,7 +184,7 @@ class PaxWriter final : public LayerWriter {
     if (change.kind == ChangeKind::opaque) return true;
     return change.kind == ChangeKind::unknown &&
            std::any_of(change.after->xattrs.begin(), change.after->xattrs.end(), [](const XattrRecord& x) {
-             return x.name == "trusted.overlay.opaque" && x.value.raw == "y";
+             return x.name.raw == "trusted.overlay.opaque" && x.value.raw == "y";
            });
   }
 

@@ -19,7 +19,7 @@ constexpr auto enum_names(FileType) {
 }
 
 struct XattrRecord {
-  std::string name;
+  Bytes name;
   Bytes value;
 
   template <class Self, class V>

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/core/values.h"
@@ -14,6 +15,9 @@ enum class Severity : std::uint8_t { info, low, medium, high, critical };
 constexpr auto enum_names(Severity) {
   return std::array<std::string_view, 5>{"info", "low", "medium", "high", "critical"};
 }
+
+// In Finding::next: whoever shows the finding puts what its reader would type for the source there.
+constexpr std::string_view kSourcePlaceholder = "{source}";
 
 struct Finding {  // an artifact that a rule names; "consistent with", never "compromised"
   std::string id;
@@ -44,7 +48,9 @@ struct Finding {  // an artifact that a rule names; "consistent with", never "co
     v("path", self.path, "of a file or program");
     v("what", self.what, "what was seen, in one line");
     v("at", self.at, "when it happened, as far as the artifact tells");
-    v("next", self.next, "the command that shows more");
+    v("next", self.next,
+      "the command that shows more; in a bundle {source} stands for what the reader would type for it, views "
+      "fill it in");
   }
 };
 

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "lib/model/container.h"
+#include "lib/model/coverage.h"
 #include "lib/model/file.h"
 #include "lib/model/finding.h"
 #include "lib/model/gap.h"
@@ -41,14 +42,14 @@ template <>
 inline constexpr std::string_view kKind<Finding> = "finding";
 template <>
 inline constexpr std::string_view kKind<GapRecord> = "gap";
+template <>
+inline constexpr std::string_view kKind<CoverageRecord> = "coverage";
 
 // Parts of the above.
 template <>
 inline constexpr std::string_view kKind<PodRef> = "pod";
 template <>
 inline constexpr std::string_view kKind<HostMount> = "host_mount";
-template <>
-inline constexpr std::string_view kKind<ProcessKey> = "process_key";
 template <>
 inline constexpr std::string_view kKind<Executable> = "executable";
 template <>

@@ -1,7 +1,6 @@
 #pragma once
 // Processes and what hangs on them.
 #include <array>
-#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,20 +10,6 @@
 #include "lib/model/fields.h"
 
 namespace ctriage {
-
-struct ProcessKey {  // pid as this source says it: the node's when live, the container's in a checkpoint
-  std::string container;
-  std::int32_t pid = 0;
-  std::uint64_t start_ticks = 0;  // proc_pid_stat(5) field 22, survives pid reuse; 0 where not recorded
-  auto operator<=>(const ProcessKey&) const = default;
-
-  template <class Self, class V>
-  static void fields(Self& self, V& v) {
-    v("container", self.container, "container id");
-    v("pid", self.pid, "the node's pid when live, the container's offline");
-    v("start_ticks", self.start_ticks, "clock ticks after boot, proc_pid_stat(5) field 22");
-  }
-};
 
 enum class Origin : std::uint8_t { unknown, image, upper, memfd, tmpfs, volume, deleted, host };
 constexpr auto enum_names(Origin) {
@@ -55,7 +40,7 @@ struct Executable {
     v("path", self.path, "/proc/PID/exe without \" (deleted)\"");
     v("origin", self.origin, "where the program comes from; image: bytes of an image layer");
     v("deleted", self.deleted, "no name leads to the running file any more");
-    v("device", self.device, "major << 32 | minor, as stat(2) gives it");
+    v("device", self.device, "major << 32 | minor of the file system");
     v("inode", self.inode, "inode number, as stat(2) gives it");
     v("mode", self.mode, "permission bits with setuid and setgid, decimal");
     v("uid", self.uid, "owner");
@@ -111,12 +96,14 @@ struct Limit {
   std::string name;
   std::string soft;
   std::string hard;
+  std::string units;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
     v("name", self.name, "as /proc/PID/limits calls it");
     v("soft", self.soft, "number or unlimited");
     v("hard", self.hard, "number or unlimited");
+    v("units", self.units, "bytes, files, us, ...; empty for what has none");
   }
 };
 
@@ -128,7 +115,7 @@ struct Process {
   std::int32_t ppid = 0;
   std::int32_t pgrp = 0;
   std::int32_t session = 0;
-  std::int32_t tty = 0;
+  Hex tty;
   Membership membership = Membership::child;
   Bytes comm;
   std::string state;
@@ -155,18 +142,16 @@ struct Process {
   std::vector<NamespaceId> namespaces;
   std::vector<Limit> limits;
 
-  [[nodiscard]] ProcessKey key() const { return {container, pid, start_ticks}; }
-
   template <class Self, class V>
   static void fields(Self& self, V& v) {
-    v("container", self.container, "container id; empty for a process alone");
+    v("container", self.container, "container id, or pid-N for a process without an engine");
     v("pid", self.pid, "the node's pid when live, the container's offline");
     v("start_ticks", self.start_ticks, "clock ticks after boot, proc_pid_stat(5) field 22");
     v("container_pid", self.container_pid, "pid in its innermost pid namespace");
     v("ppid", self.ppid, "parent");
     v("pgrp", self.pgrp, "process group");
     v("session", self.session, "session leader");
-    v("tty", self.tty, "controlling terminal device, 0: none");
+    v("tty", self.tty, "controlling terminal: major << 32 | minor, 0x0: none");
     v("membership", self.membership,
       "init, child; executed_in: started by the runtime's exec; entered: from outside, by setns(2); escaped: "
       "of the "
@@ -312,7 +297,7 @@ struct Socket {
 struct Mount {  // one line of /proc/PID/mountinfo, proc_pid_mountinfo(5)
   std::string container;
   std::uint32_t id = 0;
-  std::uint32_t parent = 0;
+  std::uint32_t parent_id = 0;
   Hex device;
   Bytes root;
   Bytes mountpoint;
@@ -326,7 +311,7 @@ struct Mount {  // one line of /proc/PID/mountinfo, proc_pid_mountinfo(5)
   static void fields(Self& self, V& v) {
     v("container", self.container, "container id");
     v("id", self.id, "mount id");
-    v("parent", self.parent, "mount it is mounted on");
+    v("parent_id", self.parent_id, "id of the mount it is mounted on");
     v("device", self.device, "major << 32 | minor");
     v("root", self.root, "directory of the file system that is mounted");
     v("mountpoint", self.mountpoint, "in the container");

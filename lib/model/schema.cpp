@@ -23,28 +23,36 @@ Made from the tables in lib/model/*.h by `schema_markdown()`; change them, then 
 - *hex*: "0x1f", since jq rounds large integers. *time*: RFC 3339 in UTC with nanoseconds, "@seconds" outside the years 0 to 9999.
 - *optional*: the key is left out where nothing is recorded.
 
-| stream in a bundle | artifact | schema |
+- A document and a line of a view (`--json`, `--format jsonl`) name their form in their first key, `schema`:
+  a document of `show`, `show SOURCE FINDING`, `diff` and `list` is ctriage.show/1, ctriage.show_finding/1,
+  ctriage.diff/1 and ctriage.list/1; a line is one artifact of the tables below, as ctriage.KIND/1. Lines of `show`
+  and `diff` are first the source, then the artifacts, then the coverage, then the gaps.
+- The lines of a bundle's .jsonl streams are bare: which artifact they hold is in this table.
+
+| in a bundle | holds | first key of it |
 | --- | --- | --- |
 )";
 
 struct Stream {
   std::string_view name;
-  std::string_view kind;
+  std::string_view holds;
+  std::string_view schema;  // empty: lines without one
 };
 constexpr std::array kStreams{
-    Stream{"bundle.json `source`", kKind<Source>},
-    Stream{"containers/C/container.json", kKind<Container>},
-    Stream{"containers/C/processes.jsonl", kKind<Process>},
-    Stream{"containers/C/threads.jsonl", kKind<Thread>},
-    Stream{"containers/C/mappings.jsonl", kKind<Mapping>},
-    Stream{"containers/C/descriptors.jsonl", kKind<Descriptor>},
-    Stream{"containers/C/sockets.jsonl", kKind<Socket>},
-    Stream{"containers/C/mounts.jsonl", kKind<Mount>},
-    Stream{"containers/C/layers.jsonl", kKind<Layer>},
-    Stream{"containers/C/changes.jsonl", kKind<FileChange>},
-    Stream{"containers/C/logs.jsonl", kKind<LogFile>},
-    Stream{"findings.jsonl", kKind<Finding>},
-    Stream{"gaps.jsonl", kKind<GapRecord>},
+    Stream{"bundle.json", "the members of source in `source`, and how it was taken", "bundle"},
+    Stream{"pod/pod.json", kKind<PodRef>, kKind<PodRef>},
+    Stream{"containers/C/container.json", kKind<Container>, kKind<Container>},
+    Stream{"containers/C/processes.jsonl", kKind<Process>, {}},
+    Stream{"containers/C/threads.jsonl", kKind<Thread>, {}},
+    Stream{"containers/C/mappings.jsonl", kKind<Mapping>, {}},
+    Stream{"containers/C/descriptors.jsonl", kKind<Descriptor>, {}},
+    Stream{"containers/C/sockets.jsonl", kKind<Socket>, {}},
+    Stream{"containers/C/mounts.jsonl", kKind<Mount>, {}},
+    Stream{"containers/C/layers.jsonl", kKind<Layer>, {}},
+    Stream{"containers/C/changes.jsonl", kKind<FileChange>, {}},
+    Stream{"containers/C/logs.jsonl", kKind<LogFile>, {}},
+    Stream{"findings.jsonl", kKind<Finding>, {}},
+    Stream{"gaps.jsonl", kKind<GapRecord>, {}},
 };
 
 template <class T>
@@ -106,12 +114,16 @@ void append_tables(std::string& out) {
 std::string schema_markdown() {
   std::string out(kHead);
   for (const Stream& stream : kStreams) {
-    out.append("| ").append(stream.name).append(" | ").append(stream.kind);
-    out.append(" | ctriage.").append(stream.kind).append("/1 |\n");
+    out.append("| ").append(stream.name).append(" | ").append(stream.holds).append(" | ");
+    if (stream.schema.empty()) {
+      out.append("none, one artifact a line |\n");
+    } else {
+      out.append("`\"schema\": \"ctriage.").append(stream.schema).append("/1\"` |\n");
+    }
   }
   append_tables<Source, Container, PodRef, HostMount, Process, Executable, Credentials, Capabilities,
                 NamespaceId, Limit, Thread, Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState,
-                XattrRecord, LogFile, Finding, GapRecord>(out);
+                XattrRecord, LogFile, Finding, GapRecord, CoverageRecord>(out);
   return out;
 }
 

@@ -57,8 +57,5 @@ Status Snapshot::list_findings(const Emit<Finding>&, Task& task) {
 Status Snapshot::list_gaps(const Emit<GapRecord>&, Task& task) {
   return cannot_know(*this, Facet::gaps, {}, task);
 }
-Result<std::unique_ptr<ByteSource>> Snapshot::open_file(const FileKey& file, Task&) {
-  return Error{Errc::unsupported, "open " + file.path.raw + ": this kind of source holds no file contents"};
-}
 
 }  // namespace ctriage

@@ -11,7 +11,7 @@ namespace {
 // overlayfs's own bookkeeping; what a container sets as trusted.overlay.X is stored as
 // trusted.overlay.overlay.X.
 bool is_bookkeeping(const XattrRecord& xattr) {
-  const std::string_view name = xattr.name;
+  const std::string_view name = xattr.name.view();
   return name.starts_with("trusted.overlay.") && !name.starts_with("trusted.overlay.overlay.");
 }
 
@@ -69,7 +69,7 @@ FileState make_state(const FileInfo& info, const std::vector<Xattr>& xattrs) {
   state.atime = info.atime;
   state.ctime = info.ctime;
   state.btime = info.btime;
-  for (const Xattr& xattr : xattrs) state.xattrs.push_back({xattr.name, Bytes(xattr.value)});
+  for (const Xattr& xattr : xattrs) state.xattrs.push_back({Bytes(xattr.name), Bytes(xattr.value)});
   return state;
 }
 

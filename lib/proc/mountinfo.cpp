@@ -75,7 +75,7 @@ Result<Mount> parse_mountinfo_line(std::string_view line) {
   if (!ok) return Error{Errc::truncated, "mountinfo: ends before the super options"};
 
   mount.id = *id;
-  mount.parent = *parent;
+  mount.parent_id = *parent;
   mount.device = device_id(*major, *minor);
   mount.root = Bytes(unescape_octal(root));
   mount.mountpoint = Bytes(unescape_octal(mountpoint));

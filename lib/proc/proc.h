@@ -22,7 +22,7 @@ struct Stat {  // proc_pid_stat(5); comm may hold ") R 1 (" and newlines: split 
   std::int32_t ppid = 0;
   std::int32_t pgrp = 0;
   std::int32_t session = 0;
-  std::int32_t tty = 0;
+  Hex tty;  // 0: none
   std::uint32_t flags = 0;      // PF_* of the kernel's sched.h
   std::uint64_t cpu_ticks = 0;  // utime + stime
   std::uint32_t threads = 0;

@@ -15,6 +15,12 @@ namespace {
 
 constexpr std::size_t kStartField = 19;  // starttime, counted from the state; proc_pid_stat(5) calls it (22)
 
+// proc_pid_stat(5) field 7: the minor number in bits 31 to 20 and 7 to 0, the major in bits 15 to 8.
+Hex terminal(std::int32_t number) {
+  const auto bits = static_cast<std::uint32_t>(number);
+  return device_id(bits >> 8 & 0xffU, (bits >> 12 & 0xfff00U) | (bits & 0xffU));
+}
+
 Error bad(std::string_view what) { return {Errc::malformed, std::string("stat: ").append(what)}; }
 
 }  // namespace
@@ -38,12 +44,14 @@ Result<Stat> parse_stat(std::string_view text) {
   if (fields[0].size() != 1) return bad("no state");
   stat.state = fields[0][0];
 
-  const std::array<std::int32_t*, 4> ids = {&stat.ppid, &stat.pgrp, &stat.session, &stat.tty};
+  std::int32_t tty = 0;
+  const std::array<std::int32_t*, 4> ids = {&stat.ppid, &stat.pgrp, &stat.session, &tty};
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const auto number = parse_number<std::int32_t>(fields[i + 1]);
     if (!number) return bad("an id is no number");
     *ids[i] = *number;
   }
+  stat.tty = terminal(tty);
   const auto flags = parse_number<std::uint32_t>(fields[6]);
   const auto user = parse_number<std::uint64_t>(fields[11]);
   const auto system = parse_number<std::uint64_t>(fields[12]);

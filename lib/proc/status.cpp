@@ -136,7 +136,8 @@ std::vector<Limit> parse_limits(std::string_view text) {
       return v == "unlimited" || parse_number<std::uint64_t>(v);
     };
     if (!is_value(values[0]) || !is_value(values[1])) return;
-    limits.push_back({std::string(name), std::string(values[0]), std::string(values[1])});
+    limits.push_back({std::string(name), std::string(values[0]), std::string(values[1]),
+                      std::string(values.size() > 2 ? values[2] : std::string_view())});
   });
   return limits;
 }

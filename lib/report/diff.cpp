@@ -45,7 +45,7 @@ std::string names_of(const std::vector<XattrRecord>& xattrs) {
       names.emplace_back("...");
       break;
     }
-    names.push_back(safe(xattr.name));
+    names.push_back(safe(xattr.name.raw));
   }
   return names.empty() ? std::string("none") : join(names, ", ");
 }

@@ -156,7 +156,7 @@ std::string process_block(const Process& process, const Style& style) {
   std::string out;
   out += line("pid",
               fmt::format("{} ({} inside), parent {}, session {}, {}", process.pid, process.container_pid,
-                          process.ppid, process.session, process.tty == 0 ? "no terminal" : "on a terminal"));
+                          process.ppid, process.session, process.tty.value == 0 ? "no terminal" : "on a terminal"));
   out += line("member", std::string(to_text(process.membership)));
   out += line("program", safe(process.exe.path.raw));
   out += line("from", from_text(process.exe) + ", " + std::string(to_text(process.exe.origin)) + ", mode " +

@@ -41,6 +41,16 @@ std::string shown(const std::vector<std::string>& values) {
   return out.empty() ? std::string("?") : out;
 }
 
+// A word for a shell. Views put the source's name in place of {source}: a file of that name must stay what it
+// is, so its quotes are closed and opened again inside, which a shell reads as nothing.
+std::string evidence_word(const std::string& value) {
+  std::string word = shell_word(value);
+  for (auto at = word.find(kSourcePlaceholder); at != word.npos; at = word.find(kSourcePlaceholder, at)) {
+    word.insert(at + 1, "''");
+  }
+  return word;
+}
+
 // The length in front of each part keeps ("ab", "c") and ("a", "bc") apart.
 std::string key_of(const Rule& rule, const Context& context) {
   std::string parts;
@@ -70,8 +80,9 @@ Finding make_finding(const Rule& rule, const Record& record, const Context& cont
   finding.path = context.path;
   finding.at = context.at;
   finding.what = Bytes(fill_template(rule.explain, value));
-  finding.next =
-      Bytes(fill_template(rule.next, [&value](std::string_view name) { return shell_word(value(name)); }));
+  finding.next = Bytes(fill_template(rule.next, [&value](std::string_view name) {
+    return name == "source" ? std::string(kSourcePlaceholder) : evidence_word(value(name));
+  }));
   finding.id = std::move(id);
   return finding;
 }

@@ -80,7 +80,7 @@ struct Context {
   std::optional<std::int32_t> pid;
   std::optional<Bytes> path;
   std::optional<Timestamp> at;
-  Bytes source;  // {source}: what the user would type to get here again
+  Bytes source;  // {source} of explain; `next` keeps the placeholder for views to fill in
   Bytes image;   // {image.name}
 };
 
