@@ -25,7 +25,7 @@ Exit run_diff(const DiffArguments& arguments, const Common& common, Io& io) {
                   : report::diff_json(*opened->snapshot, options, format, io.out, task);
   tell_gaps(io, common, gaps);
   if (!told) return fail(io, told.error());
-  return exit_for(common, std::nullopt, gaps.count(Impact::lost));
+  return exit_for(common, told->worst, told->lost + gaps.count(Impact::lost));
 }
 
 }  // namespace

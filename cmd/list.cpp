@@ -1,6 +1,7 @@
 #include "lib/report/list.h"
 
 #include <CLI/CLI.hpp>
+#include <set>
 
 #include "cmd/commands.h"
 #include "lib/core/sys.h"
@@ -19,13 +20,14 @@ Exit run_list(const report::ListOptions& options, const Common& common, Io& io) 
 
   report::ListHead head;
   head.now = task.now();
-  head.engine = Bytes("containerd");
   if (auto name = sys::uname()) {
     head.node = Bytes(static_cast<const char*>(name->nodename));
     head.machine = static_cast<const char*>(name->machine);
   }
+  std::set<std::string> engines;
   std::vector<report::ListRow> rows;
   for (source::Listed& item : *listed) {
+    if (!item.container.engine.empty()) engines.insert(item.container.engine);
     report::ListRow row;
     row.container = std::move(item.container);
     if (item.running) row.processes = item.processes;
@@ -33,10 +35,11 @@ Exit run_list(const report::ListOptions& options, const Common& common, Io& io) 
     row.executed_in = item.executed_in;
     rows.push_back(std::move(row));
   }
+  for (const std::string& engine : engines) head.engine.raw += (head.engine.empty() ? "" : ", ") + engine;
   const report::Format format = common.output_format();
   const std::string text = format == report::Format::text
                                ? report::list_text(head, rows, options, io.out_style)
-                               : report::list_json(head, rows, format);
+                               : report::list_json(head, rows, gaps.kept(), format);
   if (auto written = io.out(text); !written) return fail(io, written.error());
   tell_gaps(io, common, gaps);
   return exit_for(common, std::nullopt, gaps.count(Impact::lost));

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <string>
 
@@ -230,16 +231,23 @@ TEST_P(ReportScreens, Findings) {
 }
 
 TEST_P(ReportScreens, Diff) {
-  const auto tally = diff_text(fake, {"x.tar", false}, style, run.out, run.task);
-  ASSERT_TRUE(tally);
-  EXPECT_EQ(tally->total(), 11U);
+  const auto outcome = diff_text(fake, {"x.tar", false}, style, run.out, run.task);
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(outcome->changes.total(), 11U);
+  EXPECT_EQ(outcome->lost, 6U);
   EXPECT_THAT(run.text, Not(HasSubstr("/etc/hosts")));
   check("diff", run.text);
   run.text.clear();
   ASSERT_TRUE(diff_text(fake, {"x.tar", true}, style, run.out, run.task));
   check("diff-all", run.text);
   fake.missing = {Facet::changes};
-  EXPECT_FALSE(diff_text(fake, {"x.tar", false}, style, run.out, run.task));
+  run.text.clear();
+  const auto text = diff_text(fake, {"x.tar", false}, style, run.out, run.task);
+  const auto json = diff_json(fake, {"x.tar", false}, Format::json, run.out, run.task);
+  ASSERT_TRUE(!text && !json);
+  EXPECT_EQ(text.error().code, Errc::unsupported);
+  EXPECT_EQ(json.error().what, text.error().what);
+  EXPECT_EQ(run.text, "");
 }
 
 TEST_P(ReportScreens, List) {
@@ -271,7 +279,9 @@ TEST_P(ReportScreens, List) {
   const ListHead head{Bytes("ip-10-0-3-17"), "x86_64", Bytes("containerd 1.7.27"), {1'795'211'520, 0}};
   check("list", list_text(head, rows, {}, style));
   check("list-size", list_text(head, rows, {.all = false, .sandboxes = true, .size = true}, style));
-  check("list-empty", list_text(head, {}, {}, style));
+  ListHead nothing = head;
+  nothing.engine = {};
+  check("list-empty", list_text(nothing, {}, {}, style));
   std::vector<ListRow> many(30, rows[0]);
   many[29] = rows[1];
   const std::string text = list_text(head, many, {}, style);
@@ -393,13 +403,92 @@ TEST(ReportJson, LinesAreArtifacts) {
   EXPECT_EQ(processes, fake.processes.size());
 
   Captured diff;
-  ASSERT_TRUE(diff_json(fake, {}, Format::jsonl, diff.out, diff.task));
+  const auto changed = diff_json(fake, {}, Format::jsonl, diff.out, diff.task);
+  ASSERT_TRUE(changed);
+  EXPECT_EQ(changed->changes.total(), fake.changes.size());
   const auto lines = lines_of(diff.text);
-  ASSERT_EQ(lines.size(), fake.changes.size());
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    EXPECT_THAT(lines[i], StartsWith("{\"schema\":\"ctriage.file_change/1\","));
-    EXPECT_EQ(parse_artifact<FileChange>(lines[i])->path, fake.changes[i].path);
+  ASSERT_EQ(lines.size(), 1 + fake.changes.size() + enum_names(Facet{}).size() + fake.gaps.size());
+  for (std::size_t i = 0; i < fake.changes.size(); ++i) {
+    EXPECT_THAT(lines[i + 1], StartsWith("{\"schema\":\"ctriage.file_change/1\","));
+    EXPECT_EQ(parse_artifact<FileChange>(lines[i + 1])->path, fake.changes[i].path);
   }
+}
+
+// One source, one exit status: what a reader asked of it does not change what it lacks.
+TEST(ReportJson, EveryViewCountsAndCarriesTheGapsOfTheSource) {
+  test::FakeSnapshot fake = test::make_intrusion();
+  ShowOptions overview;
+  overview.source = "a b.tar";
+  ShowOptions section;
+  section.processes = true;
+  const std::vector<std::function<Result<Outcome>(Captured&, Format)>> views{
+      [&](Captured& run, Format format) {
+        return format == Format::text ? show_text(fake, overview, {}, run.out, run.task)
+                                      : show_json(fake, overview, format, run.out, run.task);
+      },
+      [&](Captured& run, Format format) {
+        return format == Format::text ? show_text(fake, section, {}, run.out, run.task)
+                                      : show_json(fake, section, format, run.out, run.task);
+      },
+      [&](Captured& run, Format format) {
+        return format == Format::text ? show_finding_text(fake, "F1", overview, {}, run.out, run.task)
+                                      : show_finding_json(fake, "F1", overview, format, run.out, run.task);
+      },
+      [&](Captured& run, Format format) -> Result<Outcome> {
+        auto told = format == Format::text ? diff_text(fake, {}, {}, run.out, run.task)
+                                           : diff_json(fake, {}, format, run.out, run.task);
+        if (!told) return std::move(told).error();
+        return Outcome(*told);
+      }};
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    for (const Format format : {Format::text, Format::json, Format::jsonl}) {
+      SCOPED_TRACE(std::to_string(i) + '/' + std::to_string(static_cast<int>(format)));
+      Captured run;
+      const auto outcome = views[i](run, format);
+      ASSERT_TRUE(outcome) << outcome.error().what;
+      EXPECT_EQ(outcome->lost, 6U);
+      if (format == Format::text) {
+        EXPECT_THAT(run.text, HasSubstr("6 lost, 1 note"));
+        continue;
+      }
+      EXPECT_THAT(run.text, HasSubstr("48350: exited while it was read"));
+      EXPECT_THAT(run.text, HasSubstr("redirected directories are not followed"));
+      if (format == Format::json) continue;
+      const auto lines = lines_of(run.text);
+      EXPECT_THAT(lines.front(), StartsWith("{\"schema\":\"ctriage.source/1\","));
+      EXPECT_THAT(lines[lines.size() - 1 - fake.gaps.size()],
+                  StartsWith("{\"schema\":\"ctriage.coverage/1\","));
+      for (std::size_t gap = 1; gap <= fake.gaps.size(); ++gap) {
+        EXPECT_THAT(lines[lines.size() - gap], StartsWith("{\"schema\":\"ctriage.gap/1\","));
+      }
+    }
+  }
+}
+
+TEST(ReportJson, NextNamesTheSourceOfThisView) {
+  test::FakeSnapshot fake = test::make_intrusion();
+  ShowOptions options;
+  options.source = "a b.tar";
+  Captured show;
+  ASSERT_TRUE(show_json(fake, options, Format::json, show.out, show.task));
+  EXPECT_THAT(show.text, HasSubstr("\"next\":\"ctriage show 'a b.tar' F2\""));
+  Captured one;
+  ASSERT_TRUE(show_finding_json(fake, "F1", options, Format::json, one.out, one.task));
+  EXPECT_THAT(one.text, StartsWith("{\"schema\":\"ctriage.show_finding/1\",\"source\":{"));
+  EXPECT_THAT(one.text, HasSubstr("\"next\":\"ctriage show 'a b.tar' F1\""));
+  options.source = "{source}";  // ends all the same
+  Captured same;
+  ASSERT_TRUE(show_finding_json(fake, "F1", options, Format::json, same.out, same.task));
+  EXPECT_THAT(same.text, HasSubstr("\"next\":\"ctriage show '{source}' F1\""));
+}
+
+TEST(ReportJson, NamesOfAttributesKeepTheirBytes) {
+  test::FakeSnapshot fake = test::make_intrusion();
+  fake.changes.resize(1);
+  fake.changes[0].after->xattrs = {{Bytes("user.\xff\xfe"), Bytes("x")}};
+  Captured run;
+  ASSERT_TRUE(diff_json(fake, {}, Format::json, run.out, run.task));
+  EXPECT_THAT(run.text, HasSubstr("\"name_b64\":\"dXNlci7//g==\""));
 }
 
 TEST(ReportJson, DocumentsAreJson) {
@@ -425,13 +514,18 @@ TEST(ReportJson, DocumentsAreJson) {
   Captured diff;
   ASSERT_TRUE(diff_json(fake, {}, Format::json, diff.out, diff.task));
   EXPECT_TRUE(parse_artifact<Source>(diff.text));
+  const std::vector<Gap> gaps{{Impact::lost, "proc.process", "7\xff", {Errc::denied, "7: denied"}}};
   std::vector<ListRow> rows(2);
   rows[0].container = fake.containers[0];
-  const std::string list = list_json({Bytes("\xff"), "x86_64", Bytes("containerd"), {}}, rows, Format::json);
+  const std::string list =
+      list_json({Bytes("\xff"), "x86_64", Bytes("containerd"), {}}, rows, gaps, Format::json);
   EXPECT_TRUE(parse_artifact<Source>(list));
   EXPECT_THAT(list, HasSubstr("\"node_b64\":\"/w==\""));
   EXPECT_TRUE(is_ascii(list));
-  EXPECT_EQ(lines_of(list_json({}, rows, Format::jsonl)).size(), 2U);
+  EXPECT_THAT(list, HasSubstr("\"gaps\":[{\"impact\":\"lost\",\"artifact\":\"proc.process\""));
+  const auto lines = lines_of(list_json({}, rows, gaps, Format::jsonl));
+  ASSERT_EQ(lines.size(), 3U);
+  EXPECT_THAT(lines[2], StartsWith("{\"schema\":\"ctriage.gap/1\","));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "lib/core/text.h"
 #include "lib/report/diff_internal.h"
+#include "lib/report/show_internal.h"
 #include "lib/report/text.h"
 
 namespace ctriage::report {
@@ -149,13 +150,16 @@ std::string change_block(const FileChange& change, const Style& style) {
   return out;
 }
 
-Result<ChangeTally> diff_text(Snapshot& snapshot, const DiffOptions& options, const Style& style,
-                              const Out& out, Task& task) {
+Status has_changes(const Snapshot& snapshot) {
   const Coverage coverage = snapshot.covers(Facet::changes);
-  if (coverage.level == Coverage::Level::none) {
-    return Error{Errc::unsupported, "file changes are not in this source" +
-                                        (coverage.why.empty() ? std::string() : ": " + coverage.why)};
-  }
+  if (coverage.level != Coverage::Level::none) return Done{};
+  return Error{Errc::unsupported, "file changes are not in this source" +
+                                      (coverage.why.empty() ? std::string() : ": " + coverage.why)};
+}
+
+Result<DiffOutcome> diff_text(Snapshot& snapshot, const DiffOptions& options, const Style& style,
+                              const Out& out, Task& task) {
+  if (auto known = has_changes(snapshot); !known) return std::move(known).error();
   ChangeTally shown;
   ChangeTally all;
   auto listed = snapshot.list_containers(
@@ -191,12 +195,19 @@ Result<ChangeTally> diff_text(Snapshot& snapshot, const DiffOptions& options, co
            join(hidden, " and ") + " not shown: --all";
   }
   text += '\n';
+  const Coverage coverage = snapshot.covers(Facet::changes);
   if (coverage.level == Coverage::Level::part) {
     text +=
         "-- only partly known" + (coverage.why.empty() ? std::string() : ": " + safe(coverage.why)) + '\n';
   }
+  auto gaps = read_gaps(snapshot, task);
+  if (!gaps) return std::move(gaps).error();
+  if (gaps->total() > 0) text += "-- gaps: " + recorded_gaps_text(*gaps) + '\n';
   if (auto done = out(text); !done) return std::move(done).error();
-  return all;
+  DiffOutcome outcome;
+  outcome.lost = gaps->count(Impact::lost);
+  outcome.changes = all;
+  return outcome;
 }
 
 }  // namespace ctriage::report

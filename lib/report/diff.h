@@ -13,11 +13,16 @@ struct DiffOptions {
   bool all = false;    // runtime stubs and unchanged files too
 };
 
-// The counts line adds up: total = shown + not shown, by kind.
-Result<ChangeTally> diff_text(Snapshot& snapshot, const DiffOptions& options, const Style& style,
+struct DiffOutcome : Outcome {
+  ChangeTally changes;
+};
+
+// Errc::unsupported where the source has no changes. The counts line adds up: total = shown + not shown, by
+// kind.
+Result<DiffOutcome> diff_text(Snapshot& snapshot, const DiffOptions& options, const Style& style,
                               const Out& out, Task& task);
-// "ctriage.diff/1", or one "ctriage.file_change/1" per line. Nothing is left out.
-Result<ChangeTally> diff_json(Snapshot& snapshot, const DiffOptions& options, Format format, const Out& out,
+// "ctriage.diff/1", or lines: the source, each change, coverage, gaps. Nothing is left out.
+Result<DiffOutcome> diff_json(Snapshot& snapshot, const DiffOptions& options, Format format, const Out& out,
                               Task& task);
 
 }  // namespace ctriage::report

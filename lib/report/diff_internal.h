@@ -2,6 +2,7 @@
 #include <string>
 
 #include "lib/model/file.h"
+#include "lib/model/snapshot.h"
 #include "lib/report/report.h"
 
 namespace ctriage::report {
@@ -10,5 +11,8 @@ namespace ctriage::report {
 std::string change_details(const FileChange& change);
 // Before and after side by side, a field a line. Safe.
 std::string change_block(const FileChange& change, const Style& style);
+
+// Errc::unsupported where the source has no changes.
+Status has_changes(const Snapshot& snapshot);
 
 }  // namespace ctriage::report

@@ -154,9 +154,9 @@ std::string process_block(const Process& process, const Style& style) {
   std::vector<std::string> gids;
   for (const std::uint32_t gid : process.credentials.gids) gids.push_back(std::to_string(gid));
   std::string out;
-  out += line("pid",
-              fmt::format("{} ({} inside), parent {}, session {}, {}", process.pid, process.container_pid,
-                          process.ppid, process.session, process.tty.value == 0 ? "no terminal" : "on a terminal"));
+  out += line("pid", fmt::format("{} ({} inside), parent {}, session {}, {}", process.pid,
+                                 process.container_pid, process.ppid, process.session,
+                                 process.tty.value == 0 ? "no terminal" : "on a terminal"));
   out += line("member", std::string(to_text(process.membership)));
   out += line("program", safe(process.exe.path.raw));
   out += line("from", from_text(process.exe) + ", " + std::string(to_text(process.exe.origin)) + ", mode " +
@@ -182,6 +182,17 @@ std::string process_block(const Process& process, const Style& style) {
   out += line("memory",
               human_size(process.rss_bytes) + " resident, " + counted(process.threads, "thread", "threads"));
   return out;
+}
+
+Finding with_source(Finding finding, std::string_view source) {
+  if (source.empty()) return finding;
+  const std::string word = shell_word(source);
+  std::string& next = finding.next.raw;
+  for (auto at = next.find(kSourcePlaceholder); at != next.npos;
+       at = next.find(kSourcePlaceholder, at + word.size())) {
+    next.replace(at, kSourcePlaceholder.size(), word);
+  }
+  return finding;
 }
 
 Result<Finding> find_finding(Snapshot& snapshot, std::string_view wanted, Task& task) {
@@ -231,6 +242,11 @@ Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view wanted, c
         out(labelled("where", "container " + short_id(finding->container) + ", which is not in this source"));
     if (!done) return std::move(done).error();
   }
+  auto gaps = read_gaps(snapshot, task);
+  if (!gaps) return std::move(gaps).error();
+  if (const std::string missing = recorded_gaps_text(*gaps); !missing.empty()) {
+    if (auto done = out('\n' + labelled("gaps", missing)); !done) return std::move(done).error();
+  }
   if (!options.source.empty()) {
     std::vector<std::pair<std::string, std::string>> hints{
         {"ctriage show " + shell_word(options.source), "the overview"}};
@@ -243,6 +259,7 @@ Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view wanted, c
   Outcome outcome;
   outcome.findings = 1;
   outcome.worst = finding->severity;
+  outcome.lost = gaps->count(Impact::lost);
   return outcome;
 }
 

@@ -8,6 +8,7 @@
 
 #include "lib/model/kinds.h"
 #include "lib/report/diff.h"
+#include "lib/report/diff_internal.h"
 #include "lib/report/show_internal.h"
 
 namespace ctriage::report {
@@ -54,8 +55,6 @@ class Document {
     json_.end_array();
     return Done{};
   }
-  [[nodiscard]] bool is_lines() const { return format_ == Format::jsonl; }
-  JsonWriter& json() { return json_; }
 
  private:
   template <class T>
@@ -86,22 +85,15 @@ class Document {
   JsonWriter json_;
 };
 
-void append_coverage(Document& document, const Snapshot& snapshot) {
-  if (document.is_lines()) return;
-  JsonWriter& json = document.json();
-  json.key("coverage");
-  json.begin_array();
-  for (std::size_t i = 0; i < enum_names(Facet{}).size(); ++i) {
-    const auto facet = static_cast<Facet>(i);
-    const Coverage coverage = snapshot.covers(facet);
-    constexpr std::array<std::string_view, 3> kLevels{"none", "part", "whole"};
-    json.begin_object();
-    json.member_value("facet", std::string(to_text(facet)));
-    json.member_value("level", std::string(kLevels[static_cast<std::size_t>(coverage.level)]));
-    json.member_value("why", Bytes(coverage.why));
-    json.end_object();
-  }
-  json.end_array();
+Status append_coverage(Document& document, const Snapshot& snapshot) {
+  return document.many<CoverageRecord>("coverage", [&](const auto& take) -> Status {
+    for (std::size_t i = 0; i < enum_names(Facet{}).size(); ++i) {
+      const auto facet = static_cast<Facet>(i);
+      const Coverage coverage = snapshot.covers(facet);
+      if (auto done = take({facet, coverage.level, Bytes(coverage.why)}); !done) return done;
+    }
+    return Done{};
+  });
 }
 
 Result<std::vector<Container>> read_containers(Snapshot& snapshot, Task& task) {
@@ -147,22 +139,28 @@ Status append_gaps(Document& document, Snapshot& snapshot, Task& task, Outcome& 
       if (!done) return done;
     }
     for (const Gap& gap : task.gaps.kept()) {
-      const GapRecord record{gap.impact,     gap.artifact,          Bytes(gap.origin),
-                             gap.error.code, Bytes(gap.error.what), task.now ? task.now() : Timestamp{}};
-      if (auto done = take(record); !done) return done;
+      if (auto done = take(record_of(gap, task.now ? task.now() : Timestamp{})); !done) return done;
     }
     return Done{};
   });
 }
 
-Status append_findings(Document& document, Snapshot& snapshot, Task& task, Outcome& outcome) {
+// How much of each facet there is, and what is missing: the end of every view, when both are known.
+Status append_completeness(Document& document, Snapshot& snapshot, Task& task, Outcome& outcome) {
+  auto done = append_coverage(document, snapshot);
+  if (!done) return done;
+  return append_gaps(document, snapshot, task, outcome);
+}
+
+Status append_findings(Document& document, Snapshot& snapshot, const std::string& source, Task& task,
+                       Outcome& outcome) {
   if (snapshot.covers(Facet::findings).level == Coverage::Level::none) return Done{};
   FindingTally tally;
   auto done = document.many<Finding>("findings", [&](const auto& take) {
     return snapshot.list_findings(
         [&](Finding&& finding) {
           tally.add(finding.severity);
-          return take(finding);
+          return take(with_source(std::move(finding), source));
         },
         task);
   });
@@ -237,72 +235,71 @@ Result<Outcome> show_json(Snapshot& snapshot, const ShowOptions& options, Format
   auto containers = read_containers(snapshot, task);
   if (!containers) return std::move(containers).error();
   Document document(format, out);
-  document.begin("ctriage.show/1");
-  if (auto done = document.one("source", *source); !done) return std::move(done).error();
-  append_coverage(document, snapshot);
-  auto done = append_containers(document, snapshot, *containers, choose(options), task);
-  if (!done) return std::move(done).error();
   Outcome outcome;
-  if (done = append_findings(document, snapshot, task, outcome); !done) return std::move(done).error();
-  if (done = append_gaps(document, snapshot, task, outcome); !done) return std::move(done).error();
-  if (done = document.end(); !done) return std::move(done).error();
+  document.begin("ctriage.show/1");
+  auto done = document.one("source", *source);
+  if (done) done = append_containers(document, snapshot, *containers, choose(options), task);
+  if (done) done = append_findings(document, snapshot, options.source, task, outcome);
+  if (done) done = append_completeness(document, snapshot, task, outcome);
+  if (done) done = document.end();
+  if (!done) return std::move(done).error();
   return outcome;
 }
 
-Result<Outcome> show_finding_json(Snapshot& snapshot, std::string_view wanted, const ShowOptions&,
+Result<Outcome> show_finding_json(Snapshot& snapshot, std::string_view wanted, const ShowOptions& options,
                                   Format format, const Out& out, Task& task) {
   auto finding = find_finding(snapshot, wanted, task);
   if (!finding) return std::move(finding).error();
+  auto source = snapshot.describe(task);
+  if (!source) return std::move(source).error();
   auto containers = read_containers(snapshot, task);
   if (!containers) return std::move(containers).error();
   std::erase_if(*containers, [&finding](const Container& c) { return c.id != finding->container; });
-  Document document(format, out);
-  document.begin("ctriage.show/1");
-  if (auto done = document.one("finding", *finding); !done) return std::move(done).error();
   Choice choice{{}, finding->pid};
   if (finding->pid) {
     choice.facets = {Facet::processes, Facet::threads, Facet::descriptors, Facet::mappings, Facet::sockets};
   }
-  auto done = append_containers(document, snapshot, *containers, choice, task);
-  if (!done) return std::move(done).error();
-  if (!finding->pid && finding->path) {
-    done = append_facet<FileChange>(
-        document, snapshot, Facet::changes, &Snapshot::list_changes, *containers, task,
-        [&finding](const FileChange& change) { return change.path == *finding->path; });
-    if (!done) return std::move(done).error();
-  }
-  if (done = document.end(); !done) return std::move(done).error();
+  Document document(format, out);
   Outcome outcome;
   outcome.findings = 1;
   outcome.worst = finding->severity;
+  document.begin("ctriage.show_finding/1");
+  auto done = document.one("source", *source);
+  if (done) done = document.one("finding", with_source(*finding, options.source));
+  if (done) done = append_containers(document, snapshot, *containers, choice, task);
+  if (done && !finding->pid && finding->path) {
+    done = append_facet<FileChange>(
+        document, snapshot, Facet::changes, &Snapshot::list_changes, *containers, task,
+        [&finding](const FileChange& change) { return change.path == *finding->path; });
+  }
+  if (done) done = append_completeness(document, snapshot, task, outcome);
+  if (done) done = document.end();
+  if (!done) return std::move(done).error();
   return outcome;
 }
 
-Result<ChangeTally> diff_json(Snapshot& snapshot, const DiffOptions&, Format format, const Out& out,
+Result<DiffOutcome> diff_json(Snapshot& snapshot, const DiffOptions&, Format format, const Out& out,
                               Task& task) {
+  if (auto known = has_changes(snapshot); !known) return std::move(known).error();
   auto source = snapshot.describe(task);
   if (!source) return std::move(source).error();
   auto containers = read_containers(snapshot, task);
   if (!containers) return std::move(containers).error();
   Document document(format, out);
+  DiffOutcome outcome;
   document.begin("ctriage.diff/1");
-  if (!document.is_lines()) {
-    if (auto done = document.one("source", *source); !done) return std::move(done).error();
+  auto done = document.one("source", *source);
+  if (done) {
+    done = append_facet<FileChange>(document, snapshot, Facet::changes, &Snapshot::list_changes, *containers,
+                                    task, [&outcome](const FileChange& change) {
+                                      outcome.changes.add(change.kind);
+                                      return true;
+                                    });
   }
-  append_coverage(document, snapshot);
-  ChangeTally tally;
-  auto done = append_facet<FileChange>(document, snapshot, Facet::changes, &Snapshot::list_changes,
-                                       *containers, task, [&tally](const FileChange& change) {
-                                         tally.add(change.kind);
-                                         return true;
-                                       });
+  if (done) done = append_completeness(document, snapshot, task, outcome);
+  if (done) done = document.end();
   if (!done) return std::move(done).error();
-  Outcome outcome;
-  if (!document.is_lines()) {
-    if (done = append_gaps(document, snapshot, task, outcome); !done) return std::move(done).error();
-  }
-  if (done = document.end(); !done) return std::move(done).error();
-  return tally;
+  return outcome;
 }
 
 }  // namespace ctriage::report

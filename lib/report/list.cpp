@@ -150,8 +150,9 @@ Mark ListRow::mark() const {
 
 std::string list_text(const ListHead& head, std::span<const ListRow> rows, const ListOptions& options,
                       const Style& style) {
-  std::string out = "node " + safe(head.node.raw) + "  " + safe(head.machine) + "  " + safe(head.engine.raw) +
-                    "   " + counts_text(rows);
+  std::string out = "node " + safe(head.node.raw) + "  " + safe(head.machine);
+  if (!head.engine.empty()) out += "  " + safe(head.engine.raw);
+  out += "   " + counts_text(rows);
   const std::string now = clock_seconds(head.now);
   const std::size_t width = style.width == 0 ? 120 : style.width;
   if (display_width(out) + now.size() + 2 <= width) out = pad_right(out, width - now.size()) + now;
@@ -192,7 +193,8 @@ std::string list_text(const ListHead& head, std::span<const ListRow> rows, const
                           style);
 }
 
-std::string list_json(const ListHead& head, std::span<const ListRow> rows, Format format) {
+std::string list_json(const ListHead& head, std::span<const ListRow> rows, std::span<const Gap> gaps,
+                      Format format) {
   std::string out;
   JsonWriter json(out);
   const auto row_members = [&json](const ListRow& row) {
@@ -211,6 +213,13 @@ std::string list_json(const ListHead& head, std::span<const ListRow> rows, Forma
       json.end_object();
       out += '\n';
     }
+    for (const Gap& gap : gaps) {
+      json.begin_object();
+      json.member_value("schema", schema_of<GapRecord>());
+      json.members(record_of(gap, head.now));
+      json.end_object();
+      out += '\n';
+    }
     return out;
   }
   json.begin_object();
@@ -226,6 +235,10 @@ std::string list_json(const ListHead& head, std::span<const ListRow> rows, Forma
     row_members(row);
     json.end_object();
   }
+  json.end_array();
+  json.key("gaps");
+  json.begin_array();
+  for (const Gap& gap : gaps) json.value(record_of(gap, head.now));
   json.end_array();
   json.end_object();
   return out += '\n';

@@ -34,7 +34,7 @@ struct ListRow {
 struct ListHead {
   Bytes node;
   std::string machine;
-  Bytes engine;   // "containerd 1.7.27", or "containerd" when the version is not known
+  Bytes engine;   // those that run the rows, "containerd"; empty when nothing was found
   Timestamp now;  // AGE counts back from here
 };
 
@@ -46,7 +46,9 @@ struct ListOptions {
 
 std::string list_text(const ListHead& head, std::span<const ListRow> rows, const ListOptions& options,
                       const Style& style);
-// "ctriage.list/1", or one "ctriage.container/1" per line. Nothing is left out.
-std::string list_json(const ListHead& head, std::span<const ListRow> rows, Format format);
+// "ctriage.list/1", or one "ctriage.container/1" per line and then the gaps, which were noticed at head.now.
+// Nothing is left out.
+std::string list_json(const ListHead& head, std::span<const ListRow> rows, std::span<const Gap> gaps,
+                      Format format);
 
 }  // namespace ctriage::report

@@ -34,9 +34,9 @@ using Out = std::function<Status(std::string_view)>;
 
 // What a view saw on its way, for the exit status (--fail-on; lost evidence makes 3).
 struct Outcome {
-  std::optional<Severity> worst;  // of the findings
+  std::optional<Severity> worst;  // of the findings that this view is about
   std::uint64_t findings = 0;
-  std::uint64_t lost = 0;  // gaps of impact "lost" recorded in the source
+  std::uint64_t lost = 0;  // gaps of impact "lost" recorded in the source: the same in every view of it
 };
 
 // "1 critical, 4 high" in bounded memory.
@@ -88,6 +88,9 @@ class GapTally {
   std::map<std::tuple<int, std::string, Errc>, Group> groups_;
   std::uint64_t beyond_ = 0;
 };
+
+// A gap that reading just now gave, as views write it beside those recorded in the source.
+GapRecord record_of(const Gap& gap, Timestamp at);
 
 // "shop/web-7d9f/app", or the container's name or short id. Raw: escape before printing.
 std::string container_name(const Container& container);

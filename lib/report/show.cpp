@@ -140,6 +140,10 @@ Result<GapTally> read_gaps(Snapshot& snapshot, Task& task) {
   return tally;
 }
 
+std::string recorded_gaps_text(const GapTally& gaps) {
+  return gaps.total() == 0 ? std::string() : gaps.text() + " recorded in this source";
+}
+
 std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, const Style& style) {
   std::string out = "how complete is this\n";
   for (std::size_t i = 0; i < enum_names(Facet{}).size(); ++i) {
@@ -243,6 +247,12 @@ Result<Outcome> show_text(Snapshot& snapshot, const ShowOptions& options, const 
   if (!listed) return std::move(listed).error();
   if (options.pid && !pid_seen) {
     return Error{Errc::not_found, fmt::format("no process here has pid {}", *options.pid)};
+  }
+  auto gaps = read_gaps(snapshot, task);
+  if (!gaps) return std::move(gaps).error();
+  outcome.lost = gaps->count(Impact::lost);
+  if (const std::string missing = recorded_gaps_text(*gaps); !missing.empty()) {
+    if (auto done = out('\n' + labelled("gaps", missing)); !done) return std::move(done).error();
   }
   return outcome;
 }

@@ -33,13 +33,13 @@ struct ShowOptions {
 // Without a section the overview, else the sections asked for. Errc::not_found when no process has the pid.
 Result<Outcome> show_text(Snapshot& snapshot, const ShowOptions& options, const Style& style, const Out& out,
                           Task& task);
-// One document "ctriage.show/1" (Format::json), or one artifact per line, each with its schema first
-// (Format::jsonl). Without a section: everything but threads, mappings and descriptors.
+// One document "ctriage.show/1" (Format::json), or lines, each with its schema first (Format::jsonl): the
+// source, the artifacts, coverage, gaps. Without a section: everything but threads, mappings and descriptors.
 Result<Outcome> show_json(Snapshot& snapshot, const ShowOptions& options, Format format, const Out& out,
                           Task& task);
 
 // Everything around a finding, by its id (F1) or key. Errc::not_found when there is none, with the ids there
-// are.
+// are. As JSON "ctriage.show_finding/1".
 Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view finding, const ShowOptions& options,
                                   const Style& style, const Out& out, Task& task);
 Result<Outcome> show_finding_json(Snapshot& snapshot, std::string_view finding, const ShowOptions& options,

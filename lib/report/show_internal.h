@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/model/snapshot.h"
@@ -48,6 +49,10 @@ struct SocketSummary {
 std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, const Style& style);
 // Gaps recorded in the source; a source that records none gives none.
 Result<GapTally> read_gaps(Snapshot& snapshot, Task& task);
+// "6 lost, 1 note recorded in this source" for the end of a view that does not list them; empty for none.
+std::string recorded_gaps_text(const GapTally& gaps);
+// `next` with {source} filled in, for a view of `source`.
+Finding with_source(Finding finding, std::string_view source);
 // "F1  CRIT  12:05:31Z  what", and the finding's next command.
 std::string finding_line(const Finding& finding, const Style& style);
 

@@ -117,6 +117,10 @@ std::vector<std::string> GapTally::lines(std::size_t most) const {
   return lines;
 }
 
+GapRecord record_of(const Gap& gap, Timestamp at) {
+  return {gap.impact, gap.artifact, Bytes(gap.origin), gap.error.code, Bytes(gap.error.what), at};
+}
+
 std::string container_name(const Container& container) {
   const std::string own = container.name.empty() ? container.id.substr(0, 12) : container.name.raw;
   if (!container.pod) return own;
