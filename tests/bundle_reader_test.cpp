@@ -5,6 +5,7 @@
 
 #include "lib/archive/tar_header.h"
 #include "lib/bundle/reader.h"
+#include "lib/bundle/statuses.h"
 #include "lib/core/limits.h"
 #include "tests/bundle_testing.h"
 
@@ -68,6 +69,85 @@ TEST(BundleReader, PackedAndUnpackedAreTheSame) {
     EXPECT_EQ(text_of(*packed, name, t.task), text_of(*unpacked, name, t.task)) << name;
 }
 
+std::string status_of(const Reader& reader, std::string_view stream) {
+  const auto status = reader.status(stream);
+  return status ? std::string(to_text(status->outcome)) + ": " + status->why : "unknown";
+}
+
+TEST(BundleReader, StatusOfStreams) {
+  TempDir dir;
+  TestTask t;
+  const auto bytes = small_bundle(dir);
+  const std::string out = dir.path() + "/out";
+  std::filesystem::create_directory(out);
+  auto packed = open_bytes(dir, bytes, t.task).value();
+  ASSERT_EQ(::system(("tar -C " + out + " -xf " + dir.path() + "/reader.tar").c_str()), 0);
+  auto unpacked = Reader::open_directory(Root::open(out).value(), t.task).value();
+  for (const Reader* reader : {packed.get(), unpacked.get()}) {
+    EXPECT_EQ(status_of(*reader, "bundle.json"), "collected: ");
+    EXPECT_EQ(status_of(*reader, "custody.jsonl"), "collected: ");
+    EXPECT_EQ(status_of(*reader, "containers/app/changes.jsonl"), "collected: ");
+    EXPECT_EQ(status_of(*reader, "containers/app/logs/0.log"), "partial: grew while it was read");
+    EXPECT_EQ(status_of(*reader, "containers/app/memory"), "not_collected: not planned");
+    EXPECT_FALSE(reader->has("containers/app/memory"));
+    for (const char* none : {"", "nothing", "manifest.json", "SHA256SUMS", "custody.jsonl.00000"})
+      EXPECT_EQ(status_of(*reader, none), "unknown") << none;
+  }
+  EXPECT_TRUE(t.gaps.kept().empty());
+  auto cut = open_bytes(dir, std::string_view(bytes).substr(0, bytes.size() / 2), t.task).value();
+  EXPECT_EQ(status_of(*cut, "bundle.json"), "unknown");
+  EXPECT_TRUE(t.gaps.kept().empty());
+}
+
+TEST(BundleReader, StatusOfASwappedManifest) {
+  const std::string zeros(64, '0');
+  const auto stream = [&](const std::string& path, const std::string& status, const std::string& why) {
+    return "{\"path\":\"" + path + "\",\"size_bytes\":0,\"sha256\":\"" + zeros + "\",\"status\":\"" + status +
+           "\",\"why\":\"" + why + "\",\"chunks\":[]}";
+  };
+  const auto manifest = [](const std::string& streams) {
+    return "{\"schema\":\"ctriage.manifest/1\",\"started_at\":\"2026-01-01T00:00:00Z\",\"streams\":[" +
+           streams + "]}";
+  };
+  const struct {
+    const char* name;
+    std::string manifest;
+    const char* of_a;
+    std::size_t gaps;
+  } cases[] = {
+      {"of another", manifest(stream("b", "partial", "x")), "unknown", 0},
+      {"planned under the same name",
+       manifest(stream("a", "collected", "") + "," + stream("a", "not_collected", "x")), "collected: ", 0},
+      {"only planned, says it", manifest(stream("a", "not_collected", "x")), "unknown", 0},
+      {"other status", manifest(stream("a", "fine", "")), "unknown", 1},
+      {"not JSON", "xxxx", "unknown", 1},
+      {"cut", manifest(stream("a", "partial", "x")).substr(0, 120), "unknown", 1},
+      {"empty", "", "unknown", 1},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    TempDir dir;
+    TestTask t;
+    auto reader = open_bytes(dir,
+                             tar_member("a", "x") + tar_member("manifest.json", c.manifest) +
+                                 tar_member("manifest.json.sha256", "") + std::string(2 * kTarBlock, '\0'),
+                             t.task)
+                      .value();
+    EXPECT_EQ(status_of(*reader, "a"), c.of_a);
+    EXPECT_EQ(status_of(*reader, "a"), c.of_a);
+    EXPECT_EQ(t.gaps.kept().size(), c.gaps);
+  }
+  const std::string two = manifest(stream("a", "partial", "x") + "," + stream("b", "partial", "x"));
+  for (const auto& [most, good] : {std::pair{1'000, true}, {200, false}}) {
+    MemorySource in(two);
+    const auto read = Statuses::read(in, StreamIndex(), static_cast<std::size_t>(most));
+    ASSERT_EQ(read.has_value(), good);
+    if (!good) {
+      EXPECT_EQ(read.error().code, Errc::limit);
+    }
+  }
+}
+
 TEST(BundleReader, EveryCutOpens) {
   TempDir dir;
   TestTask t;
@@ -107,6 +187,7 @@ TEST(BundleReader, Hostile) {
   } cases[] = {
       {"text", std::string(5'000, 'x')},
       {"a few bytes", "x"},
+      {"nothing", ""},
       {"zeros only", end},
       {"twice", good + good + end},
       {"whole and numbered", good + tar_member("bundle.json.00000", "x") + end},

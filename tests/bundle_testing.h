@@ -98,7 +98,7 @@ inline std::string small_bundle(const TempDir& dir, const std::string& name = "s
   auto options = inline_options();
   options.workers = workers;
   auto writer = Writer::create(dir.root(), name, options, t.task).value();
-  EXPECT_TRUE(writer->record("begin", {{"target", "shop/web-7d9f"}}));
+  EXPECT_TRUE(writer->record("hold", {{"target", "shop/web-7d9f"}, {"files", std::uint64_t{3}}}));
   EXPECT_TRUE(writer->add("bundle.json", "{\"schema\":\"ctriage.bundle/1\"}\n", "ctriage"));
   auto gaps = writer->open("gaps.jsonl", Encoding::jsonl, "ctriage").value();
   EXPECT_TRUE(gaps->write_line("{\"gap\":1}"));
@@ -116,6 +116,20 @@ inline std::string small_bundle(const TempDir& dir, const std::string& name = "s
   EXPECT_TRUE(empty->finish(Outcome::collected, ""));
   writer->not_collected("containers/app/memory", "processes", "not planned");
   EXPECT_TRUE(gaps->finish(Outcome::collected, ""));
+  auto sealed = writer->seal();
+  EXPECT_TRUE(sealed) << (sealed ? "" : sealed.error().what);
+  return slurp(dir.path() + "/" + sealed->path);
+}
+
+// Less, for what is done at each of its bytes: a chunk of each encoding, a mark, the end.
+inline std::string tiny_bundle(const TempDir& dir) {
+  TestTask t;
+  auto writer = Writer::create(dir.root(), "tiny", inline_options(), t.task).value();
+  auto packed = writer->open("a.zst", Encoding::zstd, "overlay").value();
+  EXPECT_TRUE(packed->write(bytes_of("hello hello hello hello")));
+  EXPECT_TRUE(packed->finish(Outcome::collected, ""));
+  EXPECT_TRUE(writer->end_phase("state"));
+  EXPECT_TRUE(writer->add("b", "bytes", "x"));
   auto sealed = writer->seal();
   EXPECT_TRUE(sealed) << (sealed ? "" : sealed.error().what);
   return slurp(dir.path() + "/" + sealed->path);

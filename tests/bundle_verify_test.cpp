@@ -49,7 +49,7 @@ TEST(BundleVerify, WholeBundle) {
   const Report report = verify_bytes(bytes);
   EXPECT_EQ(report.verdict, Verdict::whole) << problems_of(report);
   EXPECT_EQ(report.size_bytes, bytes.size());
-  EXPECT_EQ(report.custody_records, 4u);
+  EXPECT_EQ(report.custody_records, 5u);
   EXPECT_EQ(report.last_phase, "files");
   EXPECT_EQ(report.streams, 6u);
   ASSERT_TRUE(report.manifest_digest);
@@ -60,7 +60,8 @@ TEST(BundleVerify, WholeBundle) {
 
 TEST(BundleVerify, EveryFlippedByteIsWrong) {
   TempDir dir;
-  auto bytes = small_bundle(dir);
+  auto bytes = tiny_bundle(dir);
+  ASSERT_EQ(verify_bytes(bytes).verdict, Verdict::whole) << problems_of(verify_bytes(bytes));
   constexpr std::string_view kMasks = "\x01\x80\x20\xff";
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     const char mask = kMasks[i % kMasks.size()];
@@ -74,10 +75,12 @@ TEST(BundleVerify, EveryFlippedByteIsWrong) {
 
 TEST(BundleVerify, EveryCutIsCut) {
   TempDir dir;
-  const auto bytes = small_bundle(dir);
+  const auto bytes = tiny_bundle(dir);
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     const Report report = verify_bytes(std::string_view(bytes).substr(0, size));
-    ASSERT_EQ(report.verdict, Verdict::cut) << size << ": " << problems_of(report);
+    const bool whole_header = size >= kTarBlock;
+    ASSERT_EQ(report.verdict, whole_header ? Verdict::cut : Verdict::wrong) << size << problems_of(report);
+    ASSERT_EQ(problems_of(report), whole_header ? "" : "not a bundle: no whole first member\n") << size;
     ASSERT_EQ(report.size_bytes, size);
   }
 }
@@ -171,8 +174,16 @@ TEST(BundleVerify, CustodyIsAChain) {
       {"number", first, [](std::string& s) { s[s.find("\"seq\":0") + 6] = '7'; }, "has the number 7"},
       {"last line end", first, [](std::string& s) { s.pop_back(); }, "no line end"},
       {"not JSON", first, [](std::string& s) { s[0] = '['; }, "record 0"},
-      {"length", first + 2, [](std::string& s) { ++s[s.find("\"length\":\"") + 10]; },
+      {"length", first + 2, [](std::string& s) { ++s[s.find("\"length_bytes\":") + 15]; },
        "is not where it says"},
+      {"members", first + 2, [](std::string& s) { ++s[s.find("\"member_count\":") + 15]; },
+       "is not where it says"},
+      {"number as text", first + 2,
+       [](std::string& s) { s.replace(s.find("\"member_count\":") + 15, 1, "\"3\""); }, "not a mark"},
+      {"no begin", first, [](std::string& s) { s.replace(s.find("begin"), 5, "began"); },
+       "does not say begin"},
+      {"begins again", first, [](std::string& s) { s.replace(s.find("hold"), 4, "begin"); },
+       "says begin again"},
       {"digest", first + 2, [](std::string& s) { s.replace(s.find("\"sha256\":\"") + 10, 4, "0000"); },
        "differs"},
   };
@@ -206,7 +217,8 @@ TEST(BundleVerify, ManifestIsCompared) {
       {"no schema", change("\"schema\"", "\"sChema\""), "not ctriage.manifest/1"},
       {"started_at", change("\"started_at\":\"2", "\"started_at\":\"1"), "started_at"},
       {"status", change("\"status\":\"collected\"", "\"status\":\"finished\""), "status"},
-      {"size of a stream", change("\"size\":47", "\"size\":48"), "upper.tar.zst: has another size"},
+      {"size of a stream", change("\"size_bytes\":47", "\"size_bytes\":48"),
+       "upper.tar.zst: has another size"},
       {"partial without why", change(",\"why\":\"grew while it was read\"", ""), "0.log: status and why"},
       {"collected with why", change("\"status\":\"partial\"", "\"status\":\"collected\""), "status and why"},
       {"stream renamed", change("\"path\":\"bundle.json\"", "\"path\":\"bungle.json\""), "bungle.json"},
@@ -215,8 +227,9 @@ TEST(BundleVerify, ManifestIsCompared) {
       {"too deep", [](std::string& s) { s = std::string(100, '['); }, "too deep"},
       {"one huge value", [](std::string& s) { s = "{\"schema\":\"" + std::string(400'000, 'x') + "\"}"; },
        "128 KiB"},
-      {"negative size", change("\"size\":47", "\"size\":-7"), "size"},
-      {"size over 64 bits", change("\"size\":47", "\"size\":99999999999999999999999"), "size"},
+      {"size as text", change("\"size_bytes\":47", "\"size_bytes\":\"47\""), "size_bytes"},
+      {"negative size", change("\"size_bytes\":47", "\"size_bytes\":-7"), "size"},
+      {"size over 64 bits", change("\"size_bytes\":47", "\"size_bytes\":99999999999999999999999"), "size"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
@@ -230,7 +243,7 @@ TEST(BundleVerify, ManifestIsCompared) {
   // Members that a newer writer may add are no problem.
   auto newer = members;
   auto& text = newer[manifest].content;
-  text.replace(text.find("\"tool\""), 0, "\"later\":{\"schema\":\"no\",\"streams\":[{\"size\":[1]}]},");
+  text.replace(text.find("\"tool\""), 0, "\"later\":{\"schema\":\"no\",\"streams\":[{\"size_bytes\":[1]}]},");
   newer.back().content = sha256_hex(text) + "  manifest.json\n";
   const Report report = verify_bytes(tar_of(newer));
   EXPECT_EQ(report.verdict, Verdict::whole) << problems_of(report);
@@ -240,18 +253,31 @@ TEST(BundleVerify, NotABundle) {
   const struct {
     const char* name;
     std::string bytes;
-    Verdict verdict;
+    std::string says;
   } cases[] = {
-      {"empty", "", Verdict::cut},
-      {"text", std::string(4096, 'a'), Verdict::wrong},
-      {"zeros", std::string(1024, '\0'), Verdict::wrong},
-      {"foreign member", tar_of({{"../etc/passwd", "x"}}), Verdict::wrong},
-      {"only an end", tar_of({{"SHA256SUMS", ""}}), Verdict::wrong},
+      {"empty", "", "not a bundle: no whole first member"},
+      {"three bytes", "abc", "not a bundle: no whole first member"},
+      {"five bytes", "hello", "not a bundle: no whole first member"},
+      {"zeros, cut", std::string(511, '\0'), "not a bundle: no whole first member"},
+      {"text", std::string(4096, 'a'), "not a bundle, or its first header was changed"},
+      {"zeros", std::string(1024, '\0'), "not a bundle: no whole first member"},
+      {"foreign member", tar_of({{"../etc/passwd", "x"}}), "not a bundle, or its first header was changed"},
+      {"only an end", tar_of({{"SHA256SUMS", ""}}), "custody.jsonl: is missing"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
-    EXPECT_EQ(verify_bytes(c.bytes).verdict, c.verdict);
+    const Report report = verify_bytes(c.bytes);
+    EXPECT_EQ(report.verdict, Verdict::wrong);
+    EXPECT_TRUE(problems_of(report).starts_with(c.says)) << problems_of(report);
   }
+}
+
+// Both claim the name; a reader could take either.
+TEST(BundleVerify, WholeAndNumberedMembers) {
+  const Report report = verify_bytes(tar_of({{"a.jsonl", "{}\n"}, {"a.jsonl.00001", "{}\n"}}));
+  EXPECT_EQ(report.verdict, Verdict::wrong);
+  EXPECT_NE(problems_of(report).find("a.jsonl.00001: is there twice"), std::string::npos)
+      << problems_of(report);
 }
 
 TEST(BundleVerify, StopIsSeen) {

@@ -205,7 +205,7 @@ TEST(BundleWriter, LargeStreamsAndStockTools) {
             "");
   EXPECT_EQ(run("cd " + out + " && zstd -q -t a/noise.zst.0000* 2>&1"), "");
   const std::string count = "python3 -c \"import json;m=json.load(open('" + out +
-                            "/manifest.json'));print(sum(s['size'] for s in m['streams']))\"";
+                            "/manifest.json'));print(sum(s['size_bytes'] for s in m['streams']))\"";
   EXPECT_GT(std::stoull(run(count)), 2 * data.size());
 }
 
@@ -222,9 +222,32 @@ TEST(BundleWriter, MarksNameTheirPrefix) {
   const auto sealed = writer->seal().value();
   std::string sums = read_stream(dir.path() + "/" + sealed.path, "SHA256SUMS");
   std::size_t end = 0;
-  for (int i = 0; i < 3; ++i) end = sums.find('\n', end) + 1;  // bundle.json, custody.jsonl.00000, b
+  // bundle.json, custody.jsonl.00000 (begin) and .00001 (the first mark), b
+  for (int i = 0; i < 4; ++i) end = sums.find('\n', end) + 1;
   EXPECT_EQ(to_hex(files.digest), sha256_hex(sums.substr(0, end)));
   EXPECT_GT(files.length_bytes, state.length_bytes);
+}
+
+// python reads the numbers as numbers.
+TEST(BundleWriter, CustodyHasTypes) {
+  TempDir dir;
+  TestTask t;
+  auto options = inline_options();
+  options.tool = "ctriage 1.2.3";
+  auto writer = Writer::create(dir.root(), "c", options, t.task).value();
+  ASSERT_TRUE(
+      writer->record("hold", {{"target", "a\"b"}, {"files", UINT64_MAX}, {"frozen_ns", std::uint64_t{0}}}));
+  ASSERT_TRUE(writer->end_phase("state"));
+  const auto path = dir.path() + "/" + writer->seal().value().path;
+  spill(dir.path() + "/custody", read_stream(path, "custody.jsonl"));
+  EXPECT_EQ(
+      run("python3 -c \"import json\nfor line in open('" + dir.path() +
+          "/custody'):\n r=json.loads(line)\n"
+          " print(r['seq'],*[repr(v) for k,v in r.items() if k not in ('seq','at','prev','sha256')])\""),
+      "0 'begin' 'ctriage 1.2.3' '2026-11-21T19:28:51.000000000Z'\n"
+      "1 'hold' 'a\"b' 18446744073709551615 0\n"
+      "2 'phase' 'state' 1024 1\n"
+      "3 'seal'\n");
 }
 
 TEST(BundleWriter, LinesStayWhole) {

@@ -19,7 +19,7 @@ void write_stream_head(JsonWriter& json, const StreamRecord& stream) {
   member("path", stream.path);
   member("source", stream.source);
   member("encoding", to_text(stream.encoding));
-  json.key("size");
+  json.key("size_bytes");
   json.value(stream.size_bytes);
   member("sha256", to_hex(stream.digest));
   member("status", to_text(stream.outcome));
@@ -69,18 +69,6 @@ std::string_view to_text(Encoding encoding) {
       return "zstd";
     case Encoding::jsonl:
       return "jsonl";
-  }
-  return "?";
-}
-
-std::string_view to_text(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::collected:
-      return "collected";
-    case Outcome::partial:
-      return "partial";
-    case Outcome::not_collected:
-      return "not_collected";
   }
   return "?";
 }
@@ -136,7 +124,7 @@ Status write_manifest(const Ledger& ledger, const ManifestHead& head, const Piec
       item.begin_object();
       item.key("name");
       item.text(ledger.member(chunk));
-      item.key("size");
+      item.key("size_bytes");
       item.value(chunk.size);
       item.key("sha256");
       item.text(to_hex(chunk.digest));

@@ -50,7 +50,6 @@ struct Ledger {
 };
 
 std::string_view to_text(Encoding encoding);
-std::string_view to_text(Outcome outcome);
 
 // "HEX  NAME\n", as sha256sum(1) writes it.
 std::string sums_line(const Digest& digest, std::string_view name);

@@ -83,11 +83,11 @@ class ManifestSax final : public nlohmann::json_sax<json> {
   bool binary(binary_t&) override { return event(); }
   bool number_unsigned(number_unsigned_t value) override {
     if (skipped_ > 0) return event();
-    if (where_ == Where::stream && key_ == "size") {
+    if (where_ == Where::stream && key_ == "size_bytes") {
       stream_.size_bytes = value;
       has_size_ = true;
     }
-    if (where_ == Where::chunk && key_ == "size") {
+    if (where_ == Where::chunk && key_ == "size_bytes") {
       chunk_.size_bytes = value;
       has_size_ = true;
     }
@@ -140,7 +140,7 @@ class ManifestSax final : public nlohmann::json_sax<json> {
       --skipped_;
     } else if (where_ == Where::chunk) {
       if (chunk_.name.empty() || !has_size_ || !has_digest_)
-        return fail("a chunk without name, size or sha256");
+        return fail("a chunk without name, size_bytes or sha256");
       sink_.chunk(chunk_);
       where_ = Where::chunks;
     } else if (where_ == Where::stream) {
@@ -160,7 +160,7 @@ class ManifestSax final : public nlohmann::json_sax<json> {
       streams_seen_ = true;
     } else if (skipped_ == 0 && where_ == Where::stream && key_ == "chunks" && !told_) {
       if (stream_.path.empty() || stream_.status.empty() || !has_size_ || !has_digest_) {
-        return fail("a stream without path, status, size or sha256 before its chunks");
+        return fail("a stream without path, status, size_bytes or sha256 before its chunks");
       }
       told_ = true;
       sink_.stream(stream_);
@@ -247,11 +247,10 @@ bool read_digest(const json& object, const char* key, Digest& into) {
 }
 
 bool read_number(const json& object, const char* key, std::uint64_t& into) {
-  std::string digits;
-  if (!read_text(object, key, digits)) return false;
-  const auto number = parse_number<std::uint64_t>(digits);
-  into = number.value_or(0);
-  return number.has_value();
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_unsigned()) return false;
+  into = found->get<std::uint64_t>();
+  return true;
 }
 
 }  // namespace
@@ -270,10 +269,7 @@ Result<CustodyRecord> parse_custody(std::string_view line) {
   auto document = parse_limited(line, {.bytes = kJsonChunkBytes, .depth = 4, .elements = 100'000});
   if (!document) return std::move(document).error();
   CustodyRecord record;
-  const auto seq = document->is_object() ? document->find("seq") : document->end();
-  if (!document->is_object() || seq == document->end() || !seq->is_number_unsigned())
-    return malformed("no seq");
-  record.seq = seq->get<std::uint64_t>();
+  if (!document->is_object() || !read_number(*document, "seq", record.seq)) return malformed("no seq");
   if (!read_text(*document, "action", record.action)) return malformed("no action");
   if (!read_digest(*document, "prev", record.previous)) return malformed("no prev");
   if (record.action != "phase") return record;
@@ -281,8 +277,8 @@ Result<CustodyRecord> parse_custody(std::string_view line) {
   if (read_digest(*document, "sha256", digest)) record.prefix_digest = digest;
   if (read_digest(*document, "sums_sha256", digest)) record.sums_digest = digest;
   if (!read_text(*document, "phase", record.phase) ||
-      !read_number(*document, "length", record.length_bytes) ||
-      !read_number(*document, "members", record.members) ||
+      !read_number(*document, "length_bytes", record.length_bytes) ||
+      !read_number(*document, "member_count", record.member_count) ||
       record.prefix_digest.has_value() == record.sums_digest.has_value()) {
     return malformed("not a mark");
   }

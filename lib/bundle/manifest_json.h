@@ -46,7 +46,7 @@ struct CustodyRecord {
   Digest previous{};
   std::string phase;  // of a mark, with the rest
   std::uint64_t length_bytes = 0;
-  std::uint64_t members = 0;
+  std::uint64_t member_count = 0;
   std::optional<Digest> prefix_digest;
   std::optional<Digest> sums_digest;
 };

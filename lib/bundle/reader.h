@@ -3,10 +3,12 @@
 // here.
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "lib/bundle/outcome.h"
 #include "lib/core/root.h"
 #include "lib/core/stream.h"
 #include "lib/core/task.h"
@@ -17,6 +19,7 @@ class Reader {
  public:
   // `file` is a seekable tar. Members are indexed by their headers; contents are read when asked for. A file
   // cut inside its last member opens: cut() says so. Errc::malformed when it is not a bundle at all.
+  // The task stays with the caller for as long as the reader.
   static Result<std::unique_ptr<Reader>> open_tar(UniqueFd file, std::string name, Task& task);
   static Result<std::unique_ptr<Reader>> open_directory(Root directory, Task& task);
   virtual ~Reader() = default;
@@ -27,6 +30,10 @@ class Reader {
   // The original bytes: chunks joined in order, zstd undone within the limits of the format (a frame holds at
   // most kChunkBytes). Errc::truncated where the file is cut, mismatch where a chunk is missing.
   virtual Result<std::unique_ptr<ByteSource>> open(std::string_view stream, Task& task) = 0;
+  // What manifest.json says of the stream, also of one that was planned and not taken, which has() does not
+  // know. Nothing when the bundle is not sealed, the manifest does not name the stream or cannot be read (the
+  // first call reads it; a gap says so). Only verify proves what it says.
+  [[nodiscard]] virtual std::optional<StreamStatus> status(std::string_view stream) const = 0;
   [[nodiscard]] virtual bool sealed() const = 0;  // manifest.json and its digest are there
   [[nodiscard]] virtual bool cut() const = 0;     // ends inside a member or without the end marker
 };

@@ -26,7 +26,7 @@ class FileSource final : public ByteSource {
 
 class DirectoryReader final : public IndexedReader {
  public:
-  DirectoryReader(Root directory, Task& task) : directory_(std::move(directory)), task_(task) {}
+  DirectoryReader(Root directory, Task& task) : IndexedReader(task), directory_(std::move(directory)) {}
 
   Status read_index() {
     if (auto walked = walk(directory_, "", 0); !walked) return walked;
@@ -88,7 +88,6 @@ class DirectoryReader final : public IndexedReader {
   }
 
   Root directory_;
-  Task& task_;
 };
 
 }  // namespace

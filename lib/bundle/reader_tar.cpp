@@ -35,21 +35,23 @@ class RangeSource final : public ByteSource {
 
 class TarReader final : public IndexedReader {
  public:
-  TarReader(UniqueFd file, std::string name) : file_(std::move(file)), name_(std::move(name)) {}
+  TarReader(UniqueFd file, std::string name, Task& task)
+      : IndexedReader(task), file_(std::move(file)), name_(std::move(name)) {}
 
-  Status read_index(const Task& task) {
+  Status read_index() {
     auto info = file_info(file_.get(), name_);
     if (!info) return std::move(info).error();
     const std::uint64_t end = info->size_bytes;
     std::uint64_t offset = 0;
     archive::TarBlock block{};
     while (true) {
-      if (auto may = task.check(); !may) return may;
+      if (auto may = task_.check(); !may) return may;
       auto got = sys::pread_full(file_.get(), block, offset, name_);
       if (!got) return std::move(got).error();
       if (*got < kTarBlock) {
         cut_ = true;
-        return *got == 0 || offset > 0 ? Status(Done{}) : Status(broken(offset, "not a bundle"));
+        if (offset == 0) return Error{Errc::malformed, name_ + ": not a bundle: no whole first member"};
+        return Done{};
       }
       auto parsed = archive::parse_tar_header(block);
       if (!parsed) return broken(offset, parsed.error().what);
@@ -96,8 +98,8 @@ class TarReader final : public IndexedReader {
 }  // namespace
 
 Result<std::unique_ptr<Reader>> Reader::open_tar(UniqueFd file, std::string name, Task& task) {
-  auto reader = std::make_unique<TarReader>(std::move(file), std::move(name));
-  if (auto indexed = reader->read_index(task); !indexed) return std::move(indexed).error();
+  auto reader = std::make_unique<TarReader>(std::move(file), std::move(name), task);
+  if (auto indexed = reader->read_index(); !indexed) return std::move(indexed).error();
   return std::unique_ptr<Reader>(std::move(reader));
 }
 

@@ -28,7 +28,7 @@ class ManifestCheck final : public ManifestSink {
     at_ = kNone;
     listed_ = 0;
     status_ = stream.status;
-    if (status_ != "collected" && status_ != "partial" && status_ != "not_collected") {
+    if (!parse_outcome(status_)) {
       problems_.add(name_, "the manifest gives it the status " + status_.substr(0, 40));
     }
     if ((status_ == "collected") != stream.why.empty())
@@ -230,6 +230,8 @@ Status CustodyChain::check_chunk(ByteSource& in, std::uint64_t size_bytes, const
       if (record->seq != records_)
         problems.add(kCustody, at + " has the number " + std::to_string(record->seq));
       if (record->previous != last_) problems.add(kCustody, at + " does not follow the one before it");
+      if ((record->action == "begin") != (records_ == 0))
+        problems.add(kCustody, at + (records_ == 0 ? " does not say begin" : " says begin again"));
       if (record->action == "phase") check_mark(*record, first, here, problems);
     }
     if (marked_) input.stop_hashing();
@@ -243,7 +245,7 @@ Status CustodyChain::check_chunk(ByteSource& in, std::uint64_t size_bytes, const
 
 void CustodyChain::check_mark(const CustodyRecord& record, bool first, const Here& here, Problems& problems) {
   const std::string at = "the mark of phase " + record.phase.substr(0, 80);
-  bool good = first && record.length_bytes == here.length_bytes && record.members == here.members;
+  bool good = first && record.length_bytes == here.length_bytes && record.member_count == here.members;
   if (!good) problems.add(kCustody, at + " is not where it says");
   if (record.prefix_digest.has_value() == marked_) {
     problems.add(kCustody, at + " has the digest of another kind of phase");

@@ -76,6 +76,7 @@ struct Seen {
       by_path;                                     // into ledger.streams, whose paths stay in place
   std::unordered_map<std::uint32_t, Sha256> open;  // streams of several chunks
   std::vector<bool> ended;                         // a chunk was shorter than all but the last may be
+  std::vector<std::uint64_t> readable_bytes;       // original bytes, those of a cut chunk too
   Sha256 sums;                                     // of the SHA256SUMS lines
 
   [[nodiscard]] const StreamRecord* find(std::string_view path) const;
@@ -86,6 +87,9 @@ struct Seen {
 Status check_sums(ByteSource& in, const Seen& seen, Problems& problems);
 // The manifest against what was seen, in both directions.
 Status check_manifest(ByteSource& in, const Seen& seen, std::int64_t mtime_seconds, Problems& problems);
+
+// One state for each stream that was seen. `good`: no problem was found.
+std::vector<StreamState> list_salvage(const Seen& seen, bool cut, bool good);
 
 // The hash chain over all chunks of custody.jsonl.
 class CustodyChain {

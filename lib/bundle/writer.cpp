@@ -52,6 +52,11 @@ class BundleWriter final : public Writer {
     custody_ = start(std::string(kCustody), Encoding::jsonl, "ctriage");
   }
 
+  // The first record of custody.jsonl.
+  Status begin() {
+    return record("begin", {{"tool", options_.tool}, {"started_at", to_rfc3339(options_.started_at)}});
+  }
+
   Result<std::unique_ptr<Stream>> open(std::string path, Encoding encoding, std::string source) override {
     if (auto good = check(path, encoding); !good) return std::move(good).error();
     return std::unique_ptr<Stream>(
@@ -80,8 +85,7 @@ class BundleWriter final : public Writer {
     shared_->pipeline.with_ledger([&](Ledger& ledger) { ledger.add_stream(std::move(record)); });
   }
 
-  Status record(std::string_view action,
-                const std::vector<std::pair<std::string, std::string>>& details) override {
+  Status record(std::string_view action, const std::vector<Detail>& details) override {
     std::string line;
     JsonWriter json(line);
     json.begin_object();
@@ -91,9 +95,9 @@ class BundleWriter final : public Writer {
     json.value(shared_->now());
     json.key("action");
     json.text(action);
-    for (const auto& [key, text] : details) {
+    for (const auto& [key, detail] : details) {
       json.key(key);
-      json.text(text);
+      std::visit([&](const auto& value) { json.value(value); }, detail);
     }
     json.key("prev");
     json.text(to_hex(last_record_));
@@ -120,8 +124,8 @@ class BundleWriter final : public Writer {
     const auto prefix = pipeline.part().take_digest();
     mark.digest = prefix ? *prefix : pipeline.sums_digest();
     auto noted = record("phase", {{"phase", std::string(phase)},
-                                  {"length", std::to_string(mark.length_bytes)},
-                                  {"members", std::to_string(members)},
+                                  {"length_bytes", mark.length_bytes},
+                                  {"member_count", std::uint64_t{members}},
                                   {prefix ? "sha256" : "sums_sha256", to_hex(mark.digest)}});
     if (!noted) return std::move(noted).error();
     custody_->flush();
@@ -288,7 +292,9 @@ Result<std::unique_ptr<Writer>> Writer::create(const Root& directory, std::strin
   if (!part) return std::move(part).error();
   part->expect_ending(kEndingBase);
   auto shared = std::make_shared<Shared>(*std::move(part), std::move(encoders), options, task);
-  return std::unique_ptr<Writer>(std::make_unique<BundleWriter>(std::move(shared), options));
+  auto writer = std::make_unique<BundleWriter>(std::move(shared), options);
+  if (auto begun = writer->begin(); !begun) return std::move(begun).error();
+  return std::unique_ptr<Writer>(std::move(writer));
 }
 
 }  // namespace ctriage::bundle

@@ -7,8 +7,10 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include "lib/bundle/outcome.h"
 #include "lib/core/hash.h"
 #include "lib/core/root.h"
 #include "lib/core/stream.h"
@@ -21,8 +23,6 @@ enum class Encoding : std::uint8_t {
   zstd,   // each chunk one zstd frame; the path given must end in ".zst"
   jsonl,  // stored as it is in chunks of at most kJsonChunkBytes that close at the end of each phase
 };
-
-enum class Outcome : std::uint8_t { collected, partial, not_collected };
 
 struct WriterOptions {
   Timestamp started_at;                  // mtime of every member, so that verify can re-create each header
@@ -53,6 +53,9 @@ class Stream : public ByteSink {
   [[nodiscard]] virtual std::uint64_t size_bytes() const = 0;
 };
 
+// A member of a custody record.
+using Detail = std::pair<std::string, std::variant<std::string, std::uint64_t>>;
+
 // One caller at a time, for the writer and all its streams; the task stays with the caller for as long.
 class Writer {
  public:
@@ -72,9 +75,9 @@ class Writer {
   // For the manifest: planned, and why it is not there.
   virtual void not_collected(std::string path, std::string source, std::string why) = 0;
 
-  // One hash-chained record in custody.jsonl: what we did. Values are our own text or evidence.
-  virtual Status record(std::string_view action,
-                        const std::vector<std::pair<std::string, std::string>>& details) = 0;
+  // One hash-chained record in custody.jsonl: what we did. Values are our own text or evidence, or numbers,
+  // whose unit is in the key. The writer's own are "begin" (the first), "phase" and "seal" (the last).
+  virtual Status record(std::string_view action, const std::vector<Detail>& details) = 0;
 
   // Closes all jsonl chunks, waits for the workers, records the phase in custody.jsonl and syncs the file.
   // Gives the length of the file up to there and, the first time, the SHA-256 of those bytes; later times the

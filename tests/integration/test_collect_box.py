@@ -118,7 +118,7 @@ class Target(BoxCase):
         self.assertGreaterEqual(len(phases), 2)
         first = phases[0]
         with open(bundle.path, "rb") as file:
-            head = file.read(int(first["length"]))
+            head = file.read(first["length_bytes"])
         self.assertEqual(lab.hashlib.sha256(head).hexdigest(), first["sha256"])
 
 
