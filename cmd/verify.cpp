@@ -44,7 +44,7 @@ std::string verify_json(const std::string& path, const bundle::Report& report, b
   writer.member_value("streams", report.streams);
   writer.member_value("size_bytes", report.size_bytes);
   writer.member_value("custody_records", report.custody_records);
-  if (report.manifest_digest) writer.member_value("sha256", to_hex(*report.manifest_digest));
+  if (report.manifest_digest) writer.member_value("manifest_sha256", to_hex(*report.manifest_digest));
   if (!report.last_phase.empty()) writer.member_value("last_phase", report.last_phase);
   writer.member_value("problem_count", report.problem_count);
   writer.member_value("problems", report.problems);
@@ -80,11 +80,15 @@ std::string verify_text(const std::string& path, const bundle::Report& report, b
   if (report.problem_count > report.problems.size()) {
     out += "problem   and " + std::to_string(report.problem_count - report.problems.size()) + " more\n";
   }
-  out += "custody   " + std::to_string(report.custody_records) + " records, chain " +
-         (report.verdict == bundle::Verdict::wrong ? "see problems" : "unbroken") + "\n";
+  if (report.custody_records > 0) {
+    out += "custody   " + std::to_string(report.custody_records) + " records, chain " +
+           (report.verdict == bundle::Verdict::wrong ? "see problems" : "unbroken") + "\n";
+  } else {
+    out += "custody   no records\n";
+  }
   if (report.manifest_digest) {
-    out +=
-        "sha256    " + to_hex(*report.manifest_digest) + "   compare it with the one noted down: --digest\n";
+    out += "sha256    " + to_hex(*report.manifest_digest) +
+           "   of manifest.json; compare it with the one noted down: --digest\n";
   }
   if (!salvage) {
     if (report.verdict == bundle::Verdict::cut)
@@ -143,7 +147,7 @@ void add_verify(CLI::App& app, const Common& common, Action& chosen) {
   sub->add_option("bundle", arguments->path, "path of a bundle or its .part, - for standard input")
       ->required();
   sub->add_option("--digest", arguments->digest,
-                  "what collect printed as sha256: the bundle must be that one");
+                  "what collect printed as sha256, of manifest.json: the bundle must be that one");
   sub->add_flag("--salvage", arguments->salvage, "list what can be read of a bundle that is cut");
   sub->footer(
       "Exit status: 0 whole, 1 wrong, 3 cut but whole so far.\n"
