@@ -31,7 +31,7 @@ function(ctriage_test name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} ctriage_sys ctriage_options GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE CTRIAGE_TESTDATA="${PROJECT_SOURCE_DIR}/testdata")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS "unit;${ARG_LABELS}" TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES LABELS "unit;${ARG_LABELS}" TIMEOUT 900)
 endfunction()
 
 # ctriage_fuzz(<module> DEPS <target>...): tests/fuzz/<module>_fuzz.cpp. Built with libFuzzer under CTRIAGE_FUZZ;
