@@ -43,8 +43,8 @@ std::string human_size(std::uint64_t bytes);
 // "3h12m", "41m", "9d", "12s".
 std::string human_duration(std::int64_t seconds);
 
-// One word of a shell command: quoted where a shell would see more than a plain word. Commands that we print are copied
-// into a root shell, and names in them are the attacker's.
+// One word of a shell command: quoted where a shell would see more than a plain word. Commands that we print
+// are copied into a root shell, and names in them are the attacker's.
 std::string shell_word(std::string_view text);
 
 }  // namespace ctriage

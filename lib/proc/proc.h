@@ -1,6 +1,6 @@
 #pragma once
-// Readers of /proc, proc(5). parse_* work on bytes; read_* do I/O below a procfs Root. All text is hostile: names,
-// arguments, paths and even mountinfo hold what an attacker chose.
+// Readers of /proc, proc(5). parse_* work on bytes; read_* do I/O below a procfs Root. All text is hostile:
+// names, arguments, paths and even mountinfo hold what an attacker chose.
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -22,7 +22,7 @@ struct Stat {  // proc_pid_stat(5); comm may hold ") R 1 (" and newlines: split 
   std::int32_t ppid = 0;
   std::int32_t pgrp = 0;
   std::int32_t session = 0;
-  Hex tty;  // 0: none
+  Hex tty;                      // 0: none
   std::uint32_t flags = 0;      // PF_* of the kernel's sched.h
   std::uint64_t cpu_ticks = 0;  // utime + stime
   std::uint32_t threads = 0;
@@ -33,10 +33,12 @@ struct Stat {  // proc_pid_stat(5); comm may hold ") R 1 (" and newlines: split 
 };
 Result<Stat> parse_stat(std::string_view text);
 
-// Fills what /proc/PID/status knows: credentials, capabilities, NSpid, seccomp, NoNewPrivs, TracerPid, VmRSS, VmSwap, ...
+// Fills what /proc/PID/status knows: credentials, capabilities, NSpid, seccomp, NoNewPrivs, TracerPid, VmRSS,
+// VmSwap, ...
 Status parse_status(std::string_view text, Process& into);
 Result<Mapping> parse_maps_line(std::string_view line);
-// One line of mountinfo with octal escapes undone, except super_options, which stay raw (overlay has a second level).
+// One line of mountinfo with octal escapes undone, except super_options, which stay raw (overlay has a second
+// level).
 Result<Mount> parse_mountinfo_line(std::string_view line);
 std::string unescape_octal(std::string_view text);
 std::vector<Limit> parse_limits(std::string_view text);
@@ -50,12 +52,13 @@ Result<FdInfo> parse_fdinfo(std::string_view text);
 Result<std::optional<Socket>> parse_net_line(std::string_view family, std::string_view line);
 
 struct CgroupLine {
-  std::uint32_t hierarchy = 0;      // 0: cgroup v2
-  std::string controllers;          // "memory", "name=systemd", ""
+  std::uint32_t hierarchy = 0;  // 0: cgroup v2
+  std::string controllers;      // "memory", "name=systemd", ""
   std::string path;
 };
 std::vector<CgroupLine> parse_cgroup(std::string_view text);
-// The container id (64 hex) and the pod UID that a cgroup path names, matched from its end (research: every form).
+// The container id (64 hex) and the pod UID that a cgroup path names, matched from its end (research: every
+// form).
 struct CgroupOwner {
   std::string container_id;
   std::string pod_uid;
@@ -65,31 +68,35 @@ CgroupOwner parse_cgroup_owner(std::string_view path);
 // What this procfs says of the node.
 struct Clock {
   std::uint64_t ticks_per_second = 100;
-  Timestamp booted_at;              // btime of /proc/stat
+  Timestamp booted_at;  // btime of /proc/stat
 };
 Result<Clock> read_clock(const Root& proc);
-// A process in the node's own namespaces, with its root directory: pid 1; where we may not look into that one, kthreadd,
-// a kernel thread and so in the first namespaces; else ourselves, which is the node unless we run in a container.
+// A process in the node's own namespaces, with its root directory: pid 1; where we may not look into that
+// one, kthreadd, a kernel thread and so in the first namespaces; else ourselves, which is the node unless we
+// run in a container.
 std::int32_t node_process(const Root& proc);
 Result<std::vector<std::int32_t>> list_pids(const Root& proc);  // ascending
 
 Result<Stat> read_stat(const Root& proc, std::int32_t pid);
-Result<std::string> read_text(const Root& proc, std::int32_t pid, std::string_view name);  // not for mm-locked files
+Result<std::string> read_text(const Root& proc, std::int32_t pid,
+                              std::string_view name);  // not for mm-locked files
 // "mnt:[4026531841]" of /proc/PID/ns/<type> as its inode.
 Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type);
 Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task);
 
-// All of a process but its exe origin and membership. What cannot be read is a gap for that facet, and the rest of the
-// process is still given; Errc::vanished when it is gone or its start_ticks changed while we read.
-Result<Process> read_process(const Root& proc, Readers& readers, std::int32_t pid, const Clock& clock, Task& task);
+// All of a process but its exe origin and membership. What cannot be read is a gap for that facet, and the
+// rest of the process is still given; Errc::vanished when it is gone or its start_ticks changed while we
+// read.
+Result<Process> read_process(const Root& proc, Readers& readers, std::int32_t pid, const Clock& clock,
+                             Task& task);
 Status list_threads(const Root& proc, std::int32_t pid, const Emit<Thread>& emit, Task& task);
 Status list_mappings(Readers& readers, std::int32_t pid, const Emit<Mapping>& emit, Task& task);
 Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descriptor>& emit, Task& task);
 // Sockets of the network namespace of `pid`, without owners.
 Status list_sockets(const Root& proc, std::int32_t pid, const Emit<Socket>& emit, Task& task);
 
-// Which processes belong to a container whose first process is `init`: its cgroup's subtree plus the members of its
-// PRIVATE mount and pid namespaces (one shared with pid 1 makes nobody a member).
+// Which processes belong to a container whose first process is `init`: its cgroup's subtree plus the members
+// of its PRIVATE mount and pid namespaces (one shared with pid 1 makes nobody a member).
 struct Member {
   std::int32_t pid = 0;
   std::uint64_t start_ticks = 0;

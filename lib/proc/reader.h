@@ -1,11 +1,12 @@
 #pragma once
-// Reads that may never return happen in a process that can be killed. cmdline, environ and maps take the target's mmap
-// lock and can fault its pages (proc_pid_cmdline(5)): a FUSE or userfaultfd mapping of the attacker blocks them for good.
+// Reads that may never return happen in a process that can be killed. cmdline, environ and maps take the
+// target's mmap lock and can fault its pages (proc_pid_cmdline(5)): a FUSE or userfaultfd mapping of the
+// attacker blocks them for good.
 //
 //   supervisor --seqpacket--> watchdog --fork--> reader 1, reader 2, ...
 //
-// The watchdog is forked before any thread, stays single-threaded, starts a fresh reader when one is stuck, and ends all
-// of them when the supervisor is gone, however that ended.
+// The watchdog is forked before any thread, stays single-threaded, starts a fresh reader when one is stuck,
+// and ends all of them when the supervisor is gone, however that ended.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,14 +21,15 @@ namespace ctriage::proc {
 
 class Readers {
  public:
-  // Forks the watchdog; call before any thread. `proc` is the procfs that readers read. "proc" is duplicated into it.
+  // Forks the watchdog; call before any thread. `proc` is the procfs that readers read. "proc" is duplicated
+  // into it.
   static Result<Readers> start(const Root& proc);
   Readers(Readers&&) noexcept;
   Readers& operator=(Readers&&) noexcept;
   ~Readers();  // ends the watchdog and the readers and waits for the watchdog
 
-  // Opens proc/<name> ("48213/cmdline") in a reader. Each read waits at most kReadTimeoutNs, then the reader is killed
-  // and the read is Errc::timeout. One open file at a time: opening another ends the one before.
+  // Opens proc/<name> ("48213/cmdline") in a reader. Each read waits at most kReadTimeoutNs, then the reader
+  // is killed and the read is Errc::timeout. One open file at a time: opening another ends the one before.
   Result<std::unique_ptr<ByteSource>> open(std::string_view name, const Task& task);
   // open and read_all.
   Result<std::string> read_file(std::string_view name, std::size_t most, const Task& task);
@@ -38,8 +40,8 @@ class Readers {
   std::shared_ptr<State> state_;  // shared with the source that is open, which may be dropped later
 };
 
-// A procfs of our own, fsopen(2) "proc" and fsmount(2): no hidepid, nothing mounted over /proc/PID, seen by nobody. Falls
-// back to /proc with a note in `why` when the kernel or our rights do not allow it.
+// A procfs of our own, fsopen(2) "proc" and fsmount(2): no hidepid, nothing mounted over /proc/PID, seen by
+// nobody. Falls back to /proc with a note in `why` when the kernel or our rights do not allow it.
 Result<Root> open_procfs(std::string& why);
 
 }  // namespace ctriage::proc
