@@ -144,7 +144,8 @@ Result<Place> check_place(const Root& directory, const std::string& path, const 
   if (!info) return std::move(info).error();
   auto fs = sys::statfs(directory.fd(), path);
   if (!fs) return std::move(fs).error();
-  auto real = proc.read_link_beneath("self/fd/" + std::to_string(directory.fd()));
+  auto real =
+      proc.read_link_beneath(std::to_string(sys::own_pid()) + "/fd/" + std::to_string(directory.fd()));
   const std::string resolved = real ? *real : path;
   const Behind behind = behind_mount(proc, resolved);
   const std::string kubelet_root = find_kubelet_root(proc);
