@@ -23,6 +23,7 @@ BUILD_DIR = os.environ.get("CTRIAGE_BUILD_DIR", os.path.join(os.path.dirname(__f
 # needs ptrace and clone, which a process that entered the sandbox has given up; the fault twin counts leaked descriptors.
 SANITIZER = {"ASAN_OPTIONS": "exitcode=99:detect_leaks=0", "UBSAN_OPTIONS": "exitcode=99:print_stacktrace=1",
              "LSAN_OPTIONS": "exitcode=99", "TSAN_OPTIONS": "exitcode=99"}
+os.environ.update(SANITIZER)  # for every program that a test starts
 
 
 def binary():
