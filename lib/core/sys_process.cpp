@@ -102,8 +102,8 @@ union Control {  // room for one descriptor, aligned as CMSG_FIRSTHDR wants it, 
 
 Status send(int socket, std::span<const std::byte> bytes, int passed) {
   // sendmsg(2) does not write there; iovec serves both directions.
-  iovec part{const_cast<std::byte*>(bytes.data()),
-             bytes.size()};  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast)
+  iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
