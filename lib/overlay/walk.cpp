@@ -179,7 +179,7 @@ std::optional<Walk::Subject> Walk::meet(const std::string& name, bool live, cons
     if (kept && failed && !is_gone(*failed)) {
       const bool directory = held->info.is_directory();  // what has come into it since is not seen
       gap(directory ? Impact::lost : Impact::degraded, directory ? "overlay.directory" : "overlay.entry",
-          subject.path, *std::move(failed));
+          subject.path, *failed);
     }
     if (kept) return subject;
   }
