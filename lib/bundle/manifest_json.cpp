@@ -97,14 +97,18 @@ class ManifestSax final : public nlohmann::json_sax<json> {
     if (skipped_ > 0) return event();
     if (where_ == Where::top) return top_text(value) && event();
     if (where_ == Where::stream) {
-      if (key_ == "path") stream_.path = std::move(value);
-      if (key_ == "status") stream_.status = std::move(value);
-      if (key_ == "why") stream_.why = std::move(value);
       if (key_ == "sha256") return digest(value, stream_.digest) && event();
+      if (key_ == "path") {
+        stream_.path = std::move(value);
+      } else if (key_ == "status") {
+        stream_.status = std::move(value);
+      } else if (key_ == "why") {
+        stream_.why = std::move(value);
+      }
     }
     if (where_ == Where::chunk) {
-      if (key_ == "name") chunk_.name = std::move(value);
       if (key_ == "sha256") return digest(value, chunk_.digest) && event();
+      if (key_ == "name") chunk_.name = std::move(value);
     }
     return event();
   }
