@@ -69,7 +69,8 @@ Status take_selection(const json& fields, const Rule& rule, Selection& into) {
   if (!fields.is_object()) return bad(where, "not an object of fields");
   if (fields.empty()) return bad(where, "empty: it would match everything");
   for (const auto& [path, wanted] : fields.items()) {
-    const std::string field = where + '.' + path;
+    std::string field = where;
+    field.append(".").append(path);
     if (const auto bar = path.find('|'); bar != std::string::npos) {
       return Error{Errc::unsupported,
                    field + ": modifier " + path.substr(bar) + " is not supported by this version"};
