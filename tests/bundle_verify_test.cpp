@@ -223,6 +223,8 @@ TEST(BundleVerify, ManifestIsCompared) {
       {"collected with why", change("\"status\":\"partial\"", "\"status\":\"collected\""), "status and why"},
       {"stream renamed", change("\"path\":\"bundle.json\"", "\"path\":\"bungle.json\""), "bungle.json"},
       {"no streams", [](std::string& s) { s = "{\"schema\":\"ctriage.manifest/1\"}"; }, "not a manifest"},
+      {"no custody", change("\"path\":\"custody.jsonl\"", "\"path\":\"mustard.jsonl\""),
+       "custody.jsonl: is missing"},
       {"nothing", [](std::string& s) { s.clear(); }, "not JSON"},
       {"too deep", [](std::string& s) { s = std::string(100, '['); }, "too deep"},
       {"one huge value", [](std::string& s) { s = "{\"schema\":\"" + std::string(400'000, 'x') + "\"}"; },
@@ -249,6 +251,30 @@ TEST(BundleVerify, ManifestIsCompared) {
   EXPECT_EQ(report.verdict, Verdict::whole) << problems_of(report);
 }
 
+// What we did may find no room: the rest is sealed, and both sides say what the chain lacks.
+TEST(BundleVerify, CustodyThatFoundNoRoom) {
+  for (const std::size_t first_bytes : {std::size_t{10}, std::size_t{1'000'000}}) {
+    TempDir dir;
+    TestTask t;
+    auto options = inline_options();
+    options.max_bytes = 2 << 20;
+    auto writer = Writer::create(dir.root(), "full", options, t.task).value();
+    EXPECT_TRUE(writer->add("bundle.json", "{}\n", "ctriage"));
+    EXPECT_TRUE(writer->record("note", {{"text", std::string(first_bytes, 'x')}}));
+    bool refused = false;
+    for (int i = 0; i < 4 && !refused; ++i)
+      refused =
+          !writer->record("note", {{"text", std::string(1'000'000, 'x')}}) || !writer->end_phase("state");
+    EXPECT_TRUE(refused);
+    auto sealed = writer->seal();
+    ASSERT_TRUE(sealed) << sealed.error().what;
+    EXPECT_NE(sealed->custody_why.find("size limit"), std::string::npos) << sealed->custody_why;
+    const Report report = verify_bytes(slurp(dir.path() + "/" + sealed->path), sealed->manifest_digest);
+    EXPECT_EQ(report.verdict, Verdict::whole) << problems_of(report);
+    EXPECT_EQ(report.custody_why, sealed->custody_why);
+  }
+}
+
 TEST(BundleVerify, NotABundle) {
   const struct {
     const char* name;
@@ -262,7 +288,7 @@ TEST(BundleVerify, NotABundle) {
       {"text", std::string(4096, 'a'), "not a bundle, or its first header was changed"},
       {"zeros", std::string(1024, '\0'), "not a bundle: no whole first member"},
       {"foreign member", tar_of({{"../etc/passwd", "x"}}), "not a bundle, or its first header was changed"},
-      {"only an end", tar_of({{"SHA256SUMS", ""}}), "custody.jsonl: is missing"},
+      {"only an end", tar_of({{"SHA256SUMS", ""}}), "the archive: ends without manifest.json"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);

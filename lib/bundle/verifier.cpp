@@ -28,6 +28,7 @@ class ManifestCheck final : public ManifestSink {
     at_ = kNone;
     listed_ = 0;
     status_ = stream.status;
+    if (stream.path == kCustody) custody_why_ = stream.why;
     if (!parse_outcome(status_)) {
       problems_.add(name_, "the manifest gives it the status " + status_.substr(0, 40));
     }
@@ -71,10 +72,13 @@ class ManifestCheck final : public ManifestSink {
       problems_.add(name_, "is collected in the manifest and not in the file");
   }
 
-  void finish() {
+  // Gives what the manifest says is missing of custody.jsonl.
+  std::string finish() {
+    if (!custody_why_) problems_.add(kCustody, "is missing");
     for (std::size_t i = 0; i < visited_.size(); ++i) {
       if (!visited_[i]) problems_.add(seen_.ledger.streams[i].path, "is not in the manifest");
     }
+    return custody_why_.value_or("");
   }
 
  private:
@@ -85,6 +89,7 @@ class ManifestCheck final : public ManifestSink {
   const StreamRecord* record_ = nullptr;
   std::string name_;
   std::string status_;
+  std::optional<std::string> custody_why_;
   std::uint32_t at_ = kNone;
   std::uint64_t listed_ = 0;
 };
@@ -201,12 +206,12 @@ Status check_sums(ByteSource& in, const Seen& seen, Problems& problems) {
   return Done{};
 }
 
-Status check_manifest(ByteSource& in, const Seen& seen, std::int64_t mtime_seconds, Problems& problems) {
+Result<std::string> check_manifest(ByteSource& in, const Seen& seen, std::int64_t mtime_seconds,
+                                   Problems& problems) {
   ManifestCheck check(seen, mtime_seconds, problems);
   auto parsed = parse_manifest(in, check);
-  if (!parsed) return parsed;
-  check.finish();
-  return Done{};
+  if (!parsed) return std::move(parsed).error();
+  return check.finish();
 }
 
 Status CustodyChain::check_chunk(ByteSource& in, std::uint64_t size_bytes, const Here& here, Input& input,

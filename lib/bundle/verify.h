@@ -33,6 +33,7 @@ struct Report {
   std::uint64_t streams = 0;
   std::uint64_t size_bytes = 0;
   std::uint64_t custody_records = 0;
+  std::string custody_why;  // why custody.jsonl is not whole, by the manifest: it found no room
   std::optional<Digest> manifest_digest;
   std::string last_phase;  // a cut bundle: the last phase whose end custody.jsonl vouches for
   std::vector<StreamState> salvage;

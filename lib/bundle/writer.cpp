@@ -142,13 +142,15 @@ class BundleWriter final : public Writer {
     close_feeds();
     pipeline.drain();
     // A custody chain that finds no room is partial in the manifest; the rest is sealed all the same.
-    const auto noted = record("seal", {});
+    Status whole = record("seal", {});
     const auto closed =
-        custody_->finish(noted ? Outcome::collected : Outcome::partial, noted ? "" : noted.error().what);
-    static_cast<void>(closed.has_value());
+        custody_->finish(whole ? Outcome::collected : Outcome::partial, whole ? "" : whole.error().what);
     pipeline.drain();
+    if (whole) whole = closed;
+    if (whole) whole = pipeline.error_of(custody_->core());
 
     Sealed sealed;
+    if (!whole) sealed.custody_why = whole.error().what;
     if (auto ended = write_ending(sealed.manifest_digest); !ended) return std::move(ended).error();
     auto name = pipeline.part().seal();
     if (!name) return std::move(name).error();

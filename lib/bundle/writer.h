@@ -36,6 +36,7 @@ struct Sealed {
   std::string path;  // final name, relative to the directory
   std::uint64_t size_bytes = 0;
   Digest manifest_digest{};  // of manifest.json: names every byte of the file
+  std::string custody_why;   // why custody.jsonl is not whole; empty: it is
 };
 
 // One stream. Not finished when destroyed: the manifest says partial, "not finished".

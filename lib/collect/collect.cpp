@@ -263,7 +263,8 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
     const std::int64_t phase_ns = sys::boottime_ns();
     going = run_group(in, group, going);
     auto mark = out.end_phase(group);
-    if (!mark && !ends_the_run(mark.error()))
+    // What ended the run before is told with the collectors that were not reached.
+    if (!mark && (going || !ends_the_run(mark.error())))
       log.add({Impact::lost, "bundle", std::string(group), mark.error()});
     if (group == "state") summary.state_ns = sys::boottime_ns() - began_ns;
     PhaseEnd ended{
@@ -292,7 +293,12 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
       !status) {
     gaps_lost = true;
   }
-  if (gaps_lost) ++summary.lost;
+  // gaps.jsonl is closed: the screen and the status are what is left to say it.
+  const auto tell_late = [&](std::string_view member, std::string why) {
+    ++summary.lost;
+    progress.gap({Impact::lost, "bundle", std::string(member), Error{Errc::io, std::move(why)}});
+  };
+  if (gaps_lost) tell_late("gaps.jsonl", "some gaps or findings could not be written");
   auto sealed = out.seal();
   if (!sealed) {
     ++summary.lost;
@@ -301,6 +307,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
     summary.size_bytes = out.size_bytes();
     return summary;
   }
+  if (!sealed->custody_why.empty()) tell_late("custody.jsonl", sealed->custody_why);
   summary.path = sealed->path;
   summary.size_bytes = sealed->size_bytes;
   summary.manifest_digest = sealed->manifest_digest;

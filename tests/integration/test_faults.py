@@ -90,8 +90,8 @@ def check(status, said, descriptors, out, nth):
         if verified.returncode not in allowed:
             return (f"verify {os.path.basename(path)} gives {verified.returncode}: "
                     f"{verified.stdout.decode(errors='backslashreplace')[-800:]}")
-        if status == 0 and path.endswith(".part"):
-            return "status 0 and not sealed"
+        if status == 0 and (path.endswith(".part") or b"MISSING" in verified.stdout):
+            return f"status 0 and not sealed, or without all of custody.jsonl: {verified.stdout.decode(errors='backslashreplace')[-800:]}"
     return None
 
 
