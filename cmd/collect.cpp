@@ -6,7 +6,6 @@
 
 #include "cmd/commands.h"
 #include "lib/collect/place.h"
-#include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/model/json.h"
@@ -225,10 +224,6 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   if (!directory) return fail(io, std::move(directory).error().within("-o"));
   auto place = collect::check_place(*directory, arguments.output, proc, collect::keep_out_of(snapshot));
   if (!place) return fail(io, place.error());
-  // No socket, no exec, no ptrace from here on. Files stay open to us: landlock would hide the target's
-  // /proc.
-  auto sandbox = enter_sandbox({{}, {}, false});
-  if (!sandbox) return fail(io, std::move(sandbox).error().within("sandbox"));
 
   const bool text = common.output_format() == report::Format::text;
   const bool silent = common.quiet && !text;

@@ -21,8 +21,8 @@ Exit run_diff(const DiffArguments& arguments, const Common& common, Io& io) {
   const report::DiffOptions options{arguments.query.token, arguments.all};
   const report::Format format = common.output_format();
   auto told = format == report::Format::text
-                  ? report::diff_text(*opened->snapshot, options, io.out_style, io.out, task)
-                  : report::diff_json(*opened->snapshot, options, format, io.out, task);
+                  ? report::diff_text(**opened, options, io.out_style, io.out, task)
+                  : report::diff_json(**opened, options, format, io.out, task);
   tell_gaps(io, common, gaps);
   if (!told) return fail(io, told.error());
   return exit_for(common, told->worst, told->lost + gaps.count(Impact::lost));

@@ -22,7 +22,7 @@ Exit run_show(const ShowArguments& arguments, const Common& common, Io& io) {
   if (!rules) return fail(io, rules.error());
   auto opened = source::open_source(arguments.query, *std::move(rules), task);
   if (!opened) return fail(io, opened.error());
-  Snapshot& snapshot = *opened->snapshot;
+  Snapshot& snapshot = **opened;
 
   report::ShowOptions options = arguments.show;
   options.source = arguments.query.token;

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cmd/commands.h"
+#include "lib/core/sandbox.h"
 #include "lib/core/text.h"
 #include "lib/model/json.h"
 #include "lib/source/open.h"
@@ -44,6 +45,7 @@ std::string verify_json(const std::string& path, const bundle::Report& report, b
   writer.member_value("streams", report.streams);
   writer.member_value("size_bytes", report.size_bytes);
   writer.member_value("custody_records", report.custody_records);
+  if (!report.custody_why.empty()) writer.member_value("custody_why", report.custody_why);
   if (report.manifest_digest) writer.member_value("manifest_sha256", to_hex(*report.manifest_digest));
   if (!report.last_phase.empty()) writer.member_value("last_phase", report.last_phase);
   writer.member_value("problem_count", report.problem_count);
@@ -80,12 +82,15 @@ std::string verify_text(const std::string& path, const bundle::Report& report, b
   if (report.problem_count > report.problems.size()) {
     out += "problem   and " + std::to_string(report.problem_count - report.problems.size()) + " more\n";
   }
+  out += "custody   ";
   if (report.custody_records > 0) {
-    out += "custody   " + std::to_string(report.custody_records) + " records, chain " +
-           (report.verdict == bundle::Verdict::wrong ? "see problems" : "unbroken") + "\n";
+    out += std::to_string(report.custody_records) + " records, chain " +
+           (report.verdict == bundle::Verdict::wrong ? "see problems" : "unbroken");
   } else {
-    out += "custody   no records\n";
+    out += "no records";
   }
+  if (!report.custody_why.empty()) out += "; the rest is MISSING: " + escape_terminal(report.custody_why);
+  out += "\n";
   if (report.manifest_digest) {
     out += "sha256    " + to_hex(*report.manifest_digest) +
            "   of manifest.json; compare it with the one noted down: --digest\n";
@@ -118,8 +123,7 @@ Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) 
   Task task = make_task(gaps, io);
   auto file = source::open_file(arguments.path);
   if (!file) return fail(io, file.error());
-  auto sandbox = enter_sandbox({{}, {}, true});
-  if (!sandbox) return fail(io, sandbox.error());
+  if (auto inside = enter_sandbox({}, task.gaps); !inside) return fail(io, inside.error());
   FdSource bytes(*std::move(file), arguments.path, task);
   auto report = bundle::verify(bytes, expected, task);
   if (!report) return fail(io, report.error());
@@ -127,6 +131,7 @@ Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) 
   auto written = io.out(text ? verify_text(arguments.path, *report, arguments.salvage)
                              : verify_json(arguments.path, *report, arguments.salvage));
   if (!written) return fail(io, written.error());
+  tell_gaps(io, common, gaps);
   switch (report->verdict) {
     case bundle::Verdict::whole:
       return Exit::complete;

@@ -87,6 +87,22 @@ TEST(Sandbox, DeniesByList) {
   }
 }
 
+TEST(Sandbox, ClonesUntilForbidden) {
+  expect_success([] {
+    if (!enter({{}, {}, false, true}, false)) return 2;
+    const auto clone = [] {
+      errno = 0;
+      const long fd = ::syscall(SYS_open_tree, -1, "", 1 /* OPEN_TREE_CLONE */);
+      return fd >= 0 ? 0 : errno;
+    };
+    if (clone() == EPERM) return 3;  // the kernel looked at it: no such directory
+    GapLog gaps;
+    forbid_clones(gaps);
+    if (gaps.count(Impact::note) != 0) return 4;
+    return clone() == EPERM && ::mount("none", "/nowhere", "tmpfs", 0, "") != 0 && errno == EPERM ? 0 : 5;
+  });
+}
+
 TEST(Sandbox, LeavesWhatAParserNeeds) {
   expect_success([] {
     if (!enter(syscalls_only(), false)) return 2;
@@ -149,7 +165,7 @@ TEST(Sandbox, ConfinesFiles) {
 }
 
 TEST(Sandbox, ABadDescriptorIsAnError) {
-  expect_success([] { return enter_sandbox({{-1}, {}, true}).has_value() ? 1 : 0; });
+  expect_success([] { return enter_sandbox({.readable = {-1}}).has_value() ? 1 : 0; });
 }
 
 }  // namespace

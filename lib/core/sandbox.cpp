@@ -39,6 +39,12 @@ Status allow(int ruleset, int below, std::uint64_t rights) {
   return sys::landlock_allow(ruleset, below, rights);
 }
 
+constexpr std::string_view kGap = "sandbox";
+
+Gap note(std::string what) {
+  return {Impact::note, std::string(kGap), "this process", Error{Errc::unsupported, std::move(what)}};
+}
+
 void add_reason(std::string& why, const std::string& reason) {
   if (!why.empty()) why += "; ";
   why += reason;
@@ -86,12 +92,24 @@ Result<SandboxLevel> enter_sandbox(const SandboxPlan& plan) {
     if (!confined) return Error{Errc::io, "sandbox: " + confined.error().what, confined.error().number};
     level.files = *confined;
   }
-  if (auto done = sys::install_filter(sandbox_filter()); !done) {
+  if (auto done = sys::install_filter(sandbox_filter(plan.may_clone)); !done) {
     add_reason(level.why, "system calls are not filtered: " + done.error().what);
   } else {
     level.syscalls = true;
   }
   return level;
+}
+
+Status enter_sandbox(const SandboxPlan& plan, GapLog& gaps) {
+  auto level = enter_sandbox(plan);
+  if (!level) return std::move(level).error();
+  if (!level->why.empty()) gaps.add(note(std::move(level->why)));
+  return Done{};
+}
+
+void forbid_clones(GapLog& gaps) {
+  if (auto done = sys::install_filter(clone_filter()); !done)
+    gaps.add(note("clones of mounts are not forbidden: " + done.error().what));
 }
 
 }  // namespace ctriage

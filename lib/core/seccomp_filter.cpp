@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 
 namespace ctriage {
 
@@ -52,14 +53,11 @@ constexpr std::uint32_t kDenied[] = {
     SYS_umount2,
     SYS_pivot_root,
     SYS_chroot,
-    SYS_open_tree,
     SYS_move_mount,
     SYS_fsopen,
     SYS_fsconfig,
     SYS_fsmount,
     SYS_fspick,
-    442 /* mount_setattr */,
-    467 /* open_tree_attr */,
     SYS_quotactl,
     443 /* quotactl_fd */,
     SYS_swapon,
@@ -107,6 +105,9 @@ constexpr std::uint32_t kDenied[] = {
 #endif
 };
 
+// A clone of a mount that nobody can see, and its attributes.
+constexpr std::uint32_t kDeniedClones[] = {SYS_open_tree, 442 /* mount_setattr */, 467 /* open_tree_attr */};
+
 // fork(2) and threads are clone(2) without any of these. CLONE_NEWTIME is not seen by clone(2).
 constexpr std::uint32_t kNewNamespaces =
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
@@ -133,28 +134,48 @@ constexpr std::size_t low_half(std::size_t argument) {
   return offsetof(seccomp_data, args) + 8 * argument + (std::endian::native == std::endian::big ? 4 : 0);
 }
 
-}  // namespace
+void add(std::vector<sock_filter>& program, std::initializer_list<sock_filter> statements) {
+  program.insert(program.end(), statements);
+}
 
-std::vector<sock_filter> sandbox_filter() {
+// Leaves the number of the call in the accumulator.
+std::vector<sock_filter> begin() {
   std::vector<sock_filter> program{
       load(offsetof(seccomp_data, arch)),
       {static_cast<std::uint16_t>(BPF_JMP | BPF_JEQ | BPF_K), 1, 0, kArch},
       answer(kKill),  // int 0x80: the numbers below would mean other calls
       load(offsetof(seccomp_data, nr)),
   };
-  const auto add = [&](std::initializer_list<sock_filter> statements) {
-    program.insert(program.end(), statements);
-  };
-  if (kArch == AUDIT_ARCH_X86_64) add({unless(BPF_JGE, kX32Bit, 1), answer(refuse(EPERM))});
-  for (const std::uint32_t number : kDenied) add({unless(BPF_JEQ, number, 1), answer(refuse(EPERM))});
+  if (kArch == AUDIT_ARCH_X86_64) add(program, {unless(BPF_JGE, kX32Bit, 1), answer(refuse(EPERM))});
+  return program;
+}
+
+void deny(std::vector<sock_filter>& program, std::span<const std::uint32_t> numbers) {
+  for (const std::uint32_t number : numbers)
+    add(program, {unless(BPF_JEQ, number, 1), answer(refuse(EPERM))});
+}
+
+}  // namespace
+
+std::vector<sock_filter> sandbox_filter(bool may_clone) {
+  std::vector<sock_filter> program = begin();
+  deny(program, kDenied);
+  if (!may_clone) deny(program, kDeniedClones);
   // Its flags lie in memory, where a filter cannot look. glibc then takes clone(2), as on older kernels.
-  add({unless(BPF_JEQ, SYS_clone3, 1), answer(refuse(ENOSYS))});
-  add({unless(BPF_JEQ, SYS_clone, 4), load(low_half(0)), unless(BPF_JSET, kNewNamespaces, 1),
-       answer(refuse(EPERM)), answer(kAllow)});
+  add(program, {unless(BPF_JEQ, SYS_clone3, 1), answer(refuse(ENOSYS))});
+  add(program, {unless(BPF_JEQ, SYS_clone, 4), load(low_half(0)), unless(BPF_JSET, kNewNamespaces, 1),
+                answer(refuse(EPERM)), answer(kAllow)});
   // Typing into the terminal that we write to.
-  add({unless(BPF_JEQ, SYS_ioctl, 6), load(low_half(1)), unless(BPF_JEQ, TIOCSTI, 1), answer(refuse(EPERM)),
-       unless(BPF_JEQ, TIOCLINUX, 1), answer(refuse(EPERM)), answer(kAllow)});
-  add({answer(kAllow)});
+  add(program, {unless(BPF_JEQ, SYS_ioctl, 6), load(low_half(1)), unless(BPF_JEQ, TIOCSTI, 1),
+                answer(refuse(EPERM)), unless(BPF_JEQ, TIOCLINUX, 1), answer(refuse(EPERM)), answer(kAllow)});
+  add(program, {answer(kAllow)});
+  return program;
+}
+
+std::vector<sock_filter> clone_filter() {
+  std::vector<sock_filter> program = begin();
+  deny(program, kDeniedClones);
+  add(program, {answer(kAllow)});
   return program;
 }
 

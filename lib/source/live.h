@@ -31,6 +31,7 @@ struct Node {
     return std::to_string(host) + "/" + std::string(name);
   }
 };
+// Enters the sandbox, in which clones of layers may be made until forbid_clones().
 Result<std::unique_ptr<Node>> open_node(Task& task);
 
 struct HeldProcess {

@@ -1,3 +1,4 @@
+#include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/source/live.h"
@@ -115,6 +116,10 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
   if (!readers) return std::move(readers).error();
   auto clock = proc::read_clock(*procfs);
   if (!clock) return std::move(clock).error();
+  // No socket, no exec, no ptrace from here on. Files stay open to us: Landlock would hide the target's
+  // /proc.
+  if (auto inside = enter_sandbox({.confine_files = false, .may_clone = true}, task.gaps); !inside)
+    return std::move(inside).error();
   if (!note.empty()) {
     task.gaps.add(
         {Impact::degraded,

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/source/bundle_source.h"
 
@@ -14,32 +15,26 @@ std::string directory_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-Result<Opened> open_bundle(const std::string& path, Task& task) {
-  Opened opened;
-  if (auto directory = Root::open(path)) {
-    auto own = directory->duplicate();
-    if (!own) return std::move(own).error();
-    auto level = enter_sandbox({{directory->fd()}, {}, true});
-    if (!level) return std::move(level).error().within("sandbox");
-    opened.sandbox = *std::move(level);
-    auto reader = bundle::Reader::open_directory(*std::move(own), task);
-    if (!reader) return std::move(reader).error().within(path);
-    auto snapshot = BundleSnapshot::open(*std::move(reader), path, task);
-    if (!snapshot) return std::move(snapshot).error().within(path);
-    opened.snapshot = *std::move(snapshot);
-    return opened;
-  }
-  auto file = open_file(path);
-  if (!file) return std::move(file).error();
-  auto level = enter_sandbox({{}, {}, true});
-  if (!level) return std::move(level).error().within("sandbox");
-  opened.sandbox = *std::move(level);
-  auto reader = bundle::Reader::open_tar(*std::move(file), path, task);
+Result<std::unique_ptr<Snapshot>> as_snapshot(Result<std::unique_ptr<bundle::Reader>> reader,
+                                              const std::string& path, Task& task) {
   if (!reader) return std::move(reader).error().within(path);
   auto snapshot = BundleSnapshot::open(*std::move(reader), path, task);
   if (!snapshot) return std::move(snapshot).error().within(path);
-  opened.snapshot = *std::move(snapshot);
-  return opened;
+  return std::unique_ptr<Snapshot>(*std::move(snapshot));
+}
+
+Result<std::unique_ptr<Snapshot>> open_bundle(const std::string& path, Task& task) {
+  if (auto directory = Root::open(path)) {
+    auto own = directory->duplicate();
+    if (!own) return std::move(own).error();
+    if (auto inside = enter_sandbox({.readable = {directory->fd()}}, task.gaps); !inside)
+      return std::move(inside).error();
+    return as_snapshot(bundle::Reader::open_directory(*std::move(own), task), path, task);
+  }
+  auto file = open_file(path);
+  if (!file) return std::move(file).error();
+  if (auto inside = enter_sandbox({}, task.gaps); !inside) return std::move(inside).error();
+  return as_snapshot(bundle::Reader::open_tar(*std::move(file), path, task), path, task);
 }
 
 bool forced_live(const std::string& token) {
@@ -54,8 +49,10 @@ Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& 
   if (!pid) return std::move(pid).error();
   auto node = open_node(task);
   if (!node) return std::move(node).error();
-  if (*pid) return LiveSnapshot::open_pid(*std::move(node), **pid, task);
-  return LiveSnapshot::open(*std::move(node), query, task);
+  auto snapshot = *pid ? LiveSnapshot::open_pid(*std::move(node), **pid, task)
+                       : LiveSnapshot::open(*std::move(node), query, task);
+  forbid_clones(task.gaps);  // the layers are open
+  return snapshot;
 }
 
 Result<UniqueFd> open_file(const std::string& path) {
@@ -72,7 +69,8 @@ Result<UniqueFd> open_file(const std::string& path) {
   return file;
 }
 
-Result<Opened> open_source(const TargetQuery& query, std::vector<rules::Rule> rules, Task& task) {
+Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
+                                              Task& task) {
   if (const auto path = path_of_token(query.token)) {
     if (*path == "-") return Error{Errc::unsupported, "-: a bundle on standard input can only be verified"};
     return open_bundle(*path, task);
@@ -86,9 +84,7 @@ Result<Opened> open_source(const TargetQuery& query, std::vector<rules::Rule> ru
   if (is_file) return open_bundle(query.token, task);
   if (!live) return std::move(live).error();
   (*live)->use_rules(std::move(rules));
-  Opened opened;
-  opened.snapshot = *std::move(live);
-  return opened;
+  return std::unique_ptr<Snapshot>(*std::move(live));
 }
 
 }  // namespace ctriage::source

@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "lib/core/sandbox.h"
 #include "lib/model/snapshot.h"
 #include "lib/rules/rules.h"
 #include "lib/source/live.h"
@@ -12,16 +11,11 @@
 
 namespace ctriage::source {
 
-struct Opened {
-  std::unique_ptr<Snapshot> snapshot;
-  SandboxLevel
-      sandbox;  // what a view of a file gave up before it parsed it; a live one reads /proc and keeps it
-};
-
 // A path is a bundle, packed, unpacked or .part; "pid:N" a process; else a name that both live targets and
 // files of this directory are tried for: two hits are Errc::mismatch. `rules` make the findings of a live
-// source; a bundle's are fixed.
-Result<Opened> open_source(const TargetQuery& query, std::vector<rules::Rule> rules, Task& task);
+// source; a bundle's are fixed. Hostile formats are parsed in the sandbox, which stays for good.
+Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
+                                              Task& task);
 
 // The live half of it, for collect.
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task);
