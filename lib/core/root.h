@@ -41,6 +41,9 @@ struct FileInfo {          // statx(2)
   [[nodiscard]] bool is_symlink() const;
   [[nodiscard]] bool is_char_device() const;
   [[nodiscard]] bool same_inode(const FileInfo& other) const;
+  // Device ids as lib/model keeps them: major << 32 | minor.
+  [[nodiscard]] std::uint64_t device() const { return std::uint64_t{dev_major} << 32 | dev_minor; }
+  [[nodiscard]] std::uint64_t rdev() const { return std::uint64_t{rdev_major} << 32 | rdev_minor; }
 };
 
 struct Xattr {

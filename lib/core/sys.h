@@ -77,13 +77,11 @@ Status mkdirat(int dir, std::string_view name, std::uint32_t mode);
 Result<UniqueFd> open_tree_clone(int dir, std::string_view name);
 Status mount_setattr(int mount, std::uint64_t set, std::uint64_t clear, std::string_view name);
 Result<UniqueFd> fsopen(const std::string& type);
-Status fsconfig_string(int context, const std::string& key, const std::string& value);
 Status fsconfig_create(int context, std::string_view name);
 Result<UniqueFd> fsmount(int context, unsigned attributes, std::string_view name);
 
 // Processes.
 Result<UniqueFd> pidfd_open(int pid);
-Status pidfd_signal(int pidfd, int signal, std::string_view name);
 Status kill(int pid, int signal);  // for children that were not waited for: their pid cannot be another's
 Result<int> fork();
 struct Waited {
@@ -95,7 +93,6 @@ Result<Waited> waitpid(int pid, int flags);
 using Handler = void (*)(int);                    // SIG_IGN and SIG_DFL too
 Status on_signal(int signal, Handler handler);    // without SA_RESTART
 Status end_with_parent(int signal);               // PR_SET_PDEATHSIG
-Status allow_dump(bool allowed);                  // PR_SET_DUMPABLE
 int parent_pid() noexcept;
 int own_pid() noexcept;
 

@@ -11,7 +11,6 @@ namespace ctriage::sys {
 namespace {
 
 // <sys/mount.h> and <linux/mount.h> cannot be included together; the raw calls need only the latter.
-constexpr unsigned kConfigString = FSCONFIG_SET_STRING;
 constexpr unsigned kConfigCreate = FSCONFIG_CMD_CREATE;
 
 }  // namespace
@@ -38,13 +37,6 @@ Result<UniqueFd> fsopen(const std::string& type) {
   const long fd = attempt(Call::mount, [&] { return ::syscall(SYS_fsopen, type.c_str(), FSOPEN_CLOEXEC); });
   if (fd < 0) return failed("fsopen", type);
   return UniqueFd(static_cast<int>(fd));
-}
-
-Status fsconfig_string(int context, const std::string& key, const std::string& value) {
-  const auto call = [&] {
-    return ::syscall(SYS_fsconfig, context, kConfigString, key.c_str(), value.c_str(), 0);
-  };
-  return done_or(attempt(Call::mount, call), "fsconfig", key);
 }
 
 Status fsconfig_create(int context, std::string_view name) {

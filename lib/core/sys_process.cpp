@@ -29,11 +29,6 @@ Result<UniqueFd> pidfd_open(int pid) {
   return UniqueFd(static_cast<int>(fd));
 }
 
-Status pidfd_signal(int pidfd, int signal, std::string_view name) {
-  const auto call = [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); };
-  return done_or(attempt(Call::process, call), "signal", name);
-}
-
 Status kill(int pid, int signal) {
   return done_or(attempt(Call::process, [&] { return ::kill(pid, signal); }), "kill", std::to_string(pid));
 }
@@ -66,11 +61,6 @@ Status on_signal(int signal, Handler handler) {
 Status end_with_parent(int signal) {
   return done_or(attempt(Call::confine, [&] { return ::prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0); }), "prctl",
                  "PR_SET_PDEATHSIG");
-}
-
-Status allow_dump(bool allowed) {
-  return done_or(attempt(Call::confine, [&] { return ::prctl(PR_SET_DUMPABLE, allowed ? 1 : 0, 0, 0, 0); }),
-                 "prctl", "PR_SET_DUMPABLE");
 }
 
 int parent_pid() noexcept { return ::getppid(); }

@@ -64,7 +64,7 @@ FileState make_state(const FileInfo& info, const std::vector<Xattr>& xattrs) {
   state.size_bytes = info.size_bytes;
   state.allocated_bytes = info.allocated_bytes;
   state.inode = Hex{info.inode};
-  state.rdev = Hex{std::uint64_t{info.rdev_major} << 32 | info.rdev_minor};
+  state.rdev = Hex{info.rdev()};
   state.mtime = info.mtime;
   state.atime = info.atime;
   state.ctime = info.ctime;

@@ -287,7 +287,7 @@ Status Walk::begin_and_end(const FileChange& change) {
 
 Walk::LinkKey Walk::link_key(const Subject& subject) {
   const FileInfo& info = subject.info;
-  return {info.inode, std::uint64_t{info.dev_major} << 32 | info.dev_minor, info.btime};
+  return {info.inode, info.device(), info.btime};
 }
 
 Walk::Link* Walk::find_link(const Subject& subject) {

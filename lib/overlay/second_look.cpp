@@ -24,7 +24,7 @@ std::uint64_t mix(std::uint64_t seed, std::uint64_t value) {  // splitmix64
 
 // The birth time too: the number of a deleted inode is given to another.
 std::uint64_t SecondLook::key_of(const FileInfo& info) {
-  std::uint64_t key = mix(info.inode, std::uint64_t{info.dev_major} << 32 | info.dev_minor);
+  std::uint64_t key = mix(info.inode, info.device());
   if (info.btime) key = mix(key, static_cast<std::uint64_t>(info.btime->nanoseconds));
   return key;
 }

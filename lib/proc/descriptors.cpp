@@ -52,7 +52,7 @@ std::optional<Error> fill(const Root& process, Descriptor& into) {
   into.kind = kind_of(into.target.view(), *info);
   into.nlink = info->nlink;
   into.inode = Hex{info->inode};
-  into.device = device_id(info->dev_major, info->dev_minor);
+  into.device = Hex{info->device()};
   if (info->is_regular()) {
     into.size_bytes = info->size_bytes;
     into.deleted = info->nlink == 0;

@@ -44,7 +44,7 @@ void Facets::read_executable(Process& into) {
   auto info = file_info(pinned->get(), name);
   if (!info) return lose("exe", std::move(info).error());
   exe_text_ = into.exe.path.raw;
-  into.exe.device = device_id(info->dev_major, info->dev_minor);
+  into.exe.device = Hex{info->device()};
   into.exe.inode = Hex{info->inode};
   into.exe.mode = info->mode & 07777U;
   into.exe.uid = info->uid;
@@ -64,8 +64,7 @@ void Facets::check_executable(const Process& process) {
   auto pinned = proc_.pin_magic(name);
   if (!pinned) return;  // it ended: the caller sees that
   auto info = file_info(pinned->get(), name);
-  if (!info || (device_id(info->dev_major, info->dev_minor) == process.exe.device &&
-                Hex{info->inode} == process.exe.inode)) {
+  if (!info || (Hex{info->device()} == process.exe.device && Hex{info->inode} == process.exe.inode)) {
     return;
   }
   gaps_.push_back(

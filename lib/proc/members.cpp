@@ -183,29 +183,20 @@ bool is_first_of_namespace(const Root& proc, std::int32_t pid) {
   return text && parse_status(*text, process) && process.container_pid == 1;
 }
 
-// pid 1's. Where we may not look at it, those of kthreadd, which as a kernel thread is in the first ones;
-// else our own.
+// Those of the node; where pid 1 may not be looked at, another process stands in for it.
 Namespaces host_namespaces(const Root& proc, Scan& scan, Task& task) {
-  auto mnt = read_namespace(proc, 1, "mnt");
-  auto pids = read_namespace(proc, 1, "pid");
-  if (mnt && pids) return {mnt->value, pids->value};
-  Error error = mnt ? std::move(pids).error() : std::move(mnt).error();
-
-  constexpr std::int32_t kThreadDaemon = 2;
-  auto daemon = read_stat(proc, kThreadDaemon);
-  if (daemon && daemon->is_kernel_thread()) {
-    const Namespaces first = scan.read_namespaces(kThreadDaemon);
-    if (first.mnt && first.pid_namespace) {
-      task.gaps.add(
-          gap_of("members", "pid 1", std::move(error).within("compared with kernel thread 2"), Impact::note));
-      return first;
-    }
+  const std::int32_t node = node_process(proc);
+  auto first = read_namespace(proc, 1, "mnt");
+  if (node != 1 && !first) {
+    const auto stat = read_stat(proc, node);
+    const bool kernel = stat && stat->is_kernel_thread();
+    task.gaps.add(
+        gap_of("members", "pid 1",
+               std::move(first).error().within(kernel ? "compared with kernel thread " + std::to_string(node)
+                                                      : "compared with ourselves, who may be in a container"),
+               kernel ? Impact::note : Impact::lost));
   }
-  task.gaps.add(gap_of("members", "pid 1",
-                       std::move(error).within("compared with ourselves, who may be in a container")));
-  auto self = proc.read_link_beneath("self");
-  const auto own = self ? parse_number<std::int32_t>(*self) : std::nullopt;
-  return own ? scan.read_namespaces(*own) : Namespaces{};
+  return scan.read_namespaces(node);
 }
 
 }  // namespace

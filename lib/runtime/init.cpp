@@ -60,23 +60,16 @@ bool is_frozen(const BundleSet& set, const std::vector<proc::CgroupLine>& lines)
   return false;
 }
 
-// The node's namespace of a type: that of pid 1 or, where we lack the rights over it, of the shim, which is
-// the node's.
-Result<Hex> node_namespace(const Root& proc, std::int32_t shim, std::string_view type) {
-  auto first = proc::read_namespace(proc, 1, type);
-  if (!first && shim != 0) return proc::read_namespace(proc, shim, type);
-  return first;
-}
-
 // What the spec says of namespaces is a wish with paths in it; equal inodes are the truth.
-void compare_namespaces(const Root& proc, std::int32_t shim, Container& container) {
+void compare_namespaces(const Root& proc, Container& container) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kShared{
       {{"pid", "hostPID"}, {"net", "hostNetwork"}, {"ipc", "hostIPC"}}};
+  const std::int32_t node = proc::node_process(proc);
   auto& rights = container.rights;
   auto at = static_cast<std::ptrdiff_t>(!rights.empty() && rights.front() == "priv");
   for (const auto& [type, right] : kShared) {
     const auto its = proc::read_namespace(proc, container.init_pid, type);
-    const auto first = node_namespace(proc, shim, type);
+    const auto first = proc::read_namespace(proc, node, type);
     const auto listed = std::find(rights.begin(), rights.end(), right);
     if (!its || !first) {  // what the spec says stands
       at += listed != rights.end();
@@ -152,7 +145,7 @@ void read_init(const Root& proc, const BundleSet& set, const std::optional<proc:
   container.state = ContainerState::running;
   if (waits_for_start(*process)) container.state = ContainerState::created;
   if (is_frozen(set, lines)) container.state = ContainerState::paused;
-  compare_namespaces(proc, into.shim_pid, container);
+  compare_namespaces(proc, container);
 }
 
 }  // namespace ctriage::runtime

@@ -62,15 +62,6 @@ bool is_in_outer_pid_namespace(std::string_view status) {
   return split_fields(line.substr(0, line.find('\n'))).size() == 1;
 }
 
-// The node's mount namespace: that of pid 1, or, where we lack the rights over it, our own.
-Result<std::string> node_mounts(const Root& proc) {
-  const auto first = proc.read_link_beneath("1/ns/mnt");
-  if (first) return *first;
-  const auto self = proc.read_link_beneath("self");
-  if (!self) return first.error();
-  return proc.read_link_beneath(*self + "/ns/mnt");
-}
-
 Result<bool> is_in_container(const Root& process) {
   const auto text = process.read_file_in_root("cgroup", kMaxProcTextBytes);
   if (!text) return text.error();
@@ -98,7 +89,7 @@ Status check_shim(const Root& proc, const Root& process) {
   }
   const auto its = process.read_link_beneath("ns/mnt");
   if (!its) return its.error();
-  const auto ours = node_mounts(proc);
+  const auto ours = proc.read_link_beneath(std::to_string(proc::node_process(proc)) + "/ns/mnt");
   if (ours && *its == *ours) return Done{};
   const auto inside = is_in_container(process);
   if (!inside) return inside.error();

@@ -18,7 +18,7 @@ Result<UniqueFd> look_at_program(const Root& proc, std::int32_t pid, Executable&
   exe.deleted = info->nlink == 0;
   if (exe.deleted && path->ends_with(kDeleted)) path->resize(path->size() - kDeleted.size());
   exe.path = Bytes(*std::move(path));
-  exe.device = Hex{std::uint64_t{info->dev_major} << 32 | info->dev_minor};
+  exe.device = Hex{info->device()};
   exe.inode = Hex{info->inode};
   exe.size_bytes = info->size_bytes;
   return program;

@@ -126,8 +126,7 @@ Status LiveSnapshot::list_processes(const std::string& container, const Emit<Pro
 // describes counts.
 bool LiveSnapshot::hold_current_program(HeldProcess& held, const Process& process, Task& task) {
   const auto is_it = [&](const FileInfo& info) {
-    return info.inode == process.exe.inode.value &&
-           (std::uint64_t{info.dev_major} << 32 | info.dev_minor) == process.exe.device.value;
+    return info.inode == process.exe.inode.value && info.device() == process.exe.device.value;
   };
   auto info = file_info(held.program.get(), process.exe.path.raw);
   if (info && is_it(*info)) return true;

@@ -96,7 +96,7 @@ void hold_processes(const Node& node, LiveContainer& container, HoldCounts& coun
     if (program) {
       held.program = std::move(*program);
       if (auto info = file_info(held.program.get(), "exe")) {
-        programs.emplace(info->dev_major * std::uint64_t{1} << 32 | info->dev_minor, info->inode);
+        programs.emplace(info->device(), info->inode);
       }
     } else if (program.error().code == Errc::denied) {
       task.gaps.add(
