@@ -214,14 +214,15 @@ TEST_F(ProcLive, EndedProcessHasVanished) {
   auto process = read_process(*proc_, *readers_, pid, clock_, task);
   ASSERT_FALSE(process);
   EXPECT_EQ(process.error().code, Errc::vanished);
-  const std::vector<Status> all = {list_threads(
-                                       *proc_, pid, [](Thread&&) -> Status { return Done{}; }, task),
-                                   list_descriptors(
-                                       *proc_, pid, [](Descriptor&&) -> Status { return Done{}; }, task),
-                                   list_mappings(
-                                       *readers_, pid, [](Mapping&&) -> Status { return Done{}; }, task),
-                                   list_sockets(
-                                       *proc_, pid, [](Socket&&) -> Status { return Done{}; }, task)};
+  const std::vector<Status> all = {
+      list_threads(
+          *proc_, pid, [](Thread&&) -> Status { return Done{}; }, task),
+      list_descriptors(
+          *proc_, pid, [](Descriptor&&) -> Status { return Done{}; }, task),
+      list_mappings(
+          *proc_, *readers_, pid, [](Mapping&&) -> Status { return Done{}; }, task),
+      list_sockets(
+          *proc_, pid, [](Socket&&) -> Status { return Done{}; }, task)};
   for (const Status& status : all) {
     ASSERT_FALSE(status);
     EXPECT_EQ(status.error().code, Errc::vanished) << status.error().what;
@@ -381,7 +382,7 @@ TEST_F(ProcLive, SixtyThousandMappings) {
   bool own_program = false;
   const std::string exe = fs::read_symlink("/proc/self/exe").string();
   auto listed = list_mappings(
-      *readers_, child.pid(),
+      *proc_, *readers_, child.pid(),
       [&](Mapping&& m) -> Status {
         EXPECT_GE(m.start.value, last);
         last = m.end.value;
@@ -398,7 +399,7 @@ TEST_F(ProcLive, SixtyThousandMappings) {
 
   std::size_t taken = 0;
   auto refused = list_mappings(
-      *readers_, child.pid(),
+      *proc_, *readers_, child.pid(),
       [&](Mapping&&) -> Status {
         return ++taken == 3 ? Status(Error{Errc::full, "enough"}) : Status(Done{});
       },

@@ -1,5 +1,6 @@
 // Group "state": what is gone first.
 #include <array>
+#include <cerrno>
 
 #include "lib/archive/tar_header.h"
 #include "lib/collect/collection.h"
@@ -44,6 +45,11 @@ Status add_tar_member(std::string& tar, std::string_view name, std::string_view 
 // No right to read it, or no longer there: told when the process itself was read.
 bool is_refused_twice(const Error& error) {
   return error.code == Errc::denied || error.code == Errc::not_found || error.code == Errc::vanished;
+}
+
+bool has_ended(const Root& proc, std::int32_t pid) {
+  const auto stat = proc::read_stat(proc, pid);
+  return !stat || stat->has_ended();
 }
 
 // A single artifact as a member of its own.
@@ -166,15 +172,19 @@ Status take_raw(Collection& in) {
   const std::int64_t mtime = in.task.now().seconds;
   for (const LiveContainer& live : in.snapshot.containers()) {
     for (const auto& [pid, held] : live.processes) {
-      if (held.gone) continue;
+      if (held.gone || held.ended) continue;
       std::string tar;
-      const std::string prefix = std::to_string(pid) + "/";
+      const std::string own = std::to_string(pid);
+      const std::string living = proc::live_path(node.proc, pid);
       for (const RawFile& file : kRawFiles) {
-        const std::string name = prefix + std::string(file.name);
+        const bool of_main = file.name == "status" || file.name == "stat";
+        const std::string name = (of_main ? own : living) + "/" + std::string(file.name);
         auto text = file.may_stick ? node.readers.read_file(name, kMaxCmdlineBytes, in.task)
-                                   : proc::read_text(node.proc, pid, file.name);
+                                   : node.proc.read_file_in_root(name, kMaxProcTextBytes);
         if (!text) {
           if (auto go_on = in.task.check(); !go_on) return go_on;
+          // EINVAL: it ended since, and has let go of what was asked for.
+          if (text.error().number == EINVAL && has_ended(node.proc, pid)) break;
           if (!is_refused_twice(text.error())) {
             in.task.gaps.add({Impact::degraded, "proc.raw", "/proc/" + name, std::move(text).error()});
           }

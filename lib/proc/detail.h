@@ -20,6 +20,10 @@ inline std::string under(std::int32_t pid, std::string_view name) {
   return std::to_string(pid).append("/").append(name);
 }
 
+inline std::string under(std::string_view path, std::string_view name) {
+  return std::string(path).append("/").append(name);
+}
+
 inline std::string origin_of(std::int32_t pid) { return "pid " + std::to_string(pid); }
 
 // The process, thread or descriptor ended between being listed and being read: ENOENT from the directory,
@@ -33,6 +37,10 @@ inline bool is_gone(const Error& error) {
 // (fs/proc/base.c proc_pid_readlink, fs/proc/namespaces.c proc_ns_readlink), so what looks refused is asked
 // for once more.
 bool has_gone(const Root& proc, std::int32_t pid);
+
+// read_namespace of the process or thread that this directory is, or that `path` below /proc leads to.
+Result<Hex> read_namespace_of(const Root& process, std::string_view type);
+Result<Hex> read_namespace_at(const Root& proc, std::string_view path, std::string_view type);
 
 // ptrace(2) "Ptrace access mode checking" guards all that is refused here.
 inline Error name_capability(Error error) {

@@ -58,9 +58,10 @@ Result<Mapping> parse_maps_line(std::string_view line) {
   return mapping;
 }
 
-Status list_mappings(Readers& readers, std::int32_t pid, const Emit<Mapping>& emit, Task& task) {
+Status list_mappings(const Root& proc, Readers& readers, std::int32_t pid, const Emit<Mapping>& emit,
+                     Task& task) {
   const std::string origin = origin_of(pid) + "/maps";
-  auto source = readers.open(under(pid, "maps"), task);
+  auto source = readers.open(under(live_path(proc, pid), "maps"), task);
   if (!source) {
     if (is_gone(source.error())) {
       return Error{Errc::vanished, origin_of(pid) + ": no such process", source.error().number};

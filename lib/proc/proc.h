@@ -2,7 +2,9 @@
 // Readers of /proc, proc(5). parse_* work on bytes; read_* do I/O below a procfs Root. All text is hostile:
 // names, arguments, paths and even mountinfo hold what an attacker chose.
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,9 +29,16 @@ struct Stat {  // proc_pid_stat(5); comm may hold ") R 1 (" and newlines: split 
   std::uint64_t cpu_ticks = 0;  // utime + stime
   std::uint32_t threads = 0;
   std::uint64_t start_ticks = 0;
+  // Where arguments and variables lie; all 0 without the right to ptrace.
+  std::uint64_t arg_start = 0;
+  std::uint64_t arg_end = 0;
+  std::uint64_t env_start = 0;
+  std::uint64_t env_end = 0;
 
   [[nodiscard]] bool is_kernel_thread() const { return (flags & 0x00200000U) != 0; }  // PF_KTHREAD
-  [[nodiscard]] bool has_ended() const { return state == 'Z' || state == 'X' || state == 'x'; }
+  [[nodiscard]] bool main_thread_ended() const { return state == 'Z' || state == 'X' || state == 'x'; }
+  // pthread_exit(3) in main() leaves a "zombie" whose other threads live on.
+  [[nodiscard]] bool has_ended() const { return main_thread_ended() && threads <= 1; }
 };
 Result<Stat> parse_stat(std::string_view text);
 
@@ -78,11 +87,19 @@ std::int32_t node_process(const Root& proc);
 Result<std::vector<std::int32_t>> list_pids(const Root& proc);  // ascending
 
 Result<Stat> read_stat(const Root& proc, std::int32_t pid);
+// Where below /proc its program, files, mounts and memory can be looked at: "PID", or "PID/task/TID" of a
+// thread that lives where the main thread has ended, of which only the name, numbers and credentials are
+// left.
+std::string live_path(const Root& proc, std::int32_t pid);
+std::string live_path(const Root& proc, const Stat& stat);
 Result<std::string> read_text(const Root& proc, std::int32_t pid,
                               std::string_view name);  // not for mm-locked files
-// "mnt:[4026531841]" of /proc/PID/ns/<type> as its inode.
+// "mnt:[4026531841]" of /proc/PID/ns/<type> as its inode; of a living thread where the main one has ended.
 Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type);
-Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task);
+// In the kernel's order. A table too large for us is cut with a gap that counts the rest; the mount with the
+// id `wanted` and the last one at "/" are then kept all the same, at the end.
+Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task,
+                                       std::optional<std::uint32_t> wanted = std::nullopt);
 
 // All of a process but its exe origin and membership. What cannot be read is a gap for that facet, and the
 // rest of the process is still given; Errc::vanished when it is gone or its start_ticks changed while we
@@ -90,10 +107,16 @@ Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task&
 Result<Process> read_process(const Root& proc, Readers& readers, std::int32_t pid, const Clock& clock,
                              Task& task);
 Status list_threads(const Root& proc, std::int32_t pid, const Emit<Thread>& emit, Task& task);
-Status list_mappings(Readers& readers, std::int32_t pid, const Emit<Mapping>& emit, Task& task);
+Status list_mappings(const Root& proc, Readers& readers, std::int32_t pid, const Emit<Mapping>& emit,
+                     Task& task);
 Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descriptor>& emit, Task& task);
-// Sockets of the network namespace of `pid`, without owners.
+// Sockets of the network namespace of `pid`, without owners; the other of what is at `path` below /proc, a
+// process or a thread.
 Status list_sockets(const Root& proc, std::int32_t pid, const Emit<Socket>& emit, Task& task);
+Status list_sockets(const Root& proc, const std::string& path, const Emit<Socket>& emit, Task& task);
+// Threads in a namespace of this type that the process itself is not in, one for each: path and inode.
+std::map<std::uint64_t, std::string> list_thread_namespaces(const Root& proc, std::int32_t pid,
+                                                            std::string_view type, const Task& task);
 
 // Which processes belong to a container whose first process is `init`: its cgroup's subtree plus the members
 // of its PRIVATE mount and pid namespaces (one shared with pid 1 makes nobody a member).
@@ -101,8 +124,12 @@ struct Member {
   std::int32_t pid = 0;
   std::uint64_t start_ticks = 0;
   Membership membership = Membership::child;
+  bool ended = false;  // a zombie, of which nothing can be read but its name and numbers
 };
-// `shim`: parent of what the runtime's exec starts, 0 when unknown. Ascending by pid.
-Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task);
+// `shim`: parent of what the runtime's exec starts, 0 when unknown. `other_inits`: first processes of the
+// other containers, which may share the pid namespace; null when unknown: then a cgroup's name says who is
+// another's. Ascending by pid. Who came and went meanwhile is a gap with their number.
+Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task,
+                                         const std::set<std::int32_t>* other_inits = nullptr);
 
 }  // namespace ctriage::proc

@@ -8,11 +8,13 @@
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
 #include "lib/proc/detail.h"
+#include "lib/proc/numbered.h"
 #include "lib/proc/proc.h"
 
 namespace ctriage::proc {
 namespace {
 
+constexpr std::size_t kArgumentsField = 45;  // arg_start (48); after it arg_end, env_start, env_end
 constexpr std::size_t kStartField = 19;  // starttime, counted from the state; proc_pid_stat(5) calls it (22)
 
 // proc_pid_stat(5) field 7: the minor number in bits 31 to 20 and 7 to 0, the major in bits 15 to 8.
@@ -62,6 +64,15 @@ Result<Stat> parse_stat(std::string_view text) {
   stat.cpu_ticks = *user + *system;
   stat.threads = *threads;
   stat.start_ticks = *start;
+  if (fields.size() > kArgumentsField + 4) {  // Linux 3.5; one more than these, which may be cut
+    const std::array<std::uint64_t*, 4> places = {&stat.arg_start, &stat.arg_end, &stat.env_start,
+                                                  &stat.env_end};
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      const auto number = parse_number<std::uint64_t>(fields[kArgumentsField + i]);
+      if (!number) return bad("an address is no number");
+      *places[i] = *number;
+    }
+  }
   return stat;
 }
 
@@ -79,6 +90,26 @@ Result<Stat> read_stat(const Root& proc, std::int32_t pid) {
   auto stat = parse_stat(*text);
   if (!stat) return std::move(stat).error().within(origin_of(pid));
   return stat;
+}
+
+std::string live_path(const Root& proc, const Stat& stat) {
+  std::string own = std::to_string(stat.pid);
+  if (!stat.main_thread_ended() || stat.has_ended()) return own;
+  auto directory = proc.descend(own + "/task");
+  auto tids = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
+  if (!tids) return own;
+  for (const std::int32_t tid : *tids) {
+    if (tid == stat.pid) continue;
+    auto text = directory->read_file_in_root(under(tid, "stat"), kMaxProcTextBytes);
+    const auto thread = text ? parse_stat(*text) : Result<Stat>(std::move(text).error());
+    if (thread && !thread->main_thread_ended()) return own + "/task/" + std::to_string(tid);
+  }
+  return own;
+}
+
+std::string live_path(const Root& proc, std::int32_t pid) {
+  const auto stat = read_stat(proc, pid);
+  return stat ? live_path(proc, *stat) : std::to_string(pid);
 }
 
 bool has_gone(const Root& proc, std::int32_t pid) {

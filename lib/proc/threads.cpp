@@ -9,6 +9,37 @@
 
 namespace ctriage::proc {
 
+std::map<std::uint64_t, std::string> list_thread_namespaces(const Root& proc, std::int32_t pid,
+                                                            std::string_view type, const Task& task) {
+  std::map<std::uint64_t, std::string> found;
+  const auto stat = read_stat(proc, pid);
+  if (!stat || stat->threads <= 1) return found;
+  const auto own = read_namespace(proc, pid, type);
+  auto directory = proc.descend(under(pid, "task"));
+  auto tids = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
+  if (!own || !tids) return found;
+  for (const std::int32_t tid : *tids) {
+    if (!task.check()) break;
+    const std::string path = under(pid, "task/") + std::to_string(tid);
+    const auto its = read_namespace_at(proc, path, type);
+    if (its && *its != *own) found.emplace(its->value, path);
+  }
+  return found;
+}
+
+namespace {
+
+// unshare(2) CLONE_NEWNS in one thread: what it mounts, only it sees.
+void tell_own_mounts(const Root& proc, std::int32_t pid, Task& task) {
+  for (const auto& [inode, path] : list_thread_namespaces(proc, pid, "mnt", task)) {
+    task.gaps.add(
+        gap_of("mounts", "pid " + path,
+               {Errc::unsupported, "a thread in a mount namespace of its own: its mounts are in no list"}));
+  }
+}
+
+}  // namespace
+
 Status list_threads(const Root& proc, std::int32_t pid, const Emit<Thread>& emit, Task& task) {
   auto directory = proc.descend(under(pid, "task"));
   auto tids = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
@@ -17,6 +48,7 @@ Status list_threads(const Root& proc, std::int32_t pid, const Emit<Thread>& emit
       return Error{Errc::vanished, origin_of(pid) + ": no such process", tids.error().number};
     return std::move(tids).error();
   }
+  tell_own_mounts(proc, pid, task);
   bool syscall_denied = false;
   for (const std::int32_t tid : *tids) {
     if (auto going = task.check(); !going) return going;

@@ -8,7 +8,7 @@ namespace {
 // The identity of a running program without reading it.
 Result<UniqueFd> look_at_program(const Root& proc, std::int32_t pid, Executable& exe) {
   constexpr std::string_view kDeleted = " (deleted)";
-  const std::string link = std::to_string(pid) + "/exe";
+  const std::string link = proc::live_path(proc, pid) + "/exe";
   auto program = proc.pin_magic(link);
   if (!program) return std::move(program).error();
   auto info = file_info(program->get(), link);
@@ -29,13 +29,14 @@ Result<UniqueFd> look_at_program(const Root& proc, std::int32_t pid, Executable&
 Result<std::vector<Listed>> list_node(Node& node, Task& task) {
   auto all = runtime::list_containers(node.proc, task);
   if (!all) return std::move(all).error();
+  const std::set<std::int32_t> inits = inits_of(*all);
   std::vector<Listed> listed;
   for (runtime::Found& found : *all) {
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     Listed row;
     row.container = found.container;
     if (found.container.init_pid > 0 && found.container.state != ContainerState::exited) {
-      auto live = open_container(node, std::move(found), task);
+      auto live = open_container(node, std::move(found), inits, task);
       if (live) {
         row.running = true;
         row.processes = live->processes.size();

@@ -102,22 +102,26 @@ Status LiveSnapshot::list_processes(const std::string& container, const Emit<Pro
   if (auto refreshed = refresh_members(*node_, *live, task); !refreshed) return refreshed;
   HoldCounts ignored;
   hold_processes(*node_, *live, ignored, task);
-  for (auto& [pid, held] : live->processes) {
-    if (held.gone) continue;
-    auto process = proc::read_process(node_->proc, node_->readers, pid, node_->clock, task);
-    if (process && process->start_ticks != held.start_ticks) {
-      process = Error{Errc::vanished, "its pid now belongs to another process"};
+  // Zombies last: a flood of them must not keep us from who lives.
+  for (const bool ended : {false, true}) {
+    for (auto& [pid, held] : live->processes) {
+      if (held.gone || held.ended != ended) continue;
+      auto process = proc::read_process(node_->proc, node_->readers, pid, node_->clock, task);
+      if (process && process->start_ticks != held.start_ticks) {
+        process = Error{Errc::vanished, "its pid now belongs to another process"};
+      }
+      if (!process) {
+        if (auto go_on = task.check(); !go_on) return go_on;
+        held.gone = true;
+        task.gaps.add(
+            {ended ? Impact::note : Impact::lost, "proc.process", pid_text(pid), std::move(process).error()});
+        continue;
+      }
+      process->container = container;
+      process->membership = held.membership;
+      classify_program(*live, *process, task);
+      if (auto status = emit(std::move(*process)); !status) return status;
     }
-    if (!process) {
-      if (auto go_on = task.check(); !go_on) return go_on;
-      held.gone = true;
-      task.gaps.add({Impact::lost, "proc.process", pid_text(pid), std::move(process).error()});
-      continue;
-    }
-    process->container = container;
-    process->membership = held.membership;
-    classify_program(*live, *process, task);
-    if (auto status = emit(std::move(*process)); !status) return status;
   }
   return Done{};
 }
@@ -130,7 +134,7 @@ bool LiveSnapshot::hold_current_program(HeldProcess& held, const Process& proces
   };
   auto info = file_info(held.program.get(), process.exe.path.raw);
   if (info && is_it(*info)) return true;
-  auto now = node_->proc.open_magic(std::to_string(process.pid) + "/exe");
+  auto now = node_->proc.open_magic(proc::live_path(node_->proc, process.pid) + "/exe");
   if (now) {
     held.program = *std::move(now);
     info = file_info(held.program.get(), process.exe.path.raw);
@@ -179,7 +183,7 @@ Status LiveSnapshot::list_each(const std::string& container, std::string_view fa
     return status;
   };
   for (const auto& [pid, held] : live->processes) {
-    if (held.gone) continue;
+    if (held.gone || held.ended) continue;  // a zombie has none
     auto listed = list(pid, named);
     if (listed) continue;
     if (refused) return *refused;
@@ -202,7 +206,7 @@ Status LiveSnapshot::list_mappings(const std::string& container, const Emit<Mapp
   return list_each(
       container, "mappings", emit,
       [&](std::int32_t pid, const Emit<Mapping>& named) {
-        return proc::list_mappings(node_->readers, pid, named, task);
+        return proc::list_mappings(node_->proc, node_->readers, pid, named, task);
       },
       task);
 }
@@ -223,7 +227,7 @@ LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer&
   GapLog unseen;  // gaps of descriptors are told by list_descriptors
   Task quiet{unseen, task.stop, task.now, task.deadline_ns};
   for (const auto& [pid, held] : live.processes) {
-    if (held.gone) continue;
+    if (held.gone || held.ended) continue;
     const std::int32_t owner = pid;
     const Emit<Descriptor> note_owner = [&owners, owner](Descriptor&& descriptor) -> Status {
       if (descriptor.kind == "socket") {
@@ -233,7 +237,10 @@ LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer&
       return Done{};
     };
     (void)proc::list_descriptors(node_->proc, pid, note_owner, quiet);
-    if (auto ns = proc::read_namespace(node_->proc, pid, "net")) owners.members_of[ns->value].push_back(pid);
+    if (auto ns = proc::read_namespace(node_->proc, pid, "net"))
+      owners.members_of[ns->value].push_back(proc::live_path(node_->proc, pid));
+    for (auto& [ns, path] : proc::list_thread_namespaces(node_->proc, pid, "net", task))
+      owners.members_of[ns].push_back(path);
   }
   return owners;
 }
@@ -260,8 +267,8 @@ Status LiveSnapshot::list_sockets(const std::string& container, const Emit<Socke
     };
     // Any member shows the whole namespace; one that has ended shows nothing, so the next is asked.
     Status listed = Done{};
-    for (const std::int32_t pid : members) {
-      listed = proc::list_sockets(node_->proc, pid, named, task);
+    for (const std::string& path : members) {
+      listed = proc::list_sockets(node_->proc, path, named, task);
       if (listed || seen > 0) break;
     }
     if (listed) continue;

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,9 +38,10 @@ Result<std::unique_ptr<Node>> open_node(Task& task);
 struct HeldProcess {
   std::uint64_t start_ticks = 0;
   Membership membership = Membership::child;
-  UniqueFd pidfd;     // keeps the pid from being mistaken for another's
-  UniqueFd program;   // /proc/PID/exe open for reading; none for kernel threads and zombies
-  bool gone = false;  // ended before it could be read: told once
+  UniqueFd pidfd;      // keeps the pid from being mistaken for another's
+  UniqueFd program;    // /proc/PID/exe open for reading; none for kernel threads and zombies
+  bool gone = false;   // ended before it could be read: told once
+  bool ended = false;  // a zombie when it was found
 };
 
 struct HeldLog {
@@ -52,8 +54,9 @@ struct LiveContainer {
   std::string member;    // its folder in a bundle: containers/<member>/
   std::string raw_spec;  // config.json, empty without an engine
   std::int32_t shim_pid = 0;
-  bool alone = false;      // one process, not a container
-  bool init_gone = false;  // its first process ended while we looked
+  std::set<std::int32_t> other_inits;  // first processes of the node's other containers
+  bool alone = false;                  // one process, not a container
+  bool init_gone = false;              // its first process ended while we looked
   std::vector<Mount> mounts;
   Hex root_device;  // of the mount that is its root directory
   std::optional<overlay::Stack> stack;
@@ -65,7 +68,11 @@ struct LiveContainer {
 };
 
 // A container with its mounts, members and layers. Errc::vanished when its first process is gone.
-Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& task);
+// `inits`: inits_of() the containers that the node has, its own among them or not.
+Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<std::int32_t> inits,
+                                     Task& task);
+// First processes of all containers.
+std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all);
 
 struct HoldCounts {
   std::uint64_t files = 0;
@@ -122,7 +129,8 @@ class LiveSnapshot final : public Snapshot {
                    const List& list, Task& task);
   struct SocketOwners {
     std::map<std::uint64_t, std::vector<std::int32_t>> by_inode;
-    std::map<std::uint64_t, std::vector<std::int32_t>> members_of;  // network namespace -> members in it
+    // Network namespace -> paths below /proc of members (and threads) in it.
+    std::map<std::uint64_t, std::vector<std::string>> members_of;
   };
   SocketOwners find_socket_owners(const LiveContainer& live, Task& task);
   LiveContainer* find(const std::string& container);

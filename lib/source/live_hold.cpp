@@ -12,7 +12,7 @@ namespace {
 
 void hold_tmpfs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
   constexpr std::uint64_t kTmpfsMagic = 0x01021994;  // statfs(2)
-  auto root = node.proc.descend_magic(std::to_string(container.container.init_pid) + "/root");
+  auto root = node.proc.descend_magic(proc::live_path(node.proc, container.container.init_pid) + "/root");
   for (const Mount& mount : container.mounts) {
     if (mount.fstype.raw != "tmpfs") continue;
     auto dir = root ? root->descend_in_root(mount.mountpoint.raw) : Result<Root>(root.error());
@@ -90,9 +90,9 @@ std::size_t descriptors_to_spend() {
 void hold_processes(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
   std::set<std::pair<std::uint64_t, std::uint64_t>> programs;
   for (auto& [pid, held] : container.processes) {
-    if (held.program) continue;
+    if (held.program || held.ended) continue;
     if (auto pidfd = sys::pidfd_open(pid)) held.pidfd = std::move(*pidfd);
-    auto program = node.proc.open_magic(std::to_string(pid) + "/exe");
+    auto program = node.proc.open_magic(proc::live_path(node.proc, pid) + "/exe");
     if (program) {
       held.program = std::move(*program);
       if (auto info = file_info(held.program.get(), "exe")) {

@@ -41,6 +41,8 @@ bool same_as_image(const overlay::Stack& stack, const std::string& path, const E
 Origin overlay_origin(const overlay::Stack& stack, const std::string& path, const Executable& exe,
                       Task& task) {
   constexpr std::string_view kDeleted = " (deleted)";  // of a name that is gone while another one is left
+  // Too long for the kernel to say. No engine can unpack such a path (PATH_MAX), so the image has none.
+  if (exe.path.empty()) return exe.deleted ? Origin::deleted : Origin::upper;
   if (exe.sha256 && same_as_image(stack, path, exe, task)) return Origin::image;
   if (exe.deleted) return Origin::deleted;
   if (path.size() > 1) {
@@ -100,12 +102,12 @@ Origin program_origin(Node& node, const LiveContainer& live, const Process& proc
   std::vector<Mount> others;
   const Mount* mount = mount_by_id(live.mounts, *id);
   if (mount == nullptr) {  // a mount namespace of its own, below the container
-    if (auto own = proc::read_mounts(node.proc, process.pid, quiet)) others = *std::move(own);
+    if (auto own = proc::read_mounts(node.proc, process.pid, quiet, *id)) others = *std::move(own);
     mount = mount_by_id(others, *id);
     if (mount != nullptr && process.membership == Membership::escaped) return Origin::host;
   }
   if (mount == nullptr) {
-    if (auto host = proc::read_mounts(node.proc, node.host, quiet);
+    if (auto host = proc::read_mounts(node.proc, node.host, quiet, *id);
         host && mount_by_id(*host, *id) != nullptr) {
       return Origin::host;
     }
