@@ -242,7 +242,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   GapLog log([&](const Gap& gap) {
     const GapRecord record{gap.impact,     gap.artifact,          Bytes(gap.origin),
                            gap.error.code, Bytes(gap.error.what), task.now()};
-    if (!Collection::write(gap_stream, record)) gaps_lost = true;
+    if (!gap_stream.write_line(to_json(record))) gaps_lost = true;
     progress.gap(gap);
   });
   log.merge(std::move(task.gaps));

@@ -61,7 +61,7 @@ class TakeUpper final : public overlay::Visitor {
     const Emit<Finding> found = [this](Finding&& finding) { return in_.add_finding(std::move(finding)); };
     if (auto status = in_.engine.evaluate(change, live_.container, in_.snapshot.name(), found); !status)
       return status;
-    return Collection::write(changes_, change);
+    return in_.write(changes_, change);
   }
 
  private:

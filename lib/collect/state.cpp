@@ -59,7 +59,11 @@ std::string document(const T& artifact) {
   return out + "\n";
 }
 
-bool takes_bytes_of(Origin origin) { return origin != Origin::image && origin != Origin::host; }
+// A process of the host runs programs of the host; one of a container that does has them from outside.
+bool takes_bytes_of(const Process& process) {
+  if (process.exe.origin == Origin::host) return process.membership != Membership::alone;
+  return process.exe.origin != Origin::image;
+}
 
 }  // namespace
 
@@ -91,7 +95,7 @@ Status take_processes(Collection& in) {
     const Emit<Finding> found = [&](Finding&& finding) { return in.add_finding(std::move(finding)); };
     const std::function<Status(const Process&)> each = [&](const Process& process) -> Status {
       ++in.counts.processes;
-      if (process.exe.sha256 && takes_bytes_of(process.exe.origin)) {
+      if (process.exe.sha256 && takes_bytes_of(process)) {
         in.programs.try_emplace(
             {id, *process.exe.sha256},
             Collection::Program{id, live.member, process.pid, process.exe.path.raw, process.exe.size_bytes});

@@ -49,6 +49,8 @@ struct FileInfo {          // statx(2)
 struct Xattr {
   std::string name;   // "trusted.overlay.opaque"
   std::string value;  // any bytes
+  // "65536 bytes, SHA-256 <hex>" of a value that is not kept, kMaxXattrsKeptBytes; empty: it is.
+  std::string left_out;
 };
 
 class Root {

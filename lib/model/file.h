@@ -21,11 +21,13 @@ constexpr auto enum_names(FileType) {
 struct XattrRecord {
   Bytes name;
   Bytes value;
+  std::optional<std::string> left_out;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
     v("name", self.name, "with its namespace: security.capability");
     v("value", self.value, "any bytes");
+    v("left_out", self.left_out, "size and SHA-256 of a value that is not kept: too much on one inode");
   }
 };
 

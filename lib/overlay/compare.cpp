@@ -24,7 +24,9 @@ bool same_xattrs(const std::vector<XattrRecord>& a, const std::vector<XattrRecor
   for (const XattrRecord& xattr : a) {
     if (is_bookkeeping(xattr)) continue;
     skip();
-    if (in_b == b.end() || in_b->name != xattr.name || in_b->value != xattr.value) return false;
+    if (in_b == b.end() || in_b->name != xattr.name || in_b->value != xattr.value ||
+        in_b->left_out != xattr.left_out)
+      return false;
     ++in_b;
   }
   skip();
@@ -69,7 +71,11 @@ FileState make_state(const FileInfo& info, const std::vector<Xattr>& xattrs) {
   state.atime = info.atime;
   state.ctime = info.ctime;
   state.btime = info.btime;
-  for (const Xattr& xattr : xattrs) state.xattrs.push_back({Bytes(xattr.name), Bytes(xattr.value)});
+  for (const Xattr& xattr : xattrs) {
+    std::optional<std::string> left_out;
+    if (!xattr.left_out.empty()) left_out = xattr.left_out;
+    state.xattrs.push_back({Bytes(xattr.name), Bytes(xattr.value), std::move(left_out)});
+  }
   return state;
 }
 

@@ -84,6 +84,13 @@ void Walk::read_attributes(Subject& subject) {
       }
     }
   }
+  const auto left_out = std::count_if(subject.xattrs.begin(), subject.xattrs.end(),
+                                      [](const Xattr& xattr) { return !xattr.left_out.empty(); });
+  if (left_out > 0) {
+    gap(Impact::lost, "overlay.xattrs", subject.path,
+        {Errc::limit, "more than 384 KiB of extended attributes: of " + std::to_string(left_out) +
+                          " values only size and SHA-256 are kept"});
+  }
   if (subject.why) return;
   subject.why = uninterpreted(subject.info, subject.xattrs);
   if (subject.why) gap(Impact::degraded, "overlay.semantics", subject.path, *subject.why);

@@ -8,17 +8,38 @@
 namespace ctriage::source {
 namespace {
 
-// The mount that is the container's root directory, by the id that the kernel gives for /proc/INIT/root. What
-// is mounted over "/" since changes neither that directory nor what its processes run, only the last line of
-// mountinfo.
-Result<Mount> root_mount(const Node& node, const LiveContainer& container) {
+// A container's root directory and the mount that it is.
+struct RootMount {
+  Root directory;
+  Mount mount;
+};
+
+// The root of its first process, by the id that the kernel gives for /proc/INIT/root. What is mounted over
+// "/" since changes neither that directory nor what its processes run, only the last line of mountinfo.
+Result<RootMount> root_of_init(const Node& node, const LiveContainer& container) {
   auto root = node.proc.descend_magic(std::to_string(container.container.init_pid) + "/root");
   if (!root) return needs(std::move(root).error(), "CAP_SYS_PTRACE");
   const auto id = mount_id(node.proc, root->fd());
   for (const Mount& mount : container.mounts) {
-    if (id && mount.id == *id) return mount;
+    if (id && mount.id == *id) return RootMount{*std::move(root), mount};
   }
   return Error{Errc::not_found, "the mount of the root directory is not in mountinfo"};
+}
+
+// The root that the engine made, as the shim sees it: an intruder who gave his process another one by
+// pivot_root(2) has not moved this.
+std::optional<RootMount> root_of_engine(const Node& node, const LiveContainer& container, Task& task) {
+  if (container.shim_pid <= 0) return std::nullopt;
+  const std::string path = container.container.bundle_dir.raw + "/rootfs";
+  auto shim = node.proc.descend_magic(std::to_string(container.shim_pid) + "/root");
+  auto directory = shim ? shim->descend_in_root(path) : Result<Root>(shim.error());
+  auto mounts = proc::read_mounts(node.proc, container.shim_pid, task);
+  if (!directory || !mounts) return std::nullopt;
+  const auto id = mount_id(node.proc, directory->fd());
+  for (const Mount& mount : *mounts) {
+    if (id && mount.id == *id && mount.mountpoint.raw == path) return RootMount{*std::move(directory), mount};
+  }
+  return std::nullopt;
 }
 
 // overlay's paths are paths of the mount namespace and root of whoever mounted it.
@@ -47,16 +68,24 @@ std::int32_t topmost_in_namespaces(const Root& procfs, std::int32_t pid) {
   return top;
 }
 
-Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Task& task) {
-  auto root = root_mount(node, container);
-  if (!root) return std::move(root).error();
-  container.root_device = root->device;
-  if (root->fstype.raw != "overlay") {
-    return Error{Errc::unsupported,
-                 "the root is " + root->fstype.raw +
-                     ", not overlay: changes against the image cannot be told by this version"};
+// Whether `upper` is the UpperDir of the overlay whose root directory `merged` is. The option strings are
+// names in the mount namespace of whoever mounted, maybe the intruder: the same name is another directory
+// here. But an overlay shows its upper directory's own times, and nobody can set ctime and birth time.
+bool is_upper_of(const Root& upper, const Root& merged) {
+  constexpr int kTries = 5;  // the container may be writing to it
+  for (int i = 0; i < kTries; ++i) {
+    const auto below = upper.stat_beneath("");
+    const auto above = merged.stat_beneath("");
+    if (!below || !above) return false;
+    if (below->ctime == above->ctime && below->mtime == above->mtime && below->btime == above->btime)
+      return true;
   }
-  auto options = overlay::parse_options(root->super_options.raw);
+  return false;
+}
+
+Result<overlay::Stack> open_layers(const Node& node, const LiveContainer& container, const RootMount& root,
+                                   Task& task) {
+  auto options = overlay::parse_options(root.mount.super_options.raw);
   if (!options) return std::move(options).error().within("overlay options");
   if (options->upper.empty())
     return Error{Errc::unsupported, "the root is a read-only overlay: nothing can change"};
@@ -72,9 +101,38 @@ Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Ta
       last = needs(std::move(upper).error(), "CAP_DAC_READ_SEARCH");
       continue;
     }
-    return overlay::Stack::open(*options, *base, container.container.id, task);
+    auto stack = overlay::Stack::open(*options, *base, container.container.id, task);
+    if (!stack) return stack;
+    if (is_upper_of(stack->upper(), root.directory)) return stack;
+    last = Error{Errc::mismatch, options->upper +
+                                     " is not the UpperDir of this overlay: the container mounted it, "
+                                     "or its processes have another root directory"};
   }
   return last;
+}
+
+Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Task& task) {
+  auto root = root_of_init(node, container);
+  if (auto made = root_of_engine(node, container, task)) {
+    if (root && root->mount.device != made->mount.device) {
+      task.gaps.add(
+          {Impact::lost,
+           "container.root",
+           container.container.id,
+           {Errc::mismatch, "its first process has another root directory than the engine gave it (" +
+                                root->mount.fstype.raw +
+                                "): the engine's is collected, what lies in the other is not"}});
+    }
+    root = *std::move(made);
+  }
+  if (!root) return std::move(root).error();
+  container.root_device = root->mount.device;
+  if (root->mount.fstype.raw != "overlay") {
+    return Error{Errc::unsupported,
+                 "the root is " + root->mount.fstype.raw +
+                     ", not overlay: changes against the image cannot be told by this version"};
+  }
+  return open_layers(node, container, *root, task);
 }
 
 }  // namespace
