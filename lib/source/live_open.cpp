@@ -90,14 +90,18 @@ Result<overlay::Stack> open_layers(const Node& node, const LiveContainer& contai
   if (options->upper.empty())
     return Error{Errc::unsupported, "the root is a read-only overlay: nothing can change"};
 
-  Error last{Errc::not_found, "no place to look for " + options->upper};
+  options->base = base_of_relative_paths(node, container, root.mount);
+  const std::string& upper_name = options->upper;
+  const std::string upper_path =
+      upper_name.starts_with('/') || options->base.empty() ? upper_name : options->base + "/" + upper_name;
+  Error last{Errc::not_found, "no place to look for " + upper_path};
   for (const std::string& place : places_of_the_mounter(node, container)) {
     auto base = node.proc.descend_magic(place);
     if (!base) {
       last = needs(std::move(base).error(), "CAP_SYS_PTRACE");
       continue;
     }
-    if (auto upper = base->stat_in_root(options->upper); !upper) {
+    if (auto upper = base->stat_in_root(upper_path); !upper) {
       last = needs(std::move(upper).error(), "CAP_DAC_READ_SEARCH");
       continue;
     }
