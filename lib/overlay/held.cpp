@@ -5,8 +5,9 @@
 #include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/overlay/content.h"
+#include "lib/overlay/dir_chain.h"
 #include "lib/overlay/held_state.h"
-#include "lib/overlay/tree.h"
+#include "lib/overlay/marks.h"
 
 namespace ctriage::overlay {
 namespace {
@@ -145,7 +146,7 @@ class Taking {
       entries_[index].number = ++directories_;
       frames_.back().directories.push_back(index);
     }
-    if (!is_whiteout(*info)) keep(index, *std::move(pin));  // a whiteout is its stat
+    if (!is_whiteout_device(*info)) keep(index, *std::move(pin));  // a whiteout is its stat
     return true;
   }
 

@@ -83,6 +83,28 @@ bool is_upper_of(const Root& upper, const Root& merged) {
   return false;
 }
 
+// Docker and containers-storage mount with paths relative to their own directory, two above the mount point
+// BASE/<id>/merged, which only the mounter's or the node's mount table has.
+std::string base_of_relative_paths(const Node& node, const LiveContainer& container, const Mount& root,
+                                   const Task& task) {
+  constexpr std::string_view kMerged = "/merged";
+  GapLog unseen;  // without a base the path that needs one is told
+  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  for (const std::int32_t pid : {container.shim_pid, node.host}) {
+    if (pid <= 0) continue;
+    auto mounts = proc::read_mounts(node.proc, pid, quiet);
+    if (!mounts) continue;
+    for (const Mount& mount : *mounts) {
+      std::string_view path = mount.mountpoint.view();
+      if (mount.device != root.device || mount.fstype.raw != "overlay" || !path.ends_with(kMerged)) continue;
+      path.remove_suffix(kMerged.size());
+      const auto id = path.rfind('/');
+      if (id != std::string_view::npos && id > 0) return std::string(path.substr(0, id));
+    }
+  }
+  return {};
+}
+
 Result<overlay::Stack> open_layers(const Node& node, const LiveContainer& container, const RootMount& root,
                                    Task& task) {
   auto options = overlay::parse_options(root.mount.super_options.raw);
@@ -90,21 +112,26 @@ Result<overlay::Stack> open_layers(const Node& node, const LiveContainer& contai
   if (options->upper.empty())
     return Error{Errc::unsupported, "the root is a read-only overlay: nothing can change"};
 
-  Error last{Errc::not_found, "no place to look for " + options->upper};
+  if (!options->upper.starts_with('/'))
+    options->base = base_of_relative_paths(node, container, root.mount, task);
+  const std::string& upper_name = options->upper;
+  const std::string upper_path =
+      upper_name.starts_with('/') || options->base.empty() ? upper_name : options->base + "/" + upper_name;
+  Error last{Errc::not_found, "no place to look for " + upper_path};
   for (const std::string& place : places_of_the_mounter(node, container)) {
     auto base = node.proc.descend_magic(place);
     if (!base) {
       last = needs(std::move(base).error(), "CAP_SYS_PTRACE");
       continue;
     }
-    if (auto upper = base->stat_in_root(options->upper); !upper) {
+    if (auto upper = base->stat_in_root(upper_path); !upper) {
       last = needs(std::move(upper).error(), "CAP_DAC_READ_SEARCH");
       continue;
     }
     auto stack = overlay::Stack::open(*options, *base, container.container.id, task);
     if (!stack) return stack;
     if (is_upper_of(stack->upper(), root.directory)) return stack;
-    last = Error{Errc::mismatch, options->upper +
+    last = Error{Errc::mismatch, upper_path +
                                      " is not the UpperDir of this overlay: the container mounted it, "
                                      "or its processes have another root directory"};
   }

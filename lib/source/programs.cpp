@@ -32,7 +32,7 @@ std::string inside_file_system(const Mount& mount, std::string_view path) {
 bool same_as_image(const overlay::Stack& stack, const std::string& path, const Executable& exe, Task& task) {
   const auto found = stack.find_lower(path);
   if (!found || !found->info.is_regular() || found->info.size_bytes != exe.size_bytes) return false;
-  auto file = stack.open_lower(*found, path);
+  auto file = overlay::Stack::open_lower(*found, path);
   if (!file) return false;
   const auto digest = hash_file(file->get(), path, task);
   return digest && *digest == *exe.sha256;
