@@ -358,8 +358,10 @@ TEST_F(ProcMembers, DeniedFacetsNameTheCapability) {
                  gap.error.what.find("needs CAP_SYS_PTRACE") != std::string::npos;
       }
     }
+    auto there = proc->descend(std::to_string(pid));
+    if (!there) ::_exit(5);
     auto descriptors = list_descriptors(
-        *proc, pid, [](Descriptor&&) -> Status { return Done{}; }, fixture.task);
+        *there, pid, [](Descriptor&&) -> Status { return Done{}; }, fixture.task);
     if (descriptors || descriptors.error().what.find("CAP_SYS_PTRACE") == std::string::npos) ::_exit(4);
     board[1] = 100 + named;
   });

@@ -32,12 +32,7 @@ bool is_of_the_node(const Root& proc, std::int32_t pid) {
   const auto its = proc::read_namespace(proc, pid, "mnt");
   const auto node = proc::read_namespace(proc, proc::node_process(proc), "mnt");
   const auto text = proc::read_text(proc, pid, "cgroup");
-  if (!its || !node || *its != *node || !text) return false;
-  for (const proc::CgroupLine& line : proc::parse_cgroup(*text)) {
-    const auto owner = proc::parse_cgroup_owner(line.path);
-    if (!owner.container_id.empty() || !owner.pod_uid.empty()) return false;
-  }
-  return true;
+  return its && node && *its == *node && text && !proc::is_in_container(*text);
 }
 
 // --root-dir of a running kubelet, else the default directory where it exists.

@@ -180,7 +180,8 @@ Status LiveSnapshot::list_each(const std::string& container, std::string_view fa
   };
   for (const auto& [pid, held] : live->processes) {
     if (held.gone) continue;
-    auto listed = list(pid, named);
+    auto process = proc::open_process(node_->proc, pid, held.start_ticks);
+    auto listed = process ? list(*process, pid, named) : Status(process.error());
     if (listed) continue;
     if (refused) return *refused;
     if (auto go_on = task.check(); !go_on) return go_on;
@@ -192,8 +193,8 @@ Status LiveSnapshot::list_each(const std::string& container, std::string_view fa
 Status LiveSnapshot::list_threads(const std::string& container, const Emit<Thread>& emit, Task& task) {
   return list_each(
       container, "threads", emit,
-      [&](std::int32_t pid, const Emit<Thread>& named) {
-        return proc::list_threads(node_->proc, pid, named, task);
+      [&](const Root& process, std::int32_t pid, const Emit<Thread>& named) {
+        return proc::list_threads(process, pid, named, task);
       },
       task);
 }
@@ -201,8 +202,8 @@ Status LiveSnapshot::list_threads(const std::string& container, const Emit<Threa
 Status LiveSnapshot::list_mappings(const std::string& container, const Emit<Mapping>& emit, Task& task) {
   return list_each(
       container, "mappings", emit,
-      [&](std::int32_t pid, const Emit<Mapping>& named) {
-        return proc::list_mappings(node_->readers, pid, named, task);
+      [&](const Root& process, std::int32_t pid, const Emit<Mapping>& named) {
+        return proc::list_mappings(process, node_->readers, pid, named, task);
       },
       task);
 }
@@ -211,8 +212,8 @@ Status LiveSnapshot::list_descriptors(const std::string& container, const Emit<D
                                       Task& task) {
   return list_each(
       container, "descriptors", emit,
-      [&](std::int32_t pid, const Emit<Descriptor>& named) {
-        return proc::list_descriptors(node_->proc, pid, named, task);
+      [&](const Root& process, std::int32_t pid, const Emit<Descriptor>& named) {
+        return proc::list_descriptors(process, pid, named, task);
       },
       task);
 }
@@ -224,6 +225,8 @@ LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer&
   Task quiet{unseen, task.stop, task.now, task.deadline_ns};
   for (const auto& [pid, held] : live.processes) {
     if (held.gone) continue;
+    const auto process = proc::open_process(node_->proc, pid, held.start_ticks);
+    if (!process) continue;
     const std::int32_t owner = pid;
     const Emit<Descriptor> note_owner = [&owners, owner](Descriptor&& descriptor) -> Status {
       if (descriptor.kind == "socket") {
@@ -232,8 +235,8 @@ LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer&
       }
       return Done{};
     };
-    (void)proc::list_descriptors(node_->proc, pid, note_owner, quiet);
-    if (auto ns = proc::read_namespace(node_->proc, pid, "net")) owners.members_of[ns->value].push_back(pid);
+    (void)proc::list_descriptors(*process, pid, note_owner, quiet);
+    if (auto ns = proc::read_namespace(*process, "net")) owners.members_of[ns->value].push_back(pid);
   }
   return owners;
 }
@@ -261,7 +264,8 @@ Status LiveSnapshot::list_sockets(const std::string& container, const Emit<Socke
     // Any member shows the whole namespace; one that has ended shows nothing, so the next is asked.
     Status listed = Done{};
     for (const std::int32_t pid : members) {
-      listed = proc::list_sockets(node_->proc, pid, named, task);
+      auto process = proc::open_process(node_->proc, pid, live->processes[pid].start_ticks);
+      listed = process ? proc::list_sockets(*process, pid, named, task) : Status(process.error());
       if (listed || seen > 0) break;
     }
     if (listed) continue;

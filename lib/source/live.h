@@ -37,7 +37,6 @@ Result<std::unique_ptr<Node>> open_node(Task& task);
 struct HeldProcess {
   std::uint64_t start_ticks = 0;
   Membership membership = Membership::child;
-  UniqueFd pidfd;     // keeps the pid from being mistaken for another's
   UniqueFd program;   // /proc/PID/exe open for reading; none for kernel threads and zombies
   bool gone = false;  // ended before it could be read: told once
 };
@@ -84,8 +83,8 @@ class LiveSnapshot final : public Snapshot {
   static Result<std::unique_ptr<LiveSnapshot>> open_pid(std::unique_ptr<Node> node, std::int32_t pid,
                                                         Task& task);
 
-  // Opens what would be gone with the container (pidfds, programs, UpperDir files, tmpfs, logs) before
-  // anything is read.
+  // Opens what would be gone with the container (programs, UpperDir files, tmpfs, logs) before anything is
+  // read.
   HoldCounts hold(Task& task);
 
   Coverage covers(Facet facet) const override;

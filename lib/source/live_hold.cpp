@@ -91,8 +91,8 @@ void hold_processes(const Node& node, LiveContainer& container, HoldCounts& coun
   std::set<std::pair<std::uint64_t, std::uint64_t>> programs;
   for (auto& [pid, held] : container.processes) {
     if (held.program) continue;
-    if (auto pidfd = sys::pidfd_open(pid)) held.pidfd = std::move(*pidfd);
-    auto program = node.proc.open_magic(std::to_string(pid) + "/exe");
+    const auto process = proc::open_process(node.proc, pid, held.start_ticks);
+    auto program = process ? process->open_magic("exe") : Result<UniqueFd>(process.error());
     if (program) {
       held.program = std::move(*program);
       if (auto info = file_info(held.program.get(), "exe")) {

@@ -103,7 +103,13 @@ Status refresh_members(const Node& node, LiveContainer& live, Task& task) {
   for (const proc::Member& member : *members) {
     HeldProcess& held = live.processes[member.pid];
     if (held.start_ticks == member.start_ticks) continue;
-    held = HeldProcess{member.start_ticks, member.membership, {}, {}, false};
+    if (held.start_ticks != 0 && !held.gone) {
+      task.gaps.add({Impact::lost,
+                     "proc.process",
+                     pid_text(member.pid),
+                     {Errc::vanished, "ended before it was read; another member has its number now"}});
+    }
+    held = HeldProcess{member.start_ticks, member.membership, {}, false};
   }
   return Done{};
 }
@@ -202,7 +208,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   const std::string name = "pid:" + std::to_string(pid);
   auto stat = proc::read_stat(node->proc, pid);
   if (!stat) return Error{Errc::not_found, name + ": no such process"};
-  if (stat->state == 'Z' || stat->state == 'X') return Error{Errc::vanished, name + ": has ended (zombie)"};
+  if (stat->has_ended()) return Error{Errc::vanished, name + ": has ended (zombie)"};
 
   auto own = proc::read_namespace(node->proc, pid, "mnt");
   if (!own) return needs(std::move(own).error().within(name), "CAP_SYS_PTRACE");

@@ -40,7 +40,6 @@ bool same_as_image(const overlay::Stack& stack, const std::string& path, const E
 
 Origin overlay_origin(const overlay::Stack& stack, const std::string& path, const Executable& exe,
                       Task& task) {
-  constexpr std::string_view kDeleted = " (deleted)";  // of a name that is gone while another one is left
   if (exe.sha256 && same_as_image(stack, path, exe, task)) return Origin::image;
   if (exe.deleted) return Origin::deleted;
   if (path.size() > 1) {
@@ -49,7 +48,7 @@ Origin overlay_origin(const overlay::Stack& stack, const std::string& path, cons
   }
   const bool in_image = stack.find_lower(path).has_value();
   if (in_image && !exe.sha256) return Origin::image;
-  if (!in_image && path.ends_with(kDeleted)) return Origin::deleted;
+  if (!in_image && path.ends_with(proc::kDeleted)) return Origin::deleted;  // another name of it is left
   return Origin::unknown;  // a layer that could not be opened: we did not see the file, so we do not say
                            // where it is from
 }
