@@ -1,7 +1,5 @@
 #include "lib/collect/collect.h"
 
-#include <sys/resource.h>
-
 #include <CLI/CLI.hpp>
 
 #include "cmd/commands.h"
@@ -71,7 +69,7 @@ class CollectScreen final : public collect::Progress {
     last_progress_ns_ = now;
   }
   void gap(const Gap& gap) override {
-    if (gap.artifact == "overlay.link_times") link_times_kept_ = false;
+    if (gap.artifact == "atime") link_times_kept_ = false;
     gaps_.add(gap);
   }
   std::string summary_text(const collect::Summary& summary) override {
@@ -159,7 +157,7 @@ std::string touched_text(const collect::Summary& summary, bool link_times_kept) 
   const std::int64_t grown = summary.resident_growth_bytes / 1024;
   std::string text = "0 bytes in the container, 0 ms frozen, its memory " +
                      std::string(grown < 0 ? "" : "+") + std::to_string(grown) + " KiB, ";
-  text += link_times_kept ? "access times unchanged" : "access times of links may have changed";
+  text += link_times_kept ? "access times unchanged" : "access times may have changed";
   return text + ", " + std::to_string(summary.cpu_ns / 100'000'000 / 10) + "." +
          std::to_string(summary.cpu_ns / 100'000'000 % 10) + " CPU s";
 }
@@ -205,10 +203,6 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   if (!max_bytes) {
     io.err("ctriage: --max-bytes " + escape_terminal(arguments.max_bytes) + ": not a size like 512M or 8G\n");
     return Exit::usage;
-  }
-  // The hold needs a descriptor for each file: as many as we may have.
-  if (auto limit = sys::getrlimit(RLIMIT_NOFILE); limit && limit->soft < limit->hard) {
-    (void)sys::setrlimit(RLIMIT_NOFILE, {limit->hard, limit->hard});
   }
   auto rules = load_rules(common);
   if (!rules) return fail(io, rules.error());

@@ -209,10 +209,8 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   const std::int64_t began_ns = sys::boottime_ns();
   Summary summary;
   // First things first: what would be gone with the container is opened before anything is read or written.
-  GapLog held_gaps;
-  Task holding{held_gaps, task.stop, task.now, task.deadline_ns};
-  summary.held = snapshot.hold(holding);
-  summary.hold_ns = sys::boottime_ns() - began_ns;
+  summary.held = snapshot.hold(task);
+  summary.hold_ns = summary.held.took_ns;
   progress.held(summary.held, task.now());
 
   auto source = snapshot.describe(task);
@@ -250,7 +248,6 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
     progress.gap(gap);
   });
   log.merge(std::move(task.gaps));
-  log.merge(std::move(held_gaps));
   Task working{log, task.stop, task.now, task.deadline_ns};
 
   Collection in(snapshot, out, engine, options, progress, working);
@@ -258,6 +255,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   (void)out.record("hold", {{"target", snapshot.name()},
                             {"files", std::uint64_t{summary.held.files}},
                             {"programs", std::uint64_t{summary.held.programs}},
+                            {"took_ns", static_cast<std::uint64_t>(summary.hold_ns)},
                             {"frozen_ns", std::uint64_t{0}}});
   const auto resident = resident_sizes(snapshot);
 
@@ -281,6 +279,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
 
   summary.resident_growth_bytes = growth_of(resident, resident_sizes(snapshot));
   summary.counts = in.counts;
+  snapshot.tell_access_times(working);
   log.finish();
   summary.lost = log.count(Impact::lost);
   summary.degraded = log.count(Impact::degraded);

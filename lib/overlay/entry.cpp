@@ -156,7 +156,7 @@ Status Walk::take_regular(const Subject& subject, FileChange&& change, LowerHit&
   UniqueFd opened;
   int fd = subject.held != nullptr && subject.held->fd ? subject.held->fd.get() : -1;
   if (fd < 0 && subject.own) {
-    auto reading = open_for_reading(subject.own.get(), subject.path);
+    auto reading = stack_.upper().open_pinned(subject.own.get(), subject.path);
     if (reading) {
       opened = *std::move(reading);
       fd = opened.get();

@@ -105,7 +105,7 @@ Result<Stack> Stack::open(const Options& options, const Root& node, const std::s
       {container, static_cast<std::uint32_t>(count + 1), true, Bytes(options.upper), true});
 
   if (opener.not_cloned) {
-    task.gaps.add({Impact::degraded, "overlay.link_times", options.upper,
+    task.gaps.add({Impact::degraded, "atime", options.upper,
                    std::move(*opener.not_cloned)
                        .within("layers are read in place, links may change their access time")});
   }
