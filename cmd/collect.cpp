@@ -115,10 +115,10 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
   return *count * unit;
 }
 
-Exit tell_places(const CollectArguments& arguments, const source::LiveSnapshot& snapshot, const Root& proc,
+Exit tell_places(const CollectArguments& arguments, const collect::KeepOut& keep_out, const Root& proc,
                  Io& io) {
   io.err("ctriage: collect needs a place to write: -o DIR. Nothing was taken. Places on this node:\n");
-  for (const collect::Place& place : collect::suggest_places(proc, collect::keep_out_of(snapshot))) {
+  for (const collect::Place& place : collect::suggest_places(proc, keep_out)) {
     io.err(
         "  ctriage collect " + shell_word(arguments.query.token) + " -o " + shell_word(place.path) +
         "    # " + escape_terminal(place.filesystem) + ", " + human_size(place.free_bytes) + " free" +
@@ -212,11 +212,12 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   if (!opened) return fail(io, opened.error());
   source::LiveSnapshot& snapshot = **opened;
   const Root& proc = snapshot.node().proc;
-  if (arguments.output.empty()) return tell_places(arguments, snapshot, proc, io);
+  const collect::KeepOut keep_out = collect::keep_out_of(snapshot, task);
+  if (arguments.output.empty()) return tell_places(arguments, keep_out, proc, io);
 
   auto directory = Root::open(arguments.output);
   if (!directory) return fail(io, std::move(directory).error().within("-o"));
-  auto place = collect::check_place(*directory, arguments.output, proc, collect::keep_out_of(snapshot));
+  auto place = collect::check_place(*directory, arguments.output, proc, keep_out);
   if (!place) return fail(io, place.error());
 
   const bool text = common.output_format() == report::Format::text;
