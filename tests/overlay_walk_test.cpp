@@ -344,12 +344,12 @@ TEST_F(OverlayWalk, FindLower) {
     }
   }
   auto found = stack.find_lower("/keep/both");
-  auto fd = overlay::Stack::open_lower(*found, "/keep/both");
+  auto fd = stack.open_lower(*found, "/keep/both");
   ASSERT_TRUE(fd) << fd.error().what;
   char text[8] = {};
   EXPECT_EQ(::read(fd->get(), text, 8), 4);
   EXPECT_STREQ(text, "two\n");
-  EXPECT_FALSE(overlay::Stack::open_lower(*stack.find_lower("/etc"), "/etc"));
+  EXPECT_FALSE(stack.open_lower(*stack.find_lower("/etc"), "/etc"));
   ASSERT_EQ(stack.layers().size(), 3U);
   EXPECT_EQ(stack.layers()[0].number, 1U);
   EXPECT_EQ(stack.layers()[0].path.raw, lab_->dir() + "/low");
@@ -437,7 +437,7 @@ mkdir into; mv under into/; echo t > into/under/t; touch -d '2024-01-02 03:04:05
   for (const char* path : {"/newname/r", "/newname/br", "/sub/far/f"}) {
     auto found = stack.find_lower(path);
     ASSERT_TRUE(found) << path << found.error().what;
-    auto fd = overlay::Stack::open_lower(*found, path);
+    auto fd = stack.open_lower(*found, path);
     ASSERT_TRUE(fd) << path;
     char text[8] = {};
     EXPECT_GT(::read(fd->get(), text, 7), 0);

@@ -171,12 +171,17 @@ Status take_raw(Collection& in) {
   for (const LiveContainer& live : in.snapshot.containers()) {
     for (const auto& [pid, held] : live.processes) {
       if (held.gone) continue;
+      const auto process = proc::open_process(node.proc, pid, held.start_ticks);
+      if (!process) {
+        in.task.gaps.add({Impact::lost, "proc.raw", "/proc/" + std::to_string(pid), process.error()});
+        continue;
+      }
       std::string tar;
       const std::string prefix = std::to_string(pid) + "/";
       for (const RawFile& file : kRawFiles) {
         const std::string name = prefix + std::string(file.name);
         auto text = file.may_stick ? node.readers.read_file(name, kMaxCmdlineBytes, in.task)
-                                   : proc::read_text(node.proc, pid, file.name);
+                                   : process->read_file_in_root(file.name, kMaxProcTextBytes);
         if (!text) {
           if (auto go_on = in.task.check(); !go_on) return go_on;
           if (!is_refused_twice(text.error())) {
@@ -187,6 +192,12 @@ Status take_raw(Collection& in) {
         if (auto status = add_tar_member(tar, name, *text, mtime); !status) return status;
       }
       if (tar.empty()) continue;
+      // The readers open by number: what they gave is this process's if it has the number still.
+      if (auto still = process->stat_beneath("stat"); !still) {
+        in.task.gaps.add({Impact::lost, "proc.raw", "/proc/" + std::to_string(pid),
+                          Error(still.error()).within("ended while its texts were read")});
+        continue;
+      }
       tar.append(2 * archive::kTarBlock, '\0');
       const std::string path = in.path_of(live, "raw/" + std::to_string(pid) + ".tar");
       if (auto status = in.out.add(path, tar, "/proc/" + std::to_string(pid)); !status) return status;

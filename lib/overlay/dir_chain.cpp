@@ -2,18 +2,14 @@
 
 #include <algorithm>
 
-#include "lib/core/sys.h"
-
 namespace ctriage::overlay {
 namespace {
 
 // A directory below, called by its own name only: names of 32,768 nested directories would be gigabytes.
 Result<Root> step_down(const Root& from, std::string_view name) {
   auto below = from.descend(name);
-  if (!below) return std::move(below).error();
-  auto fd = sys::duplicate(below->fd(), name);
-  if (!fd) return std::move(fd).error();
-  return Root::adopt(*std::move(fd), std::string(name));
+  if (below) below->call(std::string(name));
+  return below;
 }
 
 }  // namespace

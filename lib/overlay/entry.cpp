@@ -133,7 +133,7 @@ Status Walk::describe_before(FileChange& change, LowerHit& hit, std::string_view
   const bool other_size = !change.after || change.after->type != FileType::regular ||
                           change.after->size_bytes != before.size_bytes;
   if (other_size && before.size_bytes > kMaxLowerHashBytes) return Done{};
-  auto fd = LowerView::open(hit, name);
+  auto fd = lower_.open(hit, name);
   if (!fd) {
     gap(Impact::degraded, "overlay.lower_file", change.path.raw, std::move(fd).error());
     return Done{};
@@ -164,12 +164,12 @@ Status Walk::take_whiteout(const Subject& subject) {
 // below.
 Result<UniqueFd> Walk::open_bytes(const Subject& subject, const LowerHit& hit) {
   if (!subject.marks.metacopy) {
-    if (subject.own) return open_for_reading(subject.own.get(), subject.path);
+    if (subject.own) return stack_.upper().open_pinned(subject.own.get(), subject.path);
     return Error{Errc::vanished, "removed before it was read"};
   }
   if (hit.answer != LowerHit::Answer::found || !hit.info.is_regular())
     return Error{Errc::not_found, "the layers have no bytes for this metacopy"};
-  auto fd = LowerView::open(hit, subject.path);
+  auto fd = lower_.open(hit, subject.path);
   if (!fd) return fd;
   auto info = file_info(fd->get(), subject.path);
   if (!info) return std::move(info).error();

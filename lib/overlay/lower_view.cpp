@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "lib/core/text.h"
-#include "lib/overlay/content.h"
 
 namespace ctriage::overlay {
 namespace {
@@ -197,9 +196,9 @@ void LowerView::find_data_only(LowerHit& hit, const std::string& target) const {
   }
 }
 
-Result<UniqueFd> LowerView::open(const LowerHit& hit, std::string_view name) {
+Result<UniqueFd> LowerView::open(const LowerHit& hit, std::string_view name) const {
   if (hit.metacopy && !hit.data) return hit.why;
-  return open_for_reading(hit.metacopy ? hit.data.get() : hit.pin.get(), name);
+  return layers_.lowers[hit.lower]->open_pinned(hit.metacopy ? hit.data.get() : hit.pin.get(), name);
 }
 
 // Of each layer a block; names up to the least end of those blocks are complete.

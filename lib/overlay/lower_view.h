@@ -43,7 +43,7 @@ class LowerView {
   // `redirect`: what the layer above calls it down here, Marks::redirect.
   [[nodiscard]] LowerHit lookup(std::string_view name, std::string_view redirect = {});
   // The bytes of a regular file that lookup found, open for reading.
-  [[nodiscard]] static Result<UniqueFd> open(const LowerHit& hit, std::string_view name);
+  [[nodiscard]] Result<UniqueFd> open(const LowerHit& hit, std::string_view name) const;
 
   // The next names that any layer has in this directory, in order; some may be absent for lookup.
   [[nodiscard]] Result<NameBlock> list(std::string_view after, std::size_t block_bytes);

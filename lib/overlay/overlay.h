@@ -60,7 +60,7 @@ class Stack {
   };
   [[nodiscard]] Result<Found> find_lower(std::string_view path) const;
   // A regular file that find_lower found, for reading.
-  [[nodiscard]] static Result<UniqueFd> open_lower(const Found& found, std::string_view path);
+  [[nodiscard]] Result<UniqueFd> open_lower(const Found& found, std::string_view path) const;
 
  private:
   friend class Walk;

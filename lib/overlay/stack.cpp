@@ -2,7 +2,6 @@
 
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
-#include "lib/overlay/content.h"
 #include "lib/overlay/lower_view.h"
 #include "lib/overlay/overlay.h"
 
@@ -112,7 +111,7 @@ Result<Stack> Stack::open(const Options& options, const Root& node, const std::s
       {container, static_cast<std::uint32_t>(count + 1), true, Bytes(options.upper), true});
 
   if (opener.not_cloned) {
-    task.gaps.add({Impact::degraded, "overlay.link_times", options.upper,
+    task.gaps.add({Impact::degraded, "atime", options.upper,
                    std::move(*opener.not_cloned)
                        .within("layers are read in place, links may change their access time")});
   }
@@ -164,11 +163,11 @@ Result<Stack::Found> Stack::find_lower(std::string_view path) const {
                std::move(hit.metacopy ? hit.data : hit.pin)};
 }
 
-Result<UniqueFd> Stack::open_lower(const Found& found, std::string_view path) {
+Result<UniqueFd> Stack::open_lower(const Found& found, std::string_view path) const {
   if (!found.info.is_regular()) return Error{Errc::unsupported, std::string(path) + ": not a regular file"};
   if (!found.pin)
     return Error{Errc::not_found, std::string(path) + ": the layers have no bytes for this metacopy"};
-  return open_for_reading(found.pin.get(), path);
+  return upper_.open_pinned(found.pin.get(), path);
 }
 
 }  // namespace ctriage::overlay

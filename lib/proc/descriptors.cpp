@@ -15,7 +15,7 @@ namespace {
 // attacker's either way.
 bool is_memfd(std::string_view target, const FileInfo& info) {
   return info.is_regular() && info.nlink == 0 && info.dev_major == 0 && target.starts_with("/memfd:") &&
-         target.ends_with(" (deleted)");
+         target.ends_with(kDeleted);
 }
 
 std::string_view kind_of(std::string_view target, const FileInfo& info) {
@@ -68,9 +68,8 @@ std::optional<Error> fill(const Root& process, Descriptor& into) {
 
 }  // namespace
 
-Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descriptor>& emit, Task& task) {
-  auto process = proc.descend(std::to_string(pid));
-  auto directory = process ? process->descend("fd") : Result<Root>(process.error());
+Status list_descriptors(const Root& process, std::int32_t pid, const Emit<Descriptor>& emit, Task& task) {
+  auto directory = process.descend("fd");
   auto numbers = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
   if (!numbers) {
     if (is_gone(numbers.error())) {
@@ -83,9 +82,9 @@ Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descripto
     Descriptor descriptor;
     descriptor.pid = pid;
     descriptor.fd = number;
-    auto missing = fill(*process, descriptor);
+    auto missing = fill(process, descriptor);
     if (missing) {
-      if (missing->code == Errc::denied && has_gone(proc, pid)) {
+      if (missing->code == Errc::denied && has_gone(process)) {
         return Error{Errc::vanished, origin_of(pid) + ": ended while its descriptors were read"};
       }
       const bool gone = is_gone(*missing);

@@ -33,6 +33,7 @@ inline bool is_gone(const Error& error) {
 // (fs/proc/base.c proc_pid_readlink, fs/proc/namespaces.c proc_ns_readlink), so what looks refused is asked
 // for once more.
 bool has_gone(const Root& proc, std::int32_t pid);
+bool has_gone(const Root& process);  // the same of /proc/PID
 
 // ptrace(2) "Ptrace access mode checking" guards all that is refused here.
 inline Error name_capability(Error error) {

@@ -11,14 +11,37 @@
 namespace ctriage::proc {
 namespace {
 
-constexpr std::string_view kDeleted = " (deleted)";
-
 std::string_view without_line_end(std::string_view text) {  // SELinux ends its context with a NUL
   while (!text.empty() && (text.back() == '\n' || text.back() == '\0')) text.remove_suffix(1);
   return text;
 }
 
 }  // namespace
+
+// The link's text is "path", or "path (deleted)" when the name that was run leads there no more. With links
+// left it may also be a name that ends so by itself: looking that up could hang in a FUSE of the attacker's,
+// so it stays as the kernel gave it.
+Result<UniqueFd> look_at_program(const Root& process, Executable& into) {
+  constexpr std::string_view kName = "exe";
+  auto text = process.read_link_beneath(kName);
+  if (!text) return std::move(text).error();
+  into.path = Bytes(*std::move(text));
+
+  auto pinned = process.pin_magic(kName);
+  if (!pinned) return pinned;
+  auto info = file_info(pinned->get(), kName);
+  if (!info) return std::move(info).error();
+  into.device = Hex{info->device()};
+  into.inode = Hex{info->inode};
+  into.mode = info->mode & 07777U;
+  into.uid = info->uid;
+  into.size_bytes = info->size_bytes;
+  into.mtime = info->mtime;
+  into.btime = info->btime;
+  into.deleted = info->nlink == 0;
+  if (into.deleted) into.path = Bytes(std::string(without_deleted(into.path.raw)));
+  return pinned;
+}
 
 void Facets::lose(std::string_view facet, Error error) {
   gaps_.push_back(gap_of(facet, origin_of(stat_.pid), std::move(error)));
@@ -31,35 +54,16 @@ void Facets::read_credentials(Process& into) {
   if (!parsed) lose("status", std::move(parsed).error());
 }
 
-// The link's text is "path", or "path (deleted)" when the name that was run leads there no more.
 void Facets::read_executable(Process& into) {
   if (!has_memory()) return;  // kernel threads and zombies run no program
-  const std::string name = under(stat_.pid, "exe");
-  auto text = proc_.read_link_beneath(name);
-  if (!text) return lose("exe", std::move(text).error());
-  into.exe.path = Bytes(*std::move(text));
-
-  auto pinned = proc_.pin_magic(name);
-  if (!pinned) return lose("exe", std::move(pinned).error());
-  auto info = file_info(pinned->get(), name);
-  if (!info) return lose("exe", std::move(info).error());
-  exe_text_ = into.exe.path.raw;
-  into.exe.device = Hex{info->device()};
-  into.exe.inode = Hex{info->inode};
-  into.exe.mode = info->mode & 07777U;
-  into.exe.uid = info->uid;
-  into.exe.size_bytes = info->size_bytes;
-  into.exe.mtime = info->mtime;
-  into.exe.btime = info->btime;
-
-  // With links left the text may also be a name that ends so by itself. Looking that up could hang in a FUSE
-  // of the attacker's, so it stays as the kernel gave it.
-  into.exe.deleted = info->nlink == 0 && exe_text_.ends_with(kDeleted);
-  if (into.exe.deleted) into.exe.path.raw.resize(exe_text_.size() - kDeleted.size());
+  auto process = proc_.descend(std::to_string(stat_.pid));
+  auto seen = process ? look_at_program(*process, into.exe) : Result<UniqueFd>(process.error());
+  if (!seen) return lose("exe", std::move(seen).error());
+  looked_at_ = true;
 }
 
 void Facets::check_executable(const Process& process) {
-  if (exe_text_.empty()) return;
+  if (!looked_at_) return;
   const std::string name = under(process.pid, "exe");
   auto pinned = proc_.pin_magic(name);
   if (!pinned) return;  // it ended: the caller sees that

@@ -34,7 +34,7 @@ class Facets {
   Readers& readers_;
   const Stat& stat_;
   Task& task_;
-  std::string exe_text_;  // as the link gave it; empty when the program could not be looked at
+  bool looked_at_ = false;  // what /proc/PID/exe is
   std::vector<Gap> gaps_;
 };
 

@@ -27,6 +27,18 @@ Result<Clock> read_clock(const Root& proc) {
   return clock;
 }
 
+Timestamp time_of_ticks(const Clock& clock, std::uint64_t ticks) {
+  constexpr std::uint64_t kNanoseconds = 1'000'000'000;
+  if (clock.ticks_per_second == 0) return clock.booted_at;
+  Timestamp at = clock.booted_at;
+  at.seconds += static_cast<std::int64_t>(ticks / clock.ticks_per_second);
+  const std::uint64_t nanoseconds =
+      at.nanoseconds + ticks % clock.ticks_per_second * (kNanoseconds / clock.ticks_per_second);
+  at.seconds += static_cast<std::int64_t>(nanoseconds / kNanoseconds);
+  at.nanoseconds = static_cast<std::uint32_t>(nanoseconds % kNanoseconds);
+  return at;
+}
+
 Result<std::vector<std::int32_t>> list_numbers(const Root& directory) {
   std::vector<std::int32_t> found;
   std::string after;
@@ -51,10 +63,11 @@ Result<std::vector<std::int32_t>> list_numbers(const Root& directory) {
 
 Result<std::vector<std::int32_t>> list_pids(const Root& proc) { return list_numbers(proc); }
 
+namespace {
+
 // namespaces(7): the link reads "mnt:[4026531841]"; pid_for_children reads "pid:[...]".
-Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type) {
-  const std::string name = under(pid, "ns/").append(type);
-  auto target = proc.read_link_beneath(name);
+Result<Hex> read_namespace_link(const Root& root, const std::string& name) {
+  auto target = root.read_link_beneath(name);
   if (!target) return std::move(target).error();
   const std::size_t open = target->find(":[");
   if (open != std::string::npos && target->ends_with(']')) {
@@ -62,6 +75,16 @@ Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view 
     if (const auto inode = parse_number<std::uint64_t>(digits)) return Hex{*inode};
   }
   return Error{Errc::malformed, name + ": not a namespace: " + *target};
+}
+
+}  // namespace
+
+Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type) {
+  return read_namespace_link(proc, under(pid, "ns/").append(type));
+}
+
+Result<Hex> read_namespace(const Root& process, std::string_view type) {
+  return read_namespace_link(process, std::string("ns/").append(type));
 }
 
 std::int32_t node_process(const Root& proc) {

@@ -86,9 +86,9 @@ Status read_table(UniqueFd file, const std::string& name, Table& table, const st
 
 }  // namespace
 
-Status list_sockets(const Root& proc, std::int32_t pid, const Emit<Socket>& emit, Task& task) {
+Status list_sockets(const Root& process, std::int32_t pid, const Emit<Socket>& emit, Task& task) {
   Hex net;
-  auto inode = read_namespace(proc, pid, "net");
+  auto inode = read_namespace(process, "net");
   if (inode) {
     net = *inode;
   } else if (is_gone(inode.error())) {  // zombies have none left, too
@@ -100,12 +100,12 @@ Status list_sockets(const Root& proc, std::int32_t pid, const Emit<Socket>& emit
 
   for (const std::string_view family : kFamilies) {
     if (auto going = task.check(); !going) return going;
-    const std::string name = under(pid, "net/").append(family);
-    const std::string origin = origin_of(pid) + "/net/" + std::string(family);
-    auto file = proc.open_in_root(name);
+    const std::string name = std::string("net/").append(family);
+    const std::string origin = origin_of(pid) + "/" + name;
+    auto file = process.open_in_root(name);
     if (!file) {
       // No IPv6, no packet sockets in this kernel: then there is no table either.
-      if (file.error().code == Errc::not_found && read_stat(proc, pid)) continue;
+      if (file.error().code == Errc::not_found && process.stat_beneath("stat")) continue;
       if (is_gone(file.error()))
         return Error{Errc::vanished, origin_of(pid) + ": ended while its sockets were read"};
       task.gaps.add(gap_of("sockets", origin, std::move(file).error()));

@@ -69,21 +69,46 @@ Result<std::string> read_text(const Root& proc, std::int32_t pid, std::string_vi
   return proc.read_file_in_root(under(pid, name), kMaxProcTextBytes);
 }
 
-Result<Stat> read_stat(const Root& proc, std::int32_t pid) {
-  auto text = read_text(proc, pid, "stat");
+namespace {
+
+Result<Stat> parse_text(Result<std::string> text, std::string origin) {
   if (!text) {
     if (is_gone(text.error()))
-      return Error{Errc::vanished, origin_of(pid) + ": no such process", text.error().number};
+      return Error{Errc::vanished, origin + ": no such process", text.error().number};
     return std::move(text).error();
   }
   auto stat = parse_stat(*text);
-  if (!stat) return std::move(stat).error().within(origin_of(pid));
+  if (!stat) return std::move(stat).error().within(origin);
   return stat;
 }
 
-bool has_gone(const Root& proc, std::int32_t pid) {
-  const auto stat = read_stat(proc, pid);
-  return stat ? stat->has_ended() : is_gone(stat.error());
+bool says_gone(const Result<Stat>& stat) { return stat ? stat->has_ended() : is_gone(stat.error()); }
+
+Result<Stat> read_own_stat(const Root& process) {
+  return parse_text(process.read_file_in_root("stat", kMaxProcTextBytes), process.name());
+}
+
+}  // namespace
+
+Result<Stat> read_stat(const Root& proc, std::int32_t pid) {
+  return parse_text(read_text(proc, pid, "stat"), origin_of(pid));
+}
+
+bool has_gone(const Root& proc, std::int32_t pid) { return says_gone(read_stat(proc, pid)); }
+
+bool has_gone(const Root& process) { return says_gone(read_own_stat(process)); }
+
+Result<Root> open_process(const Root& proc, std::int32_t pid, std::uint64_t start_ticks) {
+  auto process = proc.descend(std::to_string(pid));
+  auto stat = process ? read_own_stat(*process) : Result<Stat>(process.error());
+  if (!stat && is_gone(stat.error())) {
+    return Error{Errc::vanished, origin_of(pid) + ": no such process", stat.error().number};
+  }
+  if (!stat) return std::move(stat).error();
+  if (stat->start_ticks != start_ticks) {
+    return Error{Errc::vanished, origin_of(pid) + ": ended, another process has its number"};
+  }
+  return process;
 }
 
 }  // namespace ctriage::proc

@@ -9,8 +9,8 @@
 
 namespace ctriage::proc {
 
-Status list_threads(const Root& proc, std::int32_t pid, const Emit<Thread>& emit, Task& task) {
-  auto directory = proc.descend(under(pid, "task"));
+Status list_threads(const Root& process, std::int32_t pid, const Emit<Thread>& emit, Task& task) {
+  auto directory = process.descend("task");
   auto tids = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
   if (!tids) {
     if (is_gone(tids.error()))

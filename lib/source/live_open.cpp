@@ -169,8 +169,12 @@ Error needs(Error error, std::string_view capability) {
   return error;
 }
 
-Status refresh_members(const Node& node, LiveContainer& live, Task& task) {
-  auto members = proc::find_members(node.proc, live.container.init_pid, live.shim_pid, task);
+Status refresh_members(Node& node, LiveContainer& live, Task& task) {
+  GapLog looking([&](const Gap& gap) {
+    if (node.told.insert(gap.artifact + " " + gap.origin + " " + gap.error.what).second) task.gaps.add(gap);
+  });
+  Task once{looking, task.stop, task.now, task.deadline_ns};
+  auto members = proc::find_members(node.proc, live.container.init_pid, live.shim_pid, once);
   if (!members) {
     if (auto go_on = task.check(); !go_on) return go_on;
     if (live.processes.empty() || members.error().code != Errc::vanished) {
@@ -188,7 +192,15 @@ Status refresh_members(const Node& node, LiveContainer& live, Task& task) {
   for (const proc::Member& member : *members) {
     HeldProcess& held = live.processes[member.pid];
     if (held.start_ticks == member.start_ticks) continue;
-    held = HeldProcess{member.start_ticks, member.membership, {}, {}, false};
+    if (held.start_ticks != 0 && !held.gone) {
+      task.gaps.add({Impact::lost,
+                     "proc.process",
+                     pid_text(member.pid),
+                     {Errc::vanished, "ended before it was read; another member has its number now"}});
+    }
+    held = HeldProcess();
+    held.start_ticks = member.start_ticks;
+    held.membership = member.membership;
   }
   return Done{};
 }
@@ -213,7 +225,9 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
          {Errc::denied, "processes hidden by hidepid or by mounts over /proc would not be seen: " + note}});
   }
   const std::int32_t host = proc::node_process(*procfs);
-  return std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host});
+  const auto touched = std::make_shared<std::atomic<std::uint64_t>>(0);
+  procfs->count_access_times(touched);
+  return std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched});
 }
 
 Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& task) {
@@ -287,7 +301,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   const std::string name = "pid:" + std::to_string(pid);
   auto stat = proc::read_stat(node->proc, pid);
   if (!stat) return Error{Errc::not_found, name + ": no such process"};
-  if (stat->state == 'Z' || stat->state == 'X') return Error{Errc::vanished, name + ": has ended (zombie)"};
+  if (stat->has_ended()) return Error{Errc::vanished, name + ": has ended (zombie)"};
 
   auto own = proc::read_namespace(node->proc, pid, "mnt");
   if (!own) return needs(std::move(own).error().within(name), "CAP_SYS_PTRACE");

@@ -3,7 +3,9 @@ import hashlib
 import os
 import shutil
 import time
+import unittest
 
+import fuse
 import lab
 from lab import Box, Bundle, Case, ctriage
 
@@ -138,6 +140,29 @@ class Evasion(Case):
                        "/tmp/same/busybox sleep 5000 >/dev/null 2>&1 & sleep 1")
         _, bundle = self.collect(box)
         self.assertEqual(self.program(bundle, "/tmp/same")["exe"]["origin"], "image")
+
+    def test_a_file_system_whose_server_falls_silent_stops_nobody(self):
+        if not os.path.exists("/dev/fuse"):
+            raise unittest.SkipTest("needs /dev/fuse")
+        box = self.box("mkdir /srv; mount -t tmpfs x /srv; mkdir /srv/fuse; mount -t tmpfs x /opt")
+        server = fuse.Fuse(box.pid, "/srv/fuse", "busybox", "/bin/busybox")
+        self.addCleanup(server.close)
+        box.run("cd /srv/fuse; /srv/fuse/busybox sleep 5000 < /srv/fuse/busybox >/dev/null 2>&1 & "
+                "cp /bin/busybox /opt/sleep; /opt/sleep 5000 >/dev/null 2>&1 & sleep 1; umount -l /opt")
+        server.fall_silent()
+        began = time.monotonic()
+        _, bundle = self.collect(box, 3)
+        self.assertLess(time.monotonic() - began, 30)
+        process = self.program(bundle, "/srv/fuse")
+        self.assertEqual(process["exe"]["origin"], "volume")
+        self.assertIsNone(process["exe"].get("sha256"))
+        lost = [g for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"]
+        self.assertEqual([(g["artifact"], g["code"]) for g in lost], [("proc.exe", "outside"), ("proc.exe", "not_found")], lost)
+        self.assertIn("fuse.ctriage at /srv/fuse", lost[0]["reason"])
+        # Where a file of a mount that is gone comes from no table tells; it is in memory, so its bytes are taken.
+        self.assertIn("a mount that is gone", lost[1]["reason"])
+        hidden = self.program(bundle, "/sleep")
+        self.assertEqual(hidden["exe"]["sha256"], lab.sha256_file("/bin/busybox"))
 
     def test_short_lived_processes_cost_the_others_nothing(self):
         box = self.box("for i in 1 2 3 4 5 6; do (while :; do sleep 0.05; done) >/dev/null 2>&1 & done; "
