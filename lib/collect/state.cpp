@@ -1,5 +1,6 @@
 // Group "state": what is gone first.
 #include <array>
+#include <cerrno>
 
 #include "lib/archive/tar_header.h"
 #include "lib/collect/collection.h"
@@ -44,6 +45,11 @@ Status add_tar_member(std::string& tar, std::string_view name, std::string_view 
 // No right to read it, or no longer there: told when the process itself was read.
 bool is_refused_twice(const Error& error) {
   return error.code == Errc::denied || error.code == Errc::not_found || error.code == Errc::vanished;
+}
+
+bool has_ended(const Root& proc, std::int32_t pid) {
+  const auto stat = proc::read_stat(proc, pid);
+  return !stat || stat->has_ended();
 }
 
 // A single artifact as a member of its own.
@@ -170,20 +176,28 @@ Status take_raw(Collection& in) {
   const std::int64_t mtime = in.task.now().seconds;
   for (const LiveContainer& live : in.snapshot.containers()) {
     for (const auto& [pid, held] : live.processes) {
-      if (held.gone) continue;
+      if (held.gone || held.ended) continue;
       const auto process = proc::open_process(node.proc, pid, held.start_ticks);
       if (!process) {
         in.task.gaps.add({Impact::lost, "proc.raw", "/proc/" + std::to_string(pid), process.error()});
         continue;
       }
       std::string tar;
-      const std::string prefix = std::to_string(pid) + "/";
+      const std::string own = std::to_string(pid);
+      const std::string thread = proc::living_thread(*process);
+      const std::string living = thread.empty() ? own : own + "/" + thread;
+      const auto there = proc::open_living(*process);
+      if (!there) continue;  // it ended, which was told
       for (const RawFile& file : kRawFiles) {
-        const std::string name = prefix + std::string(file.name);
-        auto text = file.may_stick ? node.readers.read_file(name, kMaxCmdlineBytes, in.task)
-                                   : process->read_file_in_root(file.name, kMaxProcTextBytes);
+        const bool of_main = file.name == "status" || file.name == "stat";
+        const std::string name = (of_main ? own : living) + "/" + std::string(file.name);
+        auto text = file.may_stick
+                        ? node.readers.read_file(name, kMaxCmdlineBytes, in.task)
+                        : (of_main ? *process : *there).read_file_in_root(file.name, kMaxProcTextBytes);
         if (!text) {
           if (auto go_on = in.task.check(); !go_on) return go_on;
+          // EINVAL: it ended since, and has let go of what was asked for.
+          if (text.error().number == EINVAL && has_ended(node.proc, pid)) break;
           if (!is_refused_twice(text.error())) {
             in.task.gaps.add({Impact::degraded, "proc.raw", "/proc/" + name, std::move(text).error()});
           }

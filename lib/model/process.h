@@ -238,6 +238,7 @@ struct Descriptor {
   std::string container;
   std::int32_t pid = 0;
   std::int32_t fd = 0;
+  std::int32_t tid = 0;
   Bytes target;
   std::string kind;
   Hex flags;
@@ -253,6 +254,7 @@ struct Descriptor {
     v("container", self.container, "container id");
     v("pid", self.pid, "process");
     v("fd", self.fd, "number");
+    v("tid", self.tid, "0, or the thread that has a descriptor table of its own, unshare(2) CLONE_FILES");
     v("target", self.target, "/proc/PID/fd/N");
     v("kind", self.kind, "regular, directory, character, block, fifo, socket, memfd, anon, other");
     v("flags", self.flags, "open(2) flags");

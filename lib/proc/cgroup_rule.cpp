@@ -68,10 +68,13 @@ bool CgroupRule::holds(const std::vector<CgroupLine>& lines) const {
   return std::ranges::any_of(subtrees_, [&](const CgroupLine& top) { return any_below(lines, top); });
 }
 
-bool CgroupRule::is_other(const std::vector<CgroupLine>& lines) const {
-  if (holds(lines)) return false;
-  return std::ranges::any_of(
-      lines, [](const CgroupLine& line) { return !parse_cgroup_owner(line.path).container_id.empty(); });
+std::string CgroupRule::other_id(const std::vector<CgroupLine>& lines) const {
+  if (holds(lines)) return {};
+  for (const CgroupLine& line : lines) {
+    std::string id = parse_cgroup_owner(line.path).container_id;
+    if (!id.empty()) return id;
+  }
+  return {};
 }
 
 }  // namespace ctriage::proc

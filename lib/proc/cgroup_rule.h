@@ -21,8 +21,9 @@ class CgroupRule {
 
   [[nodiscard]] bool usable() const { return !id_.empty() || !subtrees_.empty(); }
   [[nodiscard]] bool holds(const std::vector<CgroupLine>& lines) const;
-  // Names a container, but not ours.
-  [[nodiscard]] bool is_other(const std::vector<CgroupLine>& lines) const;
+  // The id of a container that is not ours, nor one made in ours. Only a name: who may make cgroups chooses
+  // it.
+  [[nodiscard]] std::string other_id(const std::vector<CgroupLine>& lines) const;
 
  private:
   std::string id_;

@@ -2,10 +2,13 @@
 // pinned (O_PATH): opening a FIFO hangs and opening a device acts.
 #include <sys/stat.h>
 
+#include <cerrno>
+
 #include "lib/core/limits.h"
 #include "lib/proc/detail.h"
 #include "lib/proc/numbered.h"
 #include "lib/proc/proc.h"
+#include "lib/proc/thread_tables.h"
 
 namespace ctriage::proc {
 namespace {
@@ -43,8 +46,10 @@ std::string_view kind_of(std::string_view target, const FileInfo& info) {
 std::optional<Error> fill(const Root& process, Descriptor& into) {
   const std::string number = std::to_string(into.fd);
   auto target = process.read_link_beneath("fd/" + number);
-  if (!target) return std::move(target).error();
-  into.target = Bytes(*std::move(target));
+  const bool too_long =
+      !target && target.error().number == ENAMETOOLONG;  // than a page: it is there all the same
+  if (!target && !too_long) return std::move(target).error();
+  if (target) into.target = Bytes(*std::move(target));
 
   auto pinned = process.pin_magic("fd/" + number);
   auto info = pinned ? file_info(pinned->get(), "fd/" + number) : Result<FileInfo>(std::move(pinned).error());
@@ -63,13 +68,16 @@ std::optional<Error> fill(const Root& process, Descriptor& into) {
   if (!open_file) return std::move(open_file).error();
   into.position_bytes = open_file->position_bytes;
   into.flags = Hex{open_file->flags};
+  if (too_long) return Error{Errc::limit, "fd/" + number + ": its path is longer than a page"};
   return std::nullopt;
 }
 
 }  // namespace
 
 Status list_descriptors(const Root& process, std::int32_t pid, const Emit<Descriptor>& emit, Task& task) {
-  auto directory = process.descend("fd");
+  const auto stat = read_own_stat(process);
+  const auto living = open_living(process);
+  auto directory = living ? living->descend("fd") : Result<Root>(living.error());
   auto numbers = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
   if (!numbers) {
     if (is_gone(numbers.error())) {
@@ -77,27 +85,39 @@ Status list_descriptors(const Root& process, std::int32_t pid, const Emit<Descri
     }
     return name_capability(std::move(numbers).error());
   }
-  for (const std::int32_t number : *numbers) {
-    if (auto going = task.check(); !going) return going;
+  const auto take = [&](const Root& owner, std::int32_t tid, std::int32_t number, Table* table) -> Status {
     Descriptor descriptor;
     descriptor.pid = pid;
     descriptor.fd = number;
-    auto missing = fill(process, descriptor);
+    descriptor.tid = tid;
+    auto missing = fill(owner, descriptor);
     if (missing) {
       if (missing->code == Errc::denied && has_gone(process)) {
         return Error{Errc::vanished, origin_of(pid) + ": ended while its descriptors were read"};
       }
-      const bool gone = is_gone(*missing);
-      const std::string origin = origin_of(pid) + "/fd/" + std::to_string(number);
+      const bool weaker = is_gone(*missing) || missing->code == Errc::limit;
+      const std::string thread = tid == 0 ? "" : "/task/" + std::to_string(tid);
+      const std::string origin = origin_of(pid) + thread + "/fd/" + std::to_string(number);
       task.gaps.add(
-          gap_of("descriptors", origin, *std::move(missing), gone ? Impact::degraded : Impact::lost));
-      if (descriptor.target.empty()) continue;
+          gap_of("descriptors", origin, *std::move(missing), weaker ? Impact::degraded : Impact::lost));
+      if (descriptor.target.empty() && descriptor.kind.empty()) return Done{};
       if (descriptor.kind.empty()) descriptor.kind = "other";
     }
-    auto taken = emit(std::move(descriptor));
+    if (table != nullptr) table->emplace_back(number, hash_of_target(descriptor.target.view()));
+    return emit(std::move(descriptor));
+  };
+  const bool threaded = stat && stat->threads > 1;
+  Table table;
+  for (const std::int32_t number : *numbers) {
+    if (auto going = task.check(); !going) return going;
+    auto taken = take(*living, 0, number, threaded ? &table : nullptr);
     if (!taken) return taken;
   }
-  return Done{};
+  if (!threaded) return Done{};
+  const TakeOdd odd = [&](const Root& thread, std::int32_t tid, std::int32_t number) {
+    return take(thread, tid, number, nullptr);
+  };
+  return list_odd_descriptors(process, pid, *living, table, odd, task);
 }
 
 }  // namespace ctriage::proc

@@ -20,6 +20,10 @@ inline std::string under(std::int32_t pid, std::string_view name) {
   return std::to_string(pid).append("/").append(name);
 }
 
+inline std::string under(std::string_view path, std::string_view name) {
+  return std::string(path).append("/").append(name);
+}
+
 inline std::string origin_of(std::int32_t pid) { return "pid " + std::to_string(pid); }
 
 // The process, thread or descriptor ended between being listed and being read: ENOENT from the directory,
@@ -34,6 +38,9 @@ inline bool is_gone(const Error& error) {
 // for once more.
 bool has_gone(const Root& proc, std::int32_t pid);
 bool has_gone(const Root& process);  // the same of /proc/PID
+
+// read_namespace of the process or thread that `path` below /proc leads to.
+Result<Hex> read_namespace_at(const Root& proc, std::string_view path, std::string_view type);
 
 // ptrace(2) "Ptrace access mode checking" guards all that is refused here.
 inline Error name_capability(Error error) {

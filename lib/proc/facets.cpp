@@ -1,6 +1,7 @@
 #include "lib/proc/facets.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <span>
 #include <utility>
 
@@ -24,8 +25,8 @@ std::string_view without_line_end(std::string_view text) {  // SELinux ends its 
 Result<UniqueFd> look_at_program(const Root& process, Executable& into) {
   constexpr std::string_view kName = "exe";
   auto text = process.read_link_beneath(kName);
-  if (!text) return std::move(text).error();
-  into.path = Bytes(*std::move(text));
+  if (!text && text.error().number != ENAMETOOLONG) return std::move(text).error();
+  into.path = text ? Bytes(*std::move(text)) : Bytes();
 
   auto pinned = process.pin_magic(kName);
   if (!pinned) return pinned;
@@ -47,24 +48,76 @@ void Facets::lose(std::string_view facet, Error error) {
   gaps_.push_back(gap_of(facet, origin_of(stat_.pid), std::move(error)));
 }
 
+Result<std::string> Facets::read_own(std::string_view name) {
+  return proc_.read_file_in_root(under(path_, name), kMaxProcTextBytes);
+}
+
 void Facets::read_credentials(Process& into) {
   auto text = read_text(proc_, stat_.pid, "status");
   if (!text) return lose("status", std::move(text).error());
   auto parsed = parse_status(*text, into);
-  if (!parsed) lose("status", std::move(parsed).error());
+  if (!parsed) return lose("status", std::move(parsed).error());
+  if (path_ == std::to_string(stat_.pid)) return;
+  // Credentials are a thread's own, and those of one that ended do nothing any more; nor has it memory.
+  const std::int32_t container_pid = into.container_pid;
+  auto living = read_own("status");
+  auto replaced = living ? parse_status(*living, into) : Status(std::move(living).error());
+  into.container_pid = container_pid;
+  if (!replaced) lose("status", std::move(replaced).error());
 }
 
 void Facets::read_executable(Process& into) {
   if (!has_memory()) return;  // kernel threads and zombies run no program
-  auto process = proc_.descend(std::to_string(stat_.pid));
+  auto process = proc_.descend(path_);
   auto seen = process ? look_at_program(*process, into.exe) : Result<UniqueFd>(process.error());
   if (!seen) return lose("exe", std::move(seen).error());
-  looked_at_ = true;
+  has_program_ = true;
+}
+
+// readlink(2) of /proc/PID/exe has room for a page, and directories can be nested deeper; maps has no such
+// limit.
+Status Facets::find_long_path(Process& into) {
+  if (!has_program_ || !into.exe.path.empty()) return Done{};
+  auto source = readers_.open(under(path_, "maps"), task_);
+  if (source) {
+    LineReader lines(**source, kMaxLineBytes);
+    std::string_view line;
+    for (auto more = lines.next(line); into.exe.path.empty(); more = lines.next(line)) {
+      if (!more && more.error().code == Errc::limit) continue;
+      if (!more || !*more) break;
+      auto mapping = parse_maps_line(line);
+      if (mapping && mapping->inode == into.exe.inode && mapping->path.view().starts_with('/')) {
+        into.exe.path = std::move(mapping->path);
+      }
+    }
+  }
+  if (auto going = task_.check(); !going) return going;
+  if (into.exe.path.empty()) {
+    gaps_.push_back(gap_of("exe", origin_of(stat_.pid),
+                           {Errc::limit, "its path is longer than a page, and no mapping shows it"},
+                           Impact::degraded));
+  }
+  if (into.exe.deleted) into.exe.path = Bytes(std::string(without_deleted(into.exe.path.raw)));
+  return Done{};
+}
+
+// A link of /proc whose path does not fit into a page is no less there.
+void Facets::read_link(std::string_view name, Bytes& into) {
+  auto text = proc_.read_link_beneath(under(path_, name));
+  if (text) {
+    into = Bytes(*std::move(text));
+  } else if (text.error().number == ENAMETOOLONG) {
+    gaps_.push_back(gap_of(name, origin_of(stat_.pid),
+                           {Errc::limit, std::string(name) + ": its path is longer than a page"},
+                           Impact::degraded));
+  } else {
+    lose(name, std::move(text).error());
+  }
 }
 
 void Facets::check_executable(const Process& process) {
-  if (!looked_at_) return;
-  const std::string name = under(process.pid, "exe");
+  if (!has_program_) return;
+  const std::string name = under(path_, "exe");
   auto pinned = proc_.pin_magic(name);
   if (!pinned) return;  // it ended: the caller sees that
   auto info = file_info(pinned->get(), name);
@@ -79,34 +132,25 @@ void Facets::check_executable(const Process& process) {
 
 void Facets::read_links(Process& into) {
   if (stat_.has_ended()) return;
-  auto cwd = proc_.read_link_beneath(under(stat_.pid, "cwd"));
-  if (cwd) {
-    into.cwd = Bytes(*std::move(cwd));
-  } else {
-    lose("cwd", std::move(cwd).error());
-  }
-  auto root = proc_.read_link_beneath(under(stat_.pid, "root"));
-  if (root) {
-    into.root = Bytes(*std::move(root));
-  } else {
-    lose("root", std::move(root).error());
-  }
+  read_link("cwd", into.cwd);
+  read_link("root", into.root);
 }
 
 void Facets::read_small(Process& into) {
-  auto cgroup = read_text(proc_, stat_.pid, "cgroup");
+  auto cgroup = read_own("cgroup");
   if (cgroup) {
     each_whole_line(*cgroup, [&](std::string_view line) { into.cgroups.emplace_back(std::string(line)); });
   } else if (!is_gone(cgroup.error())) {
     lose("cgroup", std::move(cgroup).error());
   }
-  auto limits = read_text(proc_, stat_.pid, "limits");
+  if (stat_.has_ended()) return;
+  auto limits = read_own("limits");
   if (limits) {
     into.limits = parse_limits(*limits);
   } else {
     lose("limits", std::move(limits).error());
   }
-  auto score = read_text(proc_, stat_.pid, "oom_score_adj");
+  auto score = read_own("oom_score_adj");
   const auto adjusted = score ? parse_number<std::int32_t>(trim(*score)) : std::nullopt;
   if (adjusted) {
     into.oom_score_adj = *adjusted;
@@ -115,7 +159,7 @@ void Facets::read_small(Process& into) {
          score ? Error{Errc::malformed, "oom_score_adj: no number"} : std::move(score).error());
   }
   // Not there without audit; 2^32-1 until pam_loginuid(8) or an attacker sets it.
-  auto login = read_text(proc_, stat_.pid, "loginuid");
+  auto login = read_own("loginuid");
   if (login) {
     const auto uid = parse_number<std::uint32_t>(trim(*login));
     if (uid && *uid != UINT32_MAX) into.login_uid = *uid;
@@ -123,7 +167,7 @@ void Facets::read_small(Process& into) {
     lose("loginuid", std::move(login).error());
   }
   // EINVAL: no security module that labels processes.
-  auto label = read_text(proc_, stat_.pid, "attr/current");
+  auto label = read_own("attr/current");
   if (label) {
     into.lsm_label = Bytes(std::string(without_line_end(*label)));
   } else if (!is_gone(label.error()) && label.error().number != EINVAL &&
@@ -134,14 +178,14 @@ void Facets::read_small(Process& into) {
 
 void Facets::read_namespaces(Process& into) {
   if (stat_.has_ended()) return;
-  auto directory = proc_.descend(under(stat_.pid, "ns"));
+  auto directory = proc_.descend(under(path_, "ns"));
   if (!directory) return lose("namespaces", std::move(directory).error());
   auto types = list_names(*directory, "");
   if (!types) return lose("namespaces", std::move(types).error());
   std::size_t missing = 0;
   std::optional<Error> first;
   for (const std::string& type : types->names) {
-    auto inode = read_namespace(proc_, stat_.pid, type);
+    auto inode = read_namespace_at(proc_, path_, type);
     if (inode) {
       into.namespaces.push_back({type, *inode});
       continue;
@@ -156,11 +200,12 @@ void Facets::read_namespaces(Process& into) {
 
 // NUL-terminated strings, proc_pid_cmdline(5): memory of the process, which may have been overwritten with
 // anything.
-Status Facets::read_vector(std::string_view name, std::string_view facet, std::vector<Bytes>& into) {
+Status Facets::read_vector(std::string_view name, std::string_view facet, std::vector<Bytes>& into,
+                           std::optional<std::uint64_t>& whole) {
   std::string text;
   std::optional<Error> error;
   bool over = false;
-  auto source = readers_.open(under(stat_.pid, name), task_);
+  auto source = readers_.open(under(path_, name), task_);
   if (!source) {
     error = std::move(source).error();
   } else {
@@ -195,18 +240,42 @@ Status Facets::read_vector(std::string_view name, std::string_view facet, std::v
     gaps_.push_back(gap_of(facet, origin_of(stat_.pid),
                            {Errc::limit, std::string(name) + ": " + what + "; the first are kept"},
                            Impact::degraded));
+  } else {
+    whole = text.size();
   }
   return Done{};
 }
 
+// Pages that their owner fills on demand (userfaultfd(2)) or took away read as the end of the file.
+void Facets::check_strings(const Stat& now) {
+  const auto check = [&](std::string_view facet, std::uint64_t start, std::uint64_t end,
+                         const std::optional<std::uint64_t>& got, bool may_be_title) {
+    if (!got || end <= start || *got >= end - start) return;
+    // setproctitle(3) over the arguments: the kernel then gives one string and stops behind it, proc(5). What
+    // a missing page cuts ends with that page.
+    constexpr std::uint64_t kPage = 4096;
+    if (may_be_title && *got > 0 && (start + *got) % kPage != 0) return;
+    lose(facet, {Errc::truncated, std::string(facet) + ": " + std::to_string(*got) + " of " +
+                                      std::to_string(end - start) +
+                                      " bytes; the process keeps the rest of its memory from being read"});
+  };
+  if (now.arg_start == stat_.arg_start && now.arg_end == stat_.arg_end) {
+    check("cmdline", now.arg_start, now.arg_end, got_arguments_, true);
+  }
+  if (now.env_start == stat_.env_start && now.env_end == stat_.env_end) {
+    check("environ", now.env_start, now.env_end, got_variables_, false);
+  }
+}
+
 Status Facets::read_strings(Process& into) {
   if (!has_memory()) return Done{};
-  auto arguments = read_vector("cmdline", "cmdline", into.argv);
+  auto arguments = read_vector("cmdline", "cmdline", into.argv, got_arguments_);
   if (!arguments) return arguments;
-  return read_vector("environ", "environ", into.environ);
+  return read_vector("environ", "environ", into.environ, got_variables_);
 }
 
 void Facets::finish(const Stat& now) {
+  if (!now.has_ended()) check_strings(now);
   bool told = false;
   for (Gap& gap : gaps_) {
     // Became a zombie meanwhile: one gap for all that went with it. Links of one that ends can answer EACCES.

@@ -61,7 +61,8 @@ Result<Mapping> parse_maps_line(std::string_view line) {
 Status list_mappings(const Root& process, Readers& readers, std::int32_t pid, const Emit<Mapping>& emit,
                      Task& task) {
   const std::string origin = origin_of(pid) + "/maps";
-  auto source = readers.open(under(pid, "maps"), task);
+  const std::string thread = living_thread(process);
+  auto source = readers.open(under(pid, thread.empty() ? "maps" : thread + "/maps"), task);
   if (!source) {
     if (is_gone(source.error())) {
       return Error{Errc::vanished, origin_of(pid) + ": no such process", source.error().number};

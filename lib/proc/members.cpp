@@ -1,35 +1,16 @@
-// Which processes belong to a container, proc.h find_members. One pass over /proc reads of each process its
-// stat, cgroup and two namespace links (some 25 us each), then everything is decided in memory.
+// Which processes belong to a container, proc.h find_members: the node is scanned (scan.h), then everything
+// is decided in memory.
 #include <algorithm>
-#include <cerrno>
 #include <set>
 #include <unordered_map>
 
-#include "lib/core/text.h"
 #include "lib/proc/cgroup_rule.h"
 #include "lib/proc/detail.h"
 #include "lib/proc/proc.h"
+#include "lib/proc/scan.h"
 
 namespace ctriage::proc {
 namespace {
-
-using Inode = std::optional<std::uint64_t>;
-
-struct Entry {
-  std::int32_t pid = 0;
-  std::int32_t ppid = 0;
-  std::int32_t session = 0;
-  std::uint64_t start_ticks = 0;
-  Inode mnt;
-  Inode pid_namespace;
-  bool in_cgroup = false;
-  bool of_other = false;  // its cgroup names another container
-};
-
-struct Namespaces {
-  Inode mnt;
-  Inode pid_namespace;
-};
 
 // What decides: the container's cgroup and those of its namespaces that are its own.
 struct Boundary {
@@ -37,101 +18,13 @@ struct Boundary {
   Namespaces host;
   Inode mnt;                               // empty when shared with pid 1
   std::set<std::uint64_t> pid_namespaces;  // the container's and those below it; empty when not its own
+  std::int32_t init = 0;
+  std::int32_t shim = 0;
+  // Ids of containers that share the pid namespace; not known: every id is believed.
+  std::optional<std::set<std::string>> mates;
 };
-
-class Scan {
- public:
-  Scan(const Root& proc, Task& task) : proc_(proc), task_(task) {}
-
-  Result<std::vector<Entry>> read_all(const CgroupRule& rule, const Namespaces& host);
-  Namespaces read_namespaces(std::int32_t pid);
-  std::vector<CgroupLine> read_cgroup(std::int32_t pid);
-  void report_denied();
-
- private:
-  Inode read_one(std::int32_t pid, std::string_view type);
-
-  const Root& proc_;
-  Task& task_;
-  std::uint64_t denied_ = 0;
-  std::optional<Error> first_denied_;
-};
-
-Inode Scan::read_one(std::int32_t pid, std::string_view type) {
-  auto inode = read_namespace(proc_, pid, type);
-  if (inode) return inode->value;
-  // EINVAL: the process is ending and has let go of its namespaces, though it is no zombie yet.
-  if (inode.error().number == EINVAL || is_gone(inode.error()) || has_gone(proc_, pid)) return std::nullopt;
-  ++denied_;
-  if (!first_denied_) first_denied_ = std::move(inode).error();
-  return std::nullopt;
-}
-
-Namespaces Scan::read_namespaces(std::int32_t pid) { return {read_one(pid, "mnt"), read_one(pid, "pid")}; }
-
-std::vector<CgroupLine> Scan::read_cgroup(std::int32_t pid) {
-  auto text = read_text(proc_, pid, "cgroup");
-  return text ? parse_cgroup(*text) : std::vector<CgroupLine>{};
-}
-
-void Scan::report_denied() {
-  if (!first_denied_) return;
-  task_.gaps.add(
-      gap_of("members", proc_.name(),
-             std::move(*first_denied_).within(std::to_string(denied_) + " namespaces not readable")));
-}
-
-Result<std::vector<Entry>> Scan::read_all(const CgroupRule& rule, const Namespaces& host) {
-  auto pids = list_pids(proc_);
-  if (!pids) return std::move(pids).error();
-  std::vector<Entry> entries;
-  entries.reserve(pids->size());
-  for (const std::int32_t pid : *pids) {
-    if (auto going = task_.check(); !going) return std::move(going).error();
-    auto stat = read_stat(proc_, pid);
-    if (!stat) {
-      if (!is_gone(stat.error())) {
-        task_.gaps.add(gap_of("members", origin_of(pid), std::move(stat).error()));
-      }
-      continue;
-    }
-    if (stat->is_kernel_thread()) continue;
-    Entry entry{pid, stat->ppid, stat->session, stat->start_ticks, {}, {}, false, false};
-    const auto cgroup = read_cgroup(pid);
-    entry.in_cgroup = rule.holds(cgroup);
-    entry.of_other = rule.is_other(cgroup);
-    const Namespaces own = pid == 1 ? host : read_namespaces(pid);
-    entry.mnt = own.mnt;
-    entry.pid_namespace = own.pid_namespace;
-    if (entry.in_cgroup && !own.mnt && !read_stat(proc_, pid)) {
-      task_.gaps.add({Impact::lost,
-                      "proc.process",
-                      origin_of(pid),
-                      {Errc::vanished, "a member of the container ended before it was read"}});
-      continue;
-    }
-    entries.push_back(entry);
-  }
-  return entries;
-}
 
 using Index = std::unordered_map<std::int32_t, const Entry*>;
-
-// A child's pid namespace is its parent's or one below it, pid_namespaces(7): setns(2) and unshare(2) only
-// lead down, and orphans find their new parent in the namespace of the old one. So a namespace entered from
-// ours is below ours.
-void add_namespaces_below(const std::vector<Entry>& entries, const Index& index,
-                          std::set<std::uint64_t>& ours) {
-  for (bool grown = true; grown;) {
-    grown = false;
-    for (const Entry& entry : entries) {
-      if (!entry.pid_namespace || entry.of_other || ours.contains(*entry.pid_namespace)) continue;
-      const auto parent = index.find(entry.ppid);
-      if (parent == index.end() || !parent->second->pid_namespace) continue;
-      if (ours.contains(*parent->second->pid_namespace)) grown |= ours.insert(*entry.pid_namespace).second;
-    }
-  }
-}
 
 bool descends_from(const Entry& entry, std::int32_t init, std::int32_t shim, const Index& index) {
   std::int32_t pid = entry.pid;
@@ -145,16 +38,50 @@ bool descends_from(const Entry& entry, std::int32_t init, std::int32_t shim, con
   return false;
 }
 
-std::optional<Membership> membership_of(const Entry& entry, const Boundary& boundary, std::int32_t init,
-                                        std::int32_t shim, const Index& index) {
+bool descends_from_init(const Entry& entry, const Boundary& boundary, const Index& index) {
+  return entry.pid != boundary.init && descends_from(entry, boundary.init, 0, index);
+}
+
+// Of a container that shares the pid namespace with ours. Whoever may make cgroups can give himself such a
+// name: it is not believed of what init started, nor when no such container is there. An orphan of that
+// container has our init for a parent, pid_namespaces(7).
+bool is_of_other(const Entry& entry, const Boundary& boundary, const Index& index) {
+  if (entry.other_id.empty()) return false;
+  if (boundary.mates && !boundary.mates->contains(entry.other_id)) return false;
+  if (!descends_from_init(entry, boundary, index)) return true;
+  return boundary.mates && entry.ppid == boundary.init;
+}
+
+// A child's pid namespace is its parent's or one below it, pid_namespaces(7): setns(2) and unshare(2) only
+// lead down, and orphans find their new parent in the namespace of the old one. So a namespace entered from
+// ours is below ours.
+void add_namespaces_below(const std::vector<Entry>& entries, const Index& index, Boundary& boundary) {
+  std::set<std::uint64_t>& ours = boundary.pid_namespaces;
+  for (bool grown = true; grown;) {
+    grown = false;
+    for (const Entry& entry : entries) {
+      if (!entry.pid_namespace || ours.contains(*entry.pid_namespace)) continue;
+      if (is_of_other(entry, boundary, index)) continue;
+      const auto parent = index.find(entry.ppid);
+      if (parent == index.end() || !parent->second->pid_namespace) continue;
+      if (ours.contains(*parent->second->pid_namespace)) grown |= ours.insert(*entry.pid_namespace).second;
+    }
+  }
+}
+
+std::optional<Membership> membership_of(const Entry& entry, const Boundary& boundary, const Index& index) {
+  const std::int32_t init = boundary.init;
+  const std::int32_t shim = boundary.shim;
   if (entry.pid == init) return Membership::init;
   if (shim != 0 && entry.pid == shim) return std::nullopt;
+  const bool of_other = is_of_other(entry, boundary, index);
   const bool in_mnt = boundary.mnt && entry.mnt == boundary.mnt;
   const bool in_pid =
-      entry.pid_namespace && !entry.of_other && boundary.pid_namespaces.contains(*entry.pid_namespace);
-  if (!entry.in_cgroup && !in_mnt && !in_pid) return std::nullopt;
+      entry.pid_namespace && !of_other && boundary.pid_namespaces.contains(*entry.pid_namespace);
+  const bool started_inside = !of_other && descends_from_init(entry, boundary, index);
+  if (!entry.in_cgroup && !in_mnt && !in_pid && !started_inside) return std::nullopt;
 
-  if (entry.in_cgroup && boundary.mnt && entry.mnt && entry.mnt == boundary.host.mnt)
+  if ((entry.in_cgroup || started_inside) && boundary.mnt && entry.mnt && entry.mnt == boundary.host.mnt)
     return Membership::escaped;
 
   // In the node's pid namespace orphans of the container become children of the shim, too. What exec starts
@@ -199,20 +126,70 @@ Namespaces host_namespaces(const Root& proc, Scan& scan, Task& task) {
   return scan.read_namespaces(node);
 }
 
+// What was of the container and is gone again, or left nothing but its number.
+class Passing {
+ public:
+  void add(const Entry& entry) {
+    ++count_;
+    last_ = origin_of(entry.pid) + " (" + entry.comm.raw + ")";
+  }
+  void tell(std::int32_t init, const Scan& scan, Task& task) const {
+    if (count_ > 0) {
+      task.gaps.add(
+          gap_of("members", origin_of(init),
+                 {Errc::vanished, std::to_string(count_) +
+                                      " processes of the container came and went while it was looked "
+                                      "at, the last one " +
+                                      last_}));
+    } else if (scan.saw_only_shadows()) {
+      task.gaps.add(gap_of("members", origin_of(init),
+                           {Errc::vanished, std::to_string(scan.late_unread()) +
+                                                " new processes of the node ended before it could be told "
+                                                "whether they are the container's"}));
+    }
+  }
+
+ private:
+  std::uint64_t count_ = 0;
+  std::string last_;
+};
+
+// Ended, or another process has its pid by now.
+bool is_still_there(const Root& proc, const Entry& entry) {
+  const auto now = read_stat(proc, entry.pid);
+  return now && now->start_ticks == entry.start_ticks;
+}
+
+std::set<std::string> ids_of_mates(const std::vector<Entry>& entries, const Boundary& boundary,
+                                   const std::set<std::int32_t>& inits) {
+  std::set<std::string> ids;
+  for (const Entry& entry : entries) {
+    if (entry.other_id.empty() || !entry.pid_namespace || !inits.contains(entry.pid)) continue;
+    if (boundary.pid_namespaces.contains(*entry.pid_namespace)) ids.insert(entry.other_id);
+  }
+  return ids;
+}
+
 }  // namespace
 
-Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task) {
+Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task,
+                                         const std::set<std::int32_t>* other_inits) {
   auto first = read_stat(proc, init);
   if (!first) return std::move(first).error();
   Scan scan(proc, task);
   const Namespaces host = host_namespaces(proc, scan, task);
   const Namespaces own = scan.read_namespaces(init);
   if (own.mnt && own.mnt == host.mnt) {
-    return std::vector<Member>{{init, first->start_ticks, Membership::alone}};
+    return std::vector<Member>{{init, first->start_ticks, Membership::alone, first->has_ended()}};
   }
 
-  Boundary boundary{
-      {scan.read_cgroup(init), scan.read_cgroup(first->ppid), scan.read_cgroup(1)}, host, {}, {}};
+  Boundary boundary{{scan.read_cgroup(init), scan.read_cgroup(first->ppid), scan.read_cgroup(1)},
+                    host,
+                    {},
+                    {},
+                    init,
+                    shim,
+                    {}};
   if (own.mnt && host.mnt) boundary.mnt = own.mnt;
   const bool own_pids = own.pid_namespace && host.pid_namespace && own.pid_namespace != host.pid_namespace;
 
@@ -224,23 +201,27 @@ Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, st
   if (still == index.end() || still->second->start_ticks != first->start_ticks) {
     return Error{Errc::vanished, origin_of(init) + ": the container's first process ended"};
   }
-  if (own_pids && is_first_of_namespace(proc, init)) {
-    boundary.pid_namespaces.insert(*own.pid_namespace);
-    add_namespaces_below(*entries, index, boundary.pid_namespaces);
-  }
+  if (own_pids && is_first_of_namespace(proc, init)) boundary.pid_namespaces.insert(*own.pid_namespace);
+  if (other_inits != nullptr) boundary.mates = ids_of_mates(*entries, boundary, *other_inits);
+  if (!boundary.pid_namespaces.empty()) add_namespaces_below(*entries, index, boundary);
 
   std::vector<Member> members;
+  Passing passing;
   for (Entry& entry : *entries) {
-    auto membership = membership_of(entry, boundary, init, shim, index);
+    auto membership = membership_of(entry, boundary, index);
     if (membership == Membership::escaped) {
       // The runtime's exec joins the cgroup a moment before the namespaces: look again, now that some time
       // has passed.
       entry.mnt = scan.read_namespaces(entry.pid).mnt;
-      membership = membership_of(entry, boundary, init, shim, index);
+      membership = membership_of(entry, boundary, index);
     }
-    if (membership) members.push_back({entry.pid, entry.start_ticks, *membership});
+    if (!membership) continue;
+    const bool there = !entry.cut && (!entry.late || is_still_there(proc, entry));
+    if (!there || (entry.late && entry.ended)) passing.add(entry);
+    if (there) members.push_back({entry.pid, entry.start_ticks, *membership, entry.ended});
   }
   scan.report_denied();
+  passing.tell(init, scan, task);
   return members;
 }
 

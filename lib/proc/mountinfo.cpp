@@ -7,6 +7,10 @@
 // Blank, tab, newline, backslash (and # on some kernels) are written as \ooo in root, mountpoint, fstype and
 // source, so a blank always separates. Super options come from the file system, which may forget to escape:
 // they are the rest of it.
+#include <cerrno>
+#include <optional>
+
+#include "lib/core/limits.h"
 #include "lib/core/text.h"
 #include "lib/proc/detail.h"
 #include "lib/proc/proc.h"
@@ -86,27 +90,97 @@ Result<Mount> parse_mountinfo_line(std::string_view line) {
   return mount;
 }
 
-Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task) {
-  auto text = read_text(proc, pid, "mountinfo");
-  if (!text) {
-    if (is_gone(text.error()))
-      return Error{Errc::vanished, origin_of(pid) + ": no such process", text.error().number};
-    return name_capability(std::move(text).error());
+namespace {
+
+// Up to this much of one table; fs.mount-max allows 100,000 mounts with paths of a page each.
+class MountTable {
+ public:
+  explicit MountTable(std::optional<std::uint32_t> wanted) : wanted_(wanted) {}
+
+  void take(Mount&& mount) {
+    const std::size_t cost = sizeof(Mount) + mount.root.raw.size() + mount.mountpoint.raw.size() +
+                             mount.source.raw.size() + mount.super_options.raw.size();
+    if (mounts_.size() < kMaxMounts && bytes_ + cost <= kMaxMountBytes) {
+      bytes_ += cost;
+      mounts_.push_back(std::move(mount));
+    } else if (wanted_ && mount.id == *wanted_) {
+      found_ = std::move(mount);
+    } else {
+      if (mount.mountpoint.raw == "/") {
+        dropped_ += last_root_.has_value();
+        last_root_ = std::move(mount);
+      } else {
+        ++dropped_;
+      }
+    }
   }
-  std::vector<Mount> mounts;
-  std::size_t number = 0;
-  for (const std::string_view line : split(*text, '\n')) {
+  std::vector<Mount> finish() && {
+    if (found_) mounts_.push_back(*std::move(found_));
+    if (last_root_) mounts_.push_back(*std::move(last_root_));
+    return std::move(mounts_);
+  }
+  [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
+
+ private:
+  static constexpr std::size_t kMaxMounts = 16'384;
+  static constexpr std::size_t kMaxMountBytes = 8 << 20;
+
+  std::optional<std::uint32_t> wanted_;
+  std::vector<Mount> mounts_;
+  std::size_t bytes_ = 0;
+  std::optional<Mount> found_;
+  std::optional<Mount> last_root_;
+  std::uint64_t dropped_ = 0;
+};
+
+// EINVAL: a process that ends has let go of its mounts, fs/proc_namespace.c mounts_open_common.
+Error no_mounts(Error error, std::int32_t pid) {
+  if (is_gone(error) || error.number == EINVAL) {
+    return Error{Errc::vanished, origin_of(pid) + ": no such process", error.number};
+  }
+  return name_capability(std::move(error));
+}
+
+}  // namespace
+
+Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task,
+                                       std::optional<std::uint32_t> wanted) {
+  const std::string name = under(live_path(proc, pid), "mountinfo");
+  const std::string origin = origin_of(pid) + "/mountinfo";
+  auto file = proc.open_in_root(name);
+  if (!file) return no_mounts(std::move(file).error(), pid);
+  FdSource source(*std::move(file), name, task);
+  LineReader lines(source, kMaxLineBytes);
+  MountTable table(wanted);
+  std::uint64_t number = 0;
+  for (;;) {
+    std::string_view line;
+    auto more = lines.next(line);
+    if (!more) {
+      if (auto going = task.check(); !going) return std::move(going).error();
+      const bool skipped = more.error().code == Errc::limit;
+      if (!skipped && number == 0) return no_mounts(std::move(more).error(), pid);
+      task.gaps.add(gap_of("mounts", origin, std::move(more).error()));
+      ++number;
+      if (skipped) continue;
+      break;
+    }
+    if (!*more) break;
     ++number;
     if (line.empty()) continue;
     auto mount = parse_mountinfo_line(line);
     if (!mount) {
-      const std::string origin = origin_of(pid) + "/mountinfo line " + std::to_string(number);
-      task.gaps.add(gap_of("mounts", origin, std::move(mount).error()));
+      task.gaps.add(gap_of("mounts", origin + " line " + std::to_string(number), std::move(mount).error()));
       continue;
     }
-    mounts.push_back(*std::move(mount));
+    table.take(*std::move(mount));
   }
-  return mounts;
+  if (table.dropped() > 0) {
+    task.gaps.add(gap_of("mounts", origin,
+                         {Errc::limit, std::to_string(table.dropped()) + " of " + std::to_string(number) +
+                                           " mounts are not listed: the table is too large"}));
+  }
+  return std::move(table).finish();
 }
 
 }  // namespace ctriage::proc

@@ -66,25 +66,37 @@ Result<std::vector<std::int32_t>> list_pids(const Root& proc) { return list_numb
 namespace {
 
 // namespaces(7): the link reads "mnt:[4026531841]"; pid_for_children reads "pid:[...]".
-Result<Hex> read_namespace_link(const Root& root, const std::string& name) {
-  auto target = root.read_link_beneath(name);
-  if (!target) return std::move(target).error();
-  const std::size_t open = target->find(":[");
-  if (open != std::string::npos && target->ends_with(']')) {
-    const std::string_view digits = std::string_view(*target).substr(open + 2, target->size() - open - 3);
+Result<Hex> parse_namespace(std::string_view name, std::string_view target) {
+  const std::size_t open = target.find(":[");
+  if (open != std::string_view::npos && target.ends_with(']')) {
+    const std::string_view digits = target.substr(open + 2, target.size() - open - 3);
     if (const auto inode = parse_number<std::uint64_t>(digits)) return Hex{*inode};
   }
-  return Error{Errc::malformed, name + ": not a namespace: " + *target};
+  return Error{Errc::malformed, std::string(name).append(": not a namespace: ").append(target)};
 }
 
 }  // namespace
 
-Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type) {
-  return read_namespace_link(proc, under(pid, "ns/").append(type));
+Result<Hex> read_namespace(const Root& process, std::string_view type) {
+  const std::string name = under("ns", type);
+  auto target = process.read_link_beneath(name);
+  if (!target) return std::move(target).error();
+  return parse_namespace(name, *target);
 }
 
-Result<Hex> read_namespace(const Root& process, std::string_view type) {
-  return read_namespace_link(process, std::string("ns/").append(type));
+Result<Hex> read_namespace_at(const Root& proc, std::string_view path, std::string_view type) {
+  const std::string name = under(path, "ns/").append(type);
+  auto target = proc.read_link_beneath(name);
+  if (!target) return std::move(target).error();
+  return parse_namespace(name, *target);
+}
+
+Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type) {
+  const std::string own = std::to_string(pid);
+  auto inode = read_namespace_at(proc, own, type);
+  if (inode || !(is_gone(inode.error()) || inode.error().number == EINVAL)) return inode;
+  const std::string path = live_path(proc, pid);
+  return path == own ? std::move(inode) : read_namespace_at(proc, path, type);
 }
 
 std::int32_t node_process(const Root& proc) {

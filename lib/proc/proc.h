@@ -2,7 +2,9 @@
 // Readers of /proc, proc(5). parse_* work on bytes; read_* do I/O below a procfs Root. All text is hostile:
 // names, arguments, paths and even mountinfo hold what an attacker chose.
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,9 +29,16 @@ struct Stat {  // proc_pid_stat(5); comm may hold ") R 1 (" and newlines: split 
   std::uint64_t cpu_ticks = 0;  // utime + stime
   std::uint32_t threads = 0;
   std::uint64_t start_ticks = 0;
+  // Where arguments and variables lie; all 0 without the right to ptrace.
+  std::uint64_t arg_start = 0;
+  std::uint64_t arg_end = 0;
+  std::uint64_t env_start = 0;
+  std::uint64_t env_end = 0;
 
   [[nodiscard]] bool is_kernel_thread() const { return (flags & 0x00200000U) != 0; }  // PF_KTHREAD
-  [[nodiscard]] bool has_ended() const { return state == 'Z' || state == 'X' || state == 'x'; }
+  [[nodiscard]] bool main_thread_ended() const { return state == 'Z' || state == 'X' || state == 'x'; }
+  // pthread_exit(3) in main() leaves a "zombie" whose other threads live on.
+  [[nodiscard]] bool has_ended() const { return main_thread_ended() && threads <= 1; }
 };
 Result<Stat> parse_stat(std::string_view text);
 
@@ -86,18 +95,31 @@ std::int32_t node_process(const Root& proc);
 Result<std::vector<std::int32_t>> list_pids(const Root& proc);  // ascending
 
 Result<Stat> read_stat(const Root& proc, std::int32_t pid);
+Result<Stat> read_own_stat(const Root& process);  // of an open /proc/PID
 // /proc/PID as a Root that stays this process, whoever gets its number next: what is read below it is of the
 // process that started at `start_ticks`, or fails. Errc::vanished when that one is gone.
 Result<Root> open_process(const Root& proc, std::int32_t pid, std::uint64_t start_ticks);
+// Where the program, files, mounts and memory of a process can be looked at when its main thread has ended,
+// of which only the name, numbers and credentials are left: a thread that lives. Below an open /proc/PID:
+// empty for the process itself, else "task/TID"; as a Root; and below /proc: "PID" or "PID/task/TID".
+std::string living_thread(const Root& process);
+Result<Root> open_living(const Root& process);
+Result<Root> open_living(const Root& proc, std::int32_t pid, std::uint64_t start_ticks);  // of open_process
+std::string live_path(const Root& proc, std::int32_t pid);
+std::string live_path(const Root& proc, const Stat& stat);
 Result<std::string> read_text(const Root& proc, std::int32_t pid,
                               std::string_view name);  // not for mm-locked files
-// "mnt:[4026531841]" of /proc/PID/ns/<type> as its inode.
+// "mnt:[4026531841]" of /proc/PID/ns/<type> as its inode; of a living thread where the main one has ended.
 Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type);
-Result<Hex> read_namespace(const Root& process, std::string_view type);  // of an open /proc/PID
-Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task);
+Result<Hex> read_namespace(const Root& process, std::string_view type);  // of an open /proc/PID or thread
+// In the kernel's order. A table too large for us is cut with a gap that counts the rest; the mount with the
+// id `wanted` and the last one at "/" are then kept all the same, at the end.
+Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task,
+                                       std::optional<std::uint32_t> wanted = std::nullopt);
 
 // What /proc/PID/exe says of the running program, without opening it: path, identity, size, owner, times, and
-// the file as an O_PATH descriptor. After an error the path is there if the link could be read.
+// the file as an O_PATH descriptor. A path longer than a page is left empty. After an error the path is there
+// if the link could be read.
 Result<UniqueFd> look_at_program(const Root& process, Executable& into);
 
 // All of a process but its exe origin and membership. What cannot be read is a gap for that facet, and the
@@ -111,8 +133,11 @@ Status list_threads(const Root& process, std::int32_t pid, const Emit<Thread>& e
 Status list_mappings(const Root& process, Readers& readers, std::int32_t pid, const Emit<Mapping>& emit,
                      Task& task);
 Status list_descriptors(const Root& process, std::int32_t pid, const Emit<Descriptor>& emit, Task& task);
-// Sockets of the network namespace of the process, without owners.
+// Sockets of the network namespace of the process or thread that `process` is, without owners.
 Status list_sockets(const Root& process, std::int32_t pid, const Emit<Socket>& emit, Task& task);
+// Threads in a namespace of this type that the process itself is not in, one for each: inode and tid.
+std::map<std::uint64_t, std::int32_t> list_thread_namespaces(const Root& process, std::string_view type,
+                                                             const Task& task);
 
 // Which processes belong to a container whose first process is `init`: its cgroup's subtree plus the members
 // of its PRIVATE mount and pid namespaces (one shared with pid 1 makes nobody a member).
@@ -120,8 +145,12 @@ struct Member {
   std::int32_t pid = 0;
   std::uint64_t start_ticks = 0;
   Membership membership = Membership::child;
+  bool ended = false;  // a zombie, of which nothing can be read but its name and numbers
 };
-// `shim`: parent of what the runtime's exec starts, 0 when unknown. Ascending by pid.
-Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task);
+// `shim`: parent of what the runtime's exec starts, 0 when unknown. `other_inits`: first processes of the
+// other containers, which may share the pid namespace; null when unknown: then a cgroup's name says who is
+// another's. Ascending by pid. Who came and went meanwhile is a gap with their number.
+Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task,
+                                         const std::set<std::int32_t>* other_inits = nullptr);
 
 }  // namespace ctriage::proc

@@ -41,6 +41,7 @@ Result<Process> read_process(const Root& proc, Readers& readers, std::int32_t pi
   facets.read_small(process);
   auto strings = facets.read_strings(process);
   if (!strings) return std::move(strings).error();
+  if (auto found = facets.find_long_path(process); !found) return std::move(found).error();
   facets.check_executable(process);
 
   auto last = read_stat(proc, pid);

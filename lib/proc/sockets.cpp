@@ -105,7 +105,7 @@ Status list_sockets(const Root& process, std::int32_t pid, const Emit<Socket>& e
     auto file = process.open_in_root(name);
     if (!file) {
       // No IPv6, no packet sockets in this kernel: then there is no table either.
-      if (file.error().code == Errc::not_found && process.stat_beneath("stat")) continue;
+      if (file.error().code == Errc::not_found && read_namespace(process, "net")) continue;
       if (is_gone(file.error()))
         return Error{Errc::vanished, origin_of(pid) + ": ended while its sockets were read"};
       task.gaps.add(gap_of("sockets", origin, std::move(file).error()));

@@ -8,11 +8,13 @@
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
 #include "lib/proc/detail.h"
+#include "lib/proc/numbered.h"
 #include "lib/proc/proc.h"
 
 namespace ctriage::proc {
 namespace {
 
+constexpr std::size_t kArgumentsField = 45;  // arg_start (48); after it arg_end, env_start, env_end
 constexpr std::size_t kStartField = 19;  // starttime, counted from the state; proc_pid_stat(5) calls it (22)
 
 // proc_pid_stat(5) field 7: the minor number in bits 31 to 20 and 7 to 0, the major in bits 15 to 8.
@@ -62,6 +64,15 @@ Result<Stat> parse_stat(std::string_view text) {
   stat.cpu_ticks = *user + *system;
   stat.threads = *threads;
   stat.start_ticks = *start;
+  if (fields.size() > kArgumentsField + 4) {  // Linux 3.5; one more than these, which may be cut
+    const std::array<std::uint64_t*, 4> places = {&stat.arg_start, &stat.arg_end, &stat.env_start,
+                                                  &stat.env_end};
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      const auto number = parse_number<std::uint64_t>(fields[kArgumentsField + i]);
+      if (!number) return bad("an address is no number");
+      *places[i] = *number;
+    }
+  }
   return stat;
 }
 
@@ -84,11 +95,25 @@ Result<Stat> parse_text(Result<std::string> text, std::string origin) {
 
 bool says_gone(const Result<Stat>& stat) { return stat ? stat->has_ended() : is_gone(stat.error()); }
 
-Result<Stat> read_own_stat(const Root& process) {
-  return parse_text(process.read_file_in_root("stat", kMaxProcTextBytes), process.name());
+std::string living_thread_of(const Root& process, const Stat& stat) {
+  if (!stat.main_thread_ended() || stat.has_ended()) return {};
+  auto directory = process.descend("task");
+  auto tids = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
+  if (!tids) return {};
+  for (const std::int32_t tid : *tids) {
+    if (tid == stat.pid) continue;
+    auto text = directory->read_file_in_root(under(tid, "stat"), kMaxProcTextBytes);
+    const auto thread = text ? parse_stat(*text) : Result<Stat>(std::move(text).error());
+    if (thread && !thread->main_thread_ended()) return "task/" + std::to_string(tid);
+  }
+  return {};
 }
 
 }  // namespace
+
+Result<Stat> read_own_stat(const Root& process) {
+  return parse_text(process.read_file_in_root("stat", kMaxProcTextBytes), process.name());
+}
 
 Result<Stat> read_stat(const Root& proc, std::int32_t pid) {
   return parse_text(read_text(proc, pid, "stat"), origin_of(pid));
@@ -109,6 +134,34 @@ Result<Root> open_process(const Root& proc, std::int32_t pid, std::uint64_t star
     return Error{Errc::vanished, origin_of(pid) + ": ended, another process has its number"};
   }
   return process;
+}
+
+std::string living_thread(const Root& process) {
+  const auto stat = read_own_stat(process);
+  return stat ? living_thread_of(process, *stat) : std::string();
+}
+
+Result<Root> open_living(const Root& process) {
+  const std::string thread = living_thread(process);
+  return thread.empty() ? process.duplicate() : process.descend(thread);
+}
+
+Result<Root> open_living(const Root& proc, std::int32_t pid, std::uint64_t start_ticks) {
+  auto process = open_process(proc, pid, start_ticks);
+  return process ? open_living(*process) : std::move(process);
+}
+
+std::string live_path(const Root& proc, const Stat& stat) {
+  const std::string own = std::to_string(stat.pid);
+  if (!stat.main_thread_ended() || stat.has_ended()) return own;
+  auto process = proc.descend(own);
+  const std::string thread = process ? living_thread_of(*process, stat) : std::string();
+  return thread.empty() ? own : under(own, thread);
+}
+
+std::string live_path(const Root& proc, std::int32_t pid) {
+  const auto stat = read_stat(proc, pid);
+  return stat ? live_path(proc, *stat) : std::to_string(pid);
 }
 
 }  // namespace ctriage::proc

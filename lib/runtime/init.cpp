@@ -105,7 +105,10 @@ void read_init(const Root& proc, const BundleSet& set, const std::optional<proc:
     return;
   }
   const auto stat = proc::parse_stat(*stat_text);
-  const auto cgroup_text = process->read_file_in_root("cgroup", kMaxProcTextBytes);
+  // Where the main thread has ended and others live, those still have a program and a cgroup.
+  const auto living = stat ? proc.descend(proc::live_path(proc, *stat)) : Result<Root>(stat.error());
+  const auto cgroup_text =
+      living ? living->read_file_in_root("cgroup", kMaxProcTextBytes) : Result<std::string>(living.error());
   if (!stat || !cgroup_text) {
     gap(task, Impact::lost, set, container, stat ? cgroup_text.error() : stat.error());
     return;
@@ -132,7 +135,7 @@ void read_init(const Root& proc, const BundleSet& set, const std::optional<proc:
   if (clock) container.started_at = proc::time_of_ticks(*clock, stat->start_ticks);
   if (container.cgroup.empty() && !lines.empty()) container.cgroup = Bytes(lines.back().path);
   container.state = ContainerState::running;
-  if (waits_for_start(*process)) container.state = ContainerState::created;
+  if (waits_for_start(*living)) container.state = ContainerState::created;
   if (is_frozen(set, lines)) container.state = ContainerState::paused;
   compare_namespaces(proc, container);
 }

@@ -7,13 +7,14 @@ namespace ctriage::source {
 Result<std::vector<Listed>> list_node(Node& node, Task& task) {
   auto all = runtime::list_containers(node.proc, task);
   if (!all) return std::move(all).error();
+  const std::set<std::int32_t> inits = inits_of(*all);
   std::vector<Listed> listed;
   for (runtime::Found& found : *all) {
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     Listed row;
     row.container = found.container;
     if (found.container.init_pid > 0 && found.container.state != ContainerState::exited) {
-      auto live = open_container(node, std::move(found), task);
+      auto live = open_container(node, std::move(found), inits, task);
       if (live) {
         row.running = true;
         row.processes = live->processes.size();
@@ -23,7 +24,7 @@ Result<std::vector<Listed>> list_node(Node& node, Task& task) {
           Process process;
           process.pid = pid;
           process.membership = held.membership;
-          auto there = proc::open_process(node.proc, pid, held.start_ticks);
+          auto there = proc::open_living(node.proc, pid, held.start_ticks);
           auto program = there ? proc::look_at_program(*there, process.exe) : Result<UniqueFd>(there.error());
           if (!program) {
             if (program.error().code == Errc::denied) {

@@ -103,22 +103,26 @@ Status LiveSnapshot::list_processes(const std::string& container, const Emit<Pro
   if (auto refreshed = refresh_members(*node_, *live, task); !refreshed) return refreshed;
   HoldCounts ignored;
   hold_processes(*node_, *live, ignored, task);
-  for (auto& [pid, held] : live->processes) {
-    if (held.gone) continue;
-    auto process = proc::read_process(node_->proc, node_->readers, pid, node_->clock, task);
-    if (process && process->start_ticks != held.start_ticks) {
-      process = Error{Errc::vanished, "its pid now belongs to another process"};
+  // Zombies last: a flood of them must not keep us from who lives.
+  for (const bool ended : {false, true}) {
+    for (auto& [pid, held] : live->processes) {
+      if (held.gone || held.ended != ended) continue;
+      auto process = proc::read_process(node_->proc, node_->readers, pid, node_->clock, task);
+      if (process && process->start_ticks != held.start_ticks) {
+        process = Error{Errc::vanished, "its pid now belongs to another process"};
+      }
+      if (!process) {
+        if (auto go_on = task.check(); !go_on) return go_on;
+        held.gone = true;
+        task.gaps.add(
+            {ended ? Impact::note : Impact::lost, "proc.process", pid_text(pid), std::move(process).error()});
+        continue;
+      }
+      process->container = container;
+      process->membership = held.membership;
+      classify_program(*live, *process, task);
+      if (auto status = emit(std::move(*process)); !status) return status;
     }
-    if (!process) {
-      if (auto go_on = task.check(); !go_on) return go_on;
-      held.gone = true;
-      task.gaps.add({Impact::lost, "proc.process", pid_text(pid), std::move(process).error()});
-      continue;
-    }
-    process->container = container;
-    process->membership = held.membership;
-    classify_program(*live, *process, task);
-    if (auto status = emit(std::move(*process)); !status) return status;
   }
   return Done{};
 }
@@ -133,7 +137,7 @@ bool LiveSnapshot::hold_current_program(LiveContainer& live, HeldProcess& held, 
     return info && info->inode == process.exe.inode.value && info->device() == process.exe.device.value;
   };
   if (is_held()) return true;
-  const auto there = proc::open_process(node_->proc, process.pid, held.start_ticks);
+  const auto there = proc::open_living(node_->proc, process.pid, held.start_ticks);
   const bool taken = there && hold_program(*node_, live, *there, process.pid, held, task);
   const bool same = taken && is_held();
   task.gaps.add(
@@ -196,7 +200,7 @@ Status LiveSnapshot::list_each(const std::string& container, std::string_view fa
     return status;
   };
   for (const auto& [pid, held] : live->processes) {
-    if (held.gone) continue;
+    if (held.gone || held.ended) continue;  // a zombie has none
     auto process = proc::open_process(node_->proc, pid, held.start_ticks);
     auto listed = process ? list(*process, pid, named) : Status(process.error());
     if (listed) continue;
@@ -241,7 +245,7 @@ LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer&
   GapLog unseen;  // gaps of descriptors are told by list_descriptors
   Task quiet{unseen, task.stop, task.now, task.deadline_ns};
   for (const auto& [pid, held] : live.processes) {
-    if (held.gone) continue;
+    if (held.gone || held.ended) continue;
     const auto process = proc::open_process(node_->proc, pid, held.start_ticks);
     if (!process) continue;
     const std::int32_t owner = pid;
@@ -253,7 +257,11 @@ LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer&
       return Done{};
     };
     (void)proc::list_descriptors(*process, pid, note_owner, quiet);
-    if (auto ns = proc::read_namespace(*process, "net")) owners.members_of[ns->value].push_back(pid);
+    const auto living = proc::open_living(*process);
+    if (auto ns = living ? proc::read_namespace(*living, "net") : Result<Hex>(living.error()))
+      owners.members_of[ns->value].push_back({pid, 0});
+    for (const auto& [ns, tid] : proc::list_thread_namespaces(*process, "net", task))
+      owners.members_of[ns].push_back({pid, tid});
   }
   return owners;
 }
@@ -280,8 +288,10 @@ Status LiveSnapshot::list_sockets(const std::string& container, const Emit<Socke
     };
     // Any member shows the whole namespace; one that has ended shows nothing, so the next is asked.
     Status listed = Done{};
-    for (const std::int32_t pid : members) {
+    for (const auto& [pid, tid] : members) {
       auto process = proc::open_process(node_->proc, pid, live->processes[pid].start_ticks);
+      if (process)
+        process = tid == 0 ? proc::open_living(*process) : process->descend("task/" + std::to_string(tid));
       listed = process ? proc::list_sockets(*process, pid, named, task) : Status(process.error());
       if (listed || seen > 0) break;
     }

@@ -52,6 +52,7 @@ struct HeldProcess {
   Reach reach = Reach::hold;
   std::string lies_on;  // "fuse.sshfs at /mnt", for messages
   bool gone = false;    // ended before it could be read: told once
+  bool ended = false;   // a zombie when it was found
 };
 
 struct HeldLog {
@@ -64,8 +65,9 @@ struct LiveContainer {
   std::string member;    // its folder in a bundle: containers/<member>/
   std::string raw_spec;  // config.json, empty without an engine
   std::int32_t shim_pid = 0;
-  bool alone = false;      // one process, not a container
-  bool init_gone = false;  // its first process ended while we looked
+  std::set<std::int32_t> other_inits;  // first processes of the node's other containers
+  bool alone = false;                  // one process, not a container
+  bool init_gone = false;              // its first process ended while we looked
   std::vector<Mount> mounts;
   Hex root_device;  // of the mount that is its root directory
   std::optional<overlay::Stack> stack;
@@ -78,7 +80,11 @@ struct LiveContainer {
 };
 
 // A container with its mounts, members and layers. Errc::vanished when its first process is gone.
-Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& task);
+// `inits`: inits_of() the containers that the node has, its own among them or not.
+Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<std::int32_t> inits,
+                                     Task& task);
+// First processes of all containers.
+std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all);
 
 struct HoldCounts {
   std::uint64_t files = 0;
@@ -142,7 +148,9 @@ class LiveSnapshot final : public Snapshot {
                    const List& list, Task& task);
   struct SocketOwners {
     std::map<std::uint64_t, std::vector<std::int32_t>> by_inode;
-    std::map<std::uint64_t, std::vector<std::int32_t>> members_of;  // network namespace -> members in it
+    // Network namespace -> paths below /proc of members (and threads) in it.
+    std::map<std::uint64_t, std::vector<std::pair<std::int32_t, std::int32_t>>>
+        members_of;  // pid and, where it is a thread's own, tid
   };
   SocketOwners find_socket_owners(const LiveContainer& live, Task& task);
   LiveContainer* find(const std::string& container);

@@ -13,7 +13,7 @@ namespace ctriage::source {
 namespace {
 
 void hold_tmpfs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
-  auto root = node.proc.descend_magic(std::to_string(container.container.init_pid) + "/root");
+  auto root = node.proc.descend_magic(proc::live_path(node.proc, container.container.init_pid) + "/root");
   for (const Mount& mount : container.mounts) {
     if (mount.fstype.raw != "tmpfs") continue;
     if (const Mount* server = server_on_the_way(container, mount.mountpoint.raw)) {
@@ -106,8 +106,8 @@ void hold_processes(Node& node, LiveContainer& container, HoldCounts& counts, Ta
   raise_descriptor_limit();
   std::set<std::pair<std::uint64_t, std::uint64_t>> programs;
   for (auto& [pid, held] : container.processes) {
-    if (held.program) continue;
-    const auto process = proc::open_process(node.proc, pid, held.start_ticks);
+    if (held.program || held.ended) continue;
+    const auto process = proc::open_living(node.proc, pid, held.start_ticks);
     if (!process) continue;  // told when it is read
     if (auto taken = hold_program(node, container, *process, pid, held, task); !taken) {
       task.gaps.add(

@@ -14,10 +14,15 @@ struct RootMount {
   Mount mount;
 };
 
+std::optional<std::uint32_t> root_mount_id(const Node& node, const LiveContainer& container) {
+  auto root = node.proc.descend_magic(proc::live_path(node.proc, container.container.init_pid) + "/root");
+  return root ? mount_id(node.proc, root->fd()) : std::nullopt;
+}
+
 // The root of its first process, by the id that the kernel gives for /proc/INIT/root. What is mounted over
 // "/" since changes neither that directory nor what its processes run, only the last line of mountinfo.
 Result<RootMount> root_of_init(const Node& node, const LiveContainer& container) {
-  auto root = node.proc.descend_magic(std::to_string(container.container.init_pid) + "/root");
+  auto root = node.proc.descend_magic(proc::live_path(node.proc, container.container.init_pid) + "/root");
   if (!root) return needs(std::move(root).error(), "CAP_SYS_PTRACE");
   const auto id = mount_id(node.proc, root->fd());
   for (const Mount& mount : container.mounts) {
@@ -174,7 +179,8 @@ Status refresh_members(Node& node, LiveContainer& live, Task& task) {
     if (node.told.insert(gap.artifact + " " + gap.origin + " " + gap.error.what).second) task.gaps.add(gap);
   });
   Task once{looking, task.stop, task.now, task.deadline_ns};
-  auto members = proc::find_members(node.proc, live.container.init_pid, live.shim_pid, once);
+  auto members =
+      proc::find_members(node.proc, live.container.init_pid, live.shim_pid, once, &live.other_inits);
   if (!members) {
     if (auto go_on = task.check(); !go_on) return go_on;
     if (live.processes.empty() || members.error().code != Errc::vanished) {
@@ -191,7 +197,10 @@ Status refresh_members(Node& node, LiveContainer& live, Task& task) {
   }
   for (const proc::Member& member : *members) {
     HeldProcess& held = live.processes[member.pid];
-    if (held.start_ticks == member.start_ticks) continue;
+    if (held.start_ticks == member.start_ticks) {
+      held.ended = member.ended;
+      continue;
+    }
     if (held.start_ticks != 0 && !held.gone) {
       task.gaps.add({Impact::lost,
                      "proc.process",
@@ -201,6 +210,7 @@ Status refresh_members(Node& node, LiveContainer& live, Task& task) {
     held = HeldProcess();
     held.start_ticks = member.start_ticks;
     held.membership = member.membership;
+    held.ended = member.ended;
   }
   return Done{};
 }
@@ -230,14 +240,31 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
   return std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched});
 }
 
-Result<LiveContainer> open_container(Node& node, runtime::Found found, Task& task) {
+std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all) {
+  std::set<std::int32_t> inits;
+  for (const runtime::Found& found : all) {
+    if (found.container.init_pid > 0) inits.insert(found.container.init_pid);
+  }
+  return inits;
+}
+
+Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<std::int32_t> inits,
+                                     Task& task) {
   LiveContainer live;
+  live.other_inits = std::move(inits);
+  live.other_inits.erase(found.container.init_pid);
   live.container = std::move(found.container);
   live.raw_spec = std::move(found.raw_spec);
   live.shim_pid = found.shim_pid;
-  auto mounts = proc::read_mounts(node.proc, live.container.init_pid, task);
-  if (!mounts) return needs(std::move(mounts).error(), "CAP_SYS_PTRACE");
-  live.mounts = *std::move(mounts);
+  auto mounts = proc::read_mounts(node.proc, live.container.init_pid, task, root_mount_id(node, live));
+  if (mounts) {
+    live.mounts = *std::move(mounts);
+  } else {
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+    if (mounts.error().code == Errc::denied) return needs(std::move(mounts).error(), "CAP_SYS_PTRACE");
+    task.gaps.add(
+        {Impact::lost, "proc.mounts", pid_text(live.container.init_pid), std::move(mounts).error()});
+  }
   for (Mount& mount : live.mounts) mount.container = live.container.id;
 
   if (auto listed = refresh_members(node, live, task); !listed) return std::move(listed).error();
@@ -274,6 +301,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node> n
     return std::move(resolved).error();
   }
   std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), resolved->name));
+  const std::set<std::int32_t> inits = inits_of(*all);
   std::optional<Error> last;
   for (const std::size_t index : resolved->containers) {
     runtime::Found& found = (*all)[index];
@@ -283,7 +311,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node> n
       task.gaps.add({Impact::lost, "container", id, *last});
       continue;
     }
-    auto live = open_container(*snapshot->node_, std::move(found), task);
+    auto live = open_container(*snapshot->node_, std::move(found), inits, task);
     if (live) {
       snapshot->containers_.push_back(*std::move(live));
     } else {
@@ -311,14 +339,16 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), name));
   const Root& procfs = snapshot->node_->proc;
   runtime::Found found;
+  std::set<std::int32_t> inits;
   if (*own != *host) {
     auto all = runtime::list_containers(procfs, task);
     if (all) {
+      inits = inits_of(*all);
       for (runtime::Found& candidate : *all) {
         if (candidate.container.init_pid <= 0) continue;
         const auto ns = proc::read_namespace(procfs, candidate.container.init_pid, "mnt");
         if (ns && *ns == *own) {
-          auto live = open_container(*snapshot->node_, std::move(candidate), task);
+          auto live = open_container(*snapshot->node_, std::move(candidate), inits, task);
           if (!live) return std::move(live).error();
           snapshot->containers_.push_back(*std::move(live));
           return snapshot;
@@ -336,7 +366,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   found.container.engine = "none";
   found.container.state = ContainerState::running;
   found.container.init_start_ticks = init->start_ticks;
-  auto live = open_container(*snapshot->node_, std::move(found), task);
+  auto live = open_container(*snapshot->node_, std::move(found), inits, task);
   if (!live) return std::move(live).error();
   snapshot->containers_.push_back(*std::move(live));
   return snapshot;

@@ -32,6 +32,8 @@ bool same_as_image(const overlay::Stack& stack, const std::string& path, const E
 
 Origin overlay_origin(const overlay::Stack& stack, const std::string& path, const Executable& exe,
                       Task& task) {
+  // Too long for the kernel to say. No engine can unpack such a path (PATH_MAX), so the image has none.
+  if (exe.path.empty()) return exe.deleted ? Origin::deleted : Origin::upper;
   if (exe.sha256 && same_as_image(stack, path, exe, task)) return Origin::image;
   if (exe.deleted) return Origin::deleted;
   if (path.size() > 1) {

@@ -96,7 +96,7 @@ std::optional<KnownMount> find_mount(const Node& node, const LiveContainer& live
   Task quiet{unseen, task.stop, task.now, task.deadline_ns};
   // A mount namespace of its own, below the container.
   for (const bool of_node : {false, true}) {
-    const auto mounts = proc::read_mounts(node.proc, of_node ? node.host : pid, quiet);
+    const auto mounts = proc::read_mounts(node.proc, of_node ? node.host : pid, quiet, id);
     const Mount* mount = mounts ? mount_by_id(*mounts, id) : nullptr;
     if (mount != nullptr) return KnownMount{*mount, of_node ? KnownMount::Of::node : KnownMount::Of::process};
   }

@@ -205,10 +205,10 @@ def intrusion(port=4444):
     return INTRUSION.replace("PORT1", str(port)).replace("PORT2", str(port + 1))
 
 
-def build_implant(into):
-    """Compiles testdata/lab/implant.c once into the directory `into`; gives its bytes."""
-    source = os.path.join(os.path.dirname(__file__), "../../testdata/lab/implant.c")
-    target = os.path.join(into, "implant")
+def build_implant(into, name="implant"):
+    """Compiles testdata/lab/NAME.c once into the directory `into`; gives its bytes."""
+    source = os.path.join(os.path.dirname(__file__), f"../../testdata/lab/{name}.c")
+    target = os.path.join(into, name)
     if not os.path.exists(target) or os.path.getmtime(target) < os.path.getmtime(source):
         os.makedirs(into, exist_ok=True)
         made = f"{target}.{os.getpid()}"
