@@ -1,7 +1,5 @@
 #include "lib/collect/collect.h"
 
-#include <sys/resource.h>
-
 #include <CLI/CLI.hpp>
 
 #include "cmd/commands.h"
@@ -71,7 +69,7 @@ class CollectScreen final : public collect::Progress {
     last_progress_ns_ = now;
   }
   void gap(const Gap& gap) override {
-    if (gap.artifact == "overlay.link_times") link_times_kept_ = false;
+    if (gap.artifact == "atime") link_times_kept_ = false;
     gaps_.add(gap);
   }
   std::string summary_text(const collect::Summary& summary) override {
@@ -117,10 +115,10 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
   return *count * unit;
 }
 
-Exit tell_places(const CollectArguments& arguments, const source::LiveSnapshot& snapshot, const Root& proc,
+Exit tell_places(const CollectArguments& arguments, const collect::KeepOut& keep_out, const Root& proc,
                  Io& io) {
   io.err("ctriage: collect needs a place to write: -o DIR. Nothing was taken. Places on this node:\n");
-  for (const collect::Place& place : collect::suggest_places(proc, collect::keep_out_of(snapshot))) {
+  for (const collect::Place& place : collect::suggest_places(proc, keep_out)) {
     io.err(
         "  ctriage collect " + shell_word(arguments.query.token) + " -o " + shell_word(place.path) +
         "    # " + escape_terminal(place.filesystem) + ", " + human_size(place.free_bytes) + " free" +
@@ -159,7 +157,7 @@ std::string touched_text(const collect::Summary& summary, bool link_times_kept) 
   const std::int64_t grown = summary.resident_growth_bytes / 1024;
   std::string text = "0 bytes in the container, 0 ms frozen, its memory " +
                      std::string(grown < 0 ? "" : "+") + std::to_string(grown) + " KiB, ";
-  text += link_times_kept ? "access times unchanged" : "access times of links may have changed";
+  text += link_times_kept ? "access times unchanged" : "access times may have changed";
   return text + ", " + std::to_string(summary.cpu_ns / 100'000'000 / 10) + "." +
          std::to_string(summary.cpu_ns / 100'000'000 % 10) + " CPU s";
 }
@@ -206,10 +204,6 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
     io.err("ctriage: --max-bytes " + escape_terminal(arguments.max_bytes) + ": not a size like 512M or 8G\n");
     return Exit::usage;
   }
-  // The hold needs a descriptor for each file: as many as we may have.
-  if (auto limit = sys::getrlimit(RLIMIT_NOFILE); limit && limit->soft < limit->hard) {
-    (void)sys::setrlimit(RLIMIT_NOFILE, {limit->hard, limit->hard});
-  }
   auto rules = load_rules(common);
   if (!rules) return fail(io, rules.error());
   GapLog gaps;
@@ -218,11 +212,12 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   if (!opened) return fail(io, opened.error());
   source::LiveSnapshot& snapshot = **opened;
   const Root& proc = snapshot.node().proc;
-  if (arguments.output.empty()) return tell_places(arguments, snapshot, proc, io);
+  const collect::KeepOut keep_out = collect::keep_out_of(snapshot, task);
+  if (arguments.output.empty()) return tell_places(arguments, keep_out, proc, io);
 
   auto directory = Root::open(arguments.output);
   if (!directory) return fail(io, std::move(directory).error().within("-o"));
-  auto place = collect::check_place(*directory, arguments.output, proc, collect::keep_out_of(snapshot));
+  auto place = collect::check_place(*directory, arguments.output, proc, keep_out);
   if (!place) return fail(io, place.error());
 
   const bool text = common.output_format() == report::Format::text;

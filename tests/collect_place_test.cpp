@@ -29,11 +29,12 @@ class PlaceTest : public ::testing::Test {
     auto proc = Root::open("/proc");
     auto directory = Root::open(path);
     if (!directory) return std::move(directory).error();
-    return check_place(*directory, path, *proc, KeepOut{engine_root, layers_});
+    return check_place(*directory, path, *proc, KeepOut{engine_root, layers_, kubelet_});
   }
   std::string base_;
   std::vector<std::string> mounts_;
   std::vector<FileInfo> layers_;
+  std::optional<runtime::Kubelet> kubelet_;
 };
 
 TEST_F(PlaceTest, LayersOfTheTargetAreRefused) {
@@ -96,6 +97,58 @@ TEST_F(PlaceTest, ContainerLayerAndBindMountsOfPodDirectories) {
   const auto empty_dir = check(base_ + "/out");
   ASSERT_FALSE(empty_dir);
   EXPECT_NE(empty_dir.error().what.find("pods directory"), std::string::npos);
+}
+
+TEST_F(PlaceTest, KubeletsPodsOnADiskOfItsOwnAreRefusedThroughABindMountToo) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mounting needs root";
+  const auto bind = [&](const std::string& from, const std::string& to) {
+    fs::create_directories(to);
+    ASSERT_EQ(::mount(from.c_str(), to.c_str(), "", MS_BIND, nullptr), 0);
+    mounts_.insert(mounts_.begin(), to);
+  };
+  const std::string disk = base_ + "/disk";
+  fs::create_directories(disk);
+  ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", 0, ""), 0);
+  mounts_.push_back(disk);
+  kubelet_ = runtime::Kubelet{disk + "/kubelet", {}};
+  fs::create_directories(disk + "/kubelet/pods/1/volumes");
+  fs::create_directories(disk + "/kubelet/plugins");
+  fs::create_directories(disk + "/elsewhere/pods");
+  bind(disk + "/kubelet/pods/1", base_ + "/one");
+  bind(disk, base_ + "/all");
+  bind(disk + "/elsewhere", base_ + "/other");
+  const struct {
+    std::string path;
+    bool ok;
+  } cases[] = {{disk + "/kubelet/pods", false},
+               {disk + "/kubelet/pods/1/volumes", false},
+               {base_ + "/one/volumes", false},
+               {base_ + "/one", false},
+               {base_ + "/all/kubelet/pods/1", false},
+               {disk + "/kubelet/plugins", true},
+               {base_ + "/all", true},
+               {base_ + "/other/pods", true}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.path);
+    const auto place = check(c.path);
+    EXPECT_EQ(static_cast<bool>(place), c.ok) << (place ? "" : place.error().what);
+    EXPECT_EQ(!place && place.error().what.find("pods directory") != std::string::npos, !c.ok);
+  }
+  // The same disk holds kubelet's root: what it wants free stays free, and 5 % more.
+  const auto with_default = check(disk + "/kubelet/plugins");
+  ASSERT_TRUE(with_default);
+  EXPECT_TRUE(with_default->kubelet_disk);
+  EXPECT_EQ(with_default->free_bytes - with_default->allowed_bytes,
+            with_default->total_bytes / 100 * 10 + with_default->total_bytes / 100 * 5);
+  kubelet_->eviction.nodefs.percent = 40;
+  const auto configured = check(disk + "/kubelet/plugins");
+  ASSERT_TRUE(configured);
+  EXPECT_EQ(configured->free_bytes - configured->allowed_bytes,
+            configured->total_bytes / 100 * 40 + configured->total_bytes / 100 * 5);
+  kubelet_->eviction.nodefs.percent = 99;
+  const auto none = check(disk + "/kubelet/plugins");
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, Errc::full);
 }
 
 TEST_F(PlaceTest, SuggestionsCanBeWrittenTo) {

@@ -175,7 +175,7 @@ void add_changes(FakeSnapshot& into) {
   FileState other = state(FileType::regular, 0755, 35'015);
   other.uid = 1000;
   other.sha256 = std::string(64, 'b');
-  other.xattrs = {XattrRecord{Bytes("security.capability"), Bytes("x")}};
+  other.xattrs = {XattrRecord{Bytes("security.capability"), Bytes("x"), {}}};
   into.changes = {
       change(ChangeKind::content, "/bin/ls", plain, other, {"content", "owner", "size"}),
       change(ChangeKind::runtime_stub, "/etc/hosts", {}, state(FileType::regular, 0644, 0), {}),

@@ -53,7 +53,7 @@ TEST(ModelRecord, OptionalArtifacts) {
   const RecordOf<FileChange> record(change);
   EXPECT_THAT(record.values("after.mode"), IsEmpty());
   change.after.emplace().mode = 04755;
-  change.after->xattrs = {{Bytes("security.capability"), Bytes("\x01")}};
+  change.after->xattrs = {{Bytes("security.capability"), Bytes("\x01"), {}}};
   EXPECT_THAT(record.values("after.mode"), ElementsAre("2541"));
   EXPECT_THAT(record.values("after.xattrs.name"), ElementsAre("security.capability"));
   EXPECT_THAT(record.values("kind"), ElementsAre("unknown"));

@@ -29,9 +29,9 @@ class Board {
   ~Board() { ::munmap(slots_, 4096); }
 
   std::atomic<std::int32_t>& operator[](std::size_t slot) { return slots_[slot]; }
-  // The number once it is there; 0 after five seconds.
+  // The number once it is there; 0 after a minute, which is long on a busy machine, too.
   std::int32_t wait(std::size_t slot) {
-    for (int tries = 0; tries < 5000 && slots_[slot] == 0; ++tries) ::usleep(1000);
+    for (int tries = 0; tries < 60'000 && slots_[slot] == 0; ++tries) ::usleep(1000);
     return slots_[slot];
   }
 

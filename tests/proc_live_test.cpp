@@ -60,6 +60,13 @@ class ProcLive : public ::testing::Test, protected TaskFixture {
     EXPECT_TRUE(process) << process.error().what;
     return process ? *std::move(process) : Process{};
   }
+  Root opened(std::int32_t pid) {
+    auto stat = read_stat(*proc_, pid);
+    EXPECT_TRUE(stat);
+    auto process = open_process(*proc_, pid, stat ? stat->start_ticks : 0);
+    EXPECT_TRUE(process) << process.error().what;
+    return *std::move(process);
+  }
   void expect_no_gaps() {
     for (const Gap& gap : gaps.kept())
       ADD_FAILURE() << gap.artifact << " " << gap.origin << " " << gap.error.what;
@@ -71,9 +78,11 @@ class ProcLive : public ::testing::Test, protected TaskFixture {
     for (int tries = 0; tries < 5000; ++tries) {
       std::error_code error;
       const auto exe = fs::read_symlink(link, error);
-      // execve(2) switches the program first and the arguments a moment later.
-      if (!error && exe != self && !slurp("/proc/" + std::to_string(child.pid()) + "/cmdline").empty())
-        return;
+      // execve(2) switches the program first, the arguments a moment later and the environment last, when it
+      // has counted both (create_elf_tables): what we start here then sleeps.
+      const std::string stat =
+          error || exe == self ? "" : slurp("/proc/" + std::to_string(child.pid()) + "/stat");
+      if (stat.find(") S ") != std::string::npos) return;
       ::usleep(1000);
     }
     FAIL() << "the child did not start its program";
@@ -211,19 +220,20 @@ TEST_F(ProcLive, KernelThreadHasNoProgramAndThatIsNoGap) {
 TEST_F(ProcLive, EndedProcessHasVanished) {
   Child child([] {});
   const std::int32_t pid = child.pid();
+  const Root there = opened(pid);
   child.end();
   auto process = read_process(*proc_, *readers_, pid, clock_, task);
   ASSERT_FALSE(process);
   EXPECT_EQ(process.error().code, Errc::vanished);
   const std::vector<Status> all = {
       list_threads(
-          *proc_, pid, [](Thread&&) -> Status { return Done{}; }, task),
+          there, pid, [](Thread&&) -> Status { return Done{}; }, task),
       list_descriptors(
-          *proc_, pid, [](Descriptor&&) -> Status { return Done{}; }, task),
+          there, pid, [](Descriptor&&) -> Status { return Done{}; }, task),
       list_mappings(
-          *proc_, *readers_, pid, [](Mapping&&) -> Status { return Done{}; }, task),
+          there, *readers_, pid, [](Mapping&&) -> Status { return Done{}; }, task),
       list_sockets(
-          *proc_, pid, [](Socket&&) -> Status { return Done{}; }, task)};
+          there, pid, [](Socket&&) -> Status { return Done{}; }, task)};
   for (const Status& status : all) {
     ASSERT_FALSE(status);
     EXPECT_EQ(status.error().code, Errc::vanished) << status.error().what;
@@ -232,6 +242,63 @@ TEST_F(ProcLive, EndedProcessHasVanished) {
   ASSERT_FALSE(mounts);
   EXPECT_EQ(mounts.error().code, Errc::vanished);
   expect_no_gaps();  // the caller writes it
+}
+
+// The number of a process that ended can be another's a moment later: here the directory of a made-up /proc
+// is moved away and another one takes its place.
+TEST_F(ProcLive, AnotherProcessWithTheNumberIsNotRead) {
+  const auto write_process = [&](const std::string& name, std::uint64_t start_ticks) {
+    fs::create_directories(dir_ + "/17/task/17");
+    std::string stat = "17 (" + name + ") S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 ";
+    stat += std::to_string(start_ticks) + " 0 0\n";
+    for (const char* file : {"/17/stat", "/17/task/17/stat"}) std::ofstream(dir_ + file) << stat;
+  };
+  const auto names = [&](const Root& process) {
+    std::vector<std::string> found;
+    const auto take = [&](Thread&& thread) -> Status {
+      found.push_back(thread.comm.raw);
+      return Done{};
+    };
+    EXPECT_TRUE(list_threads(process, 17, take, task));
+    return found;
+  };
+  write_process("ours", 100);
+  auto made_up = Root::open(dir_);
+  ASSERT_TRUE(made_up);
+  auto ours = open_process(*made_up, 17, 100);
+  ASSERT_TRUE(ours) << ours.error().what;
+
+  fs::rename(dir_ + "/17", dir_ + "/gone");
+  write_process("stranger", 101);
+  const auto taken = open_process(*made_up, 17, 100);
+  ASSERT_FALSE(taken);
+  EXPECT_EQ(taken.error().code, Errc::vanished);
+  EXPECT_EQ(names(*ours), std::vector<std::string>{"ours"});
+
+  fs::remove_all(dir_ + "/gone");  // as procfs does when the process is gone
+  const auto after = list_threads(
+      *ours, 17, [](Thread&&) -> Status { return Done{}; }, task);
+  ASSERT_FALSE(after);
+  EXPECT_EQ(after.error().code, Errc::vanished);
+  expect_no_gaps();
+}
+
+// What the readers open by number is of the process only if that is still there.
+TEST_F(ProcLive, MappingsOfAnotherProcessWithTheNumberAreNotGiven) {
+  Child child([] {});
+  Child other([] {});
+  const Root gone = opened(child.pid());
+  child.end();
+  std::size_t given = 0;
+  const auto count = [&](Mapping&&) -> Status {
+    ++given;
+    return Done{};
+  };
+  const auto listed =
+      list_mappings(gone, *readers_, other.pid(), count, task);  // as if `other` had its number
+  ASSERT_FALSE(listed);
+  EXPECT_EQ(listed.error().code, Errc::vanished);
+  EXPECT_EQ(given, 0U);
 }
 
 // execve(2): 6 MiB of arguments at most, 128 KiB each.
@@ -286,7 +353,7 @@ TEST_F(ProcLive, Threads) {
   std::ranges::sort(expected);
   std::vector<Thread> threads;
   ASSERT_TRUE(list_threads(
-      *proc_, child.pid(),
+      opened(child.pid()), child.pid(),
       [&](Thread&& t) -> Status {
         threads.push_back(t);
         return Done{};
@@ -337,7 +404,7 @@ TEST_F(ProcLive, Descriptors) {
   ASSERT_EQ(board.wait(0), 1);
   std::vector<Descriptor> found;
   ASSERT_TRUE(list_descriptors(
-      *proc_, child.pid(),
+      opened(child.pid()), child.pid(),
       [&](Descriptor&& d) -> Status {
         if (d.fd > 2) found.push_back(d);
         return Done{};
@@ -383,7 +450,7 @@ TEST_F(ProcLive, SixtyThousandMappings) {
   bool own_program = false;
   const std::string exe = fs::read_symlink("/proc/self/exe").string();
   auto listed = list_mappings(
-      *proc_, *readers_, child.pid(),
+      opened(child.pid()), *readers_, child.pid(),
       [&](Mapping&& m) -> Status {
         EXPECT_GE(m.start.value, last);
         last = m.end.value;
@@ -400,7 +467,7 @@ TEST_F(ProcLive, SixtyThousandMappings) {
 
   std::size_t taken = 0;
   auto refused = list_mappings(
-      *proc_, *readers_, child.pid(),
+      opened(child.pid()), *readers_, child.pid(),
       [&](Mapping&&) -> Status {
         return ++taken == 3 ? Status(Error{Errc::full, "enough"}) : Status(Done{});
       },
@@ -435,7 +502,7 @@ TEST_F(ProcLive, Sockets) {
   ::fstat(local.get(), &local_stat);
   std::vector<Socket> found;
   auto listed = list_sockets(
-      *proc_, ::getpid(),
+      opened(::getpid()), ::getpid(),
       [&](Socket&& s) -> Status {
         found.push_back(s);
         return Done{};
@@ -624,7 +691,7 @@ TEST_F(ProcLive, MountsAndPids) {
 TEST_F(ProcLive, StopEndsTheListing) {
   stop = true;
   auto status = list_descriptors(
-      *proc_, ::getpid(), [](Descriptor&&) -> Status { return Done{}; }, task);
+      opened(::getpid()), ::getpid(), [](Descriptor&&) -> Status { return Done{}; }, task);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, Errc::stopped);
 }

@@ -7,7 +7,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <chrono>
+#include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <map>
 #include <set>
@@ -24,8 +25,16 @@ using ctriage::testing::Child;
 using ctriage::testing::spawn;
 using ctriage::testing::TaskFixture;
 
-constexpr const char* kId = "8f6a0c1d2e3b4a5968778695a4b3c2d1e0f0123456789abcdef0fedcba987654";
-constexpr const char* kOther = "1111111111111111111111111111111111111111111111111111111111111111";
+// 64 digits as an engine gives them, of this process and this call alone: other runs of this test on the
+// machine make their cgroups beside ours.
+std::string new_id() {
+  static int calls = 0;
+  std::string id = "8f6a0c1d2e3b4a5968778695a4b3c2d1e0f0123456789abc";
+  char own[17];
+  std::snprintf(own, sizeof own, "%08x%08x", static_cast<unsigned>(::getpid()),
+                static_cast<unsigned>(++calls));
+  return id + own;
+}
 
 // A directory of the pids hierarchy, or of cgroup v2, that is removed again.
 class Cgroup {
@@ -41,7 +50,8 @@ class Cgroup {
   Cgroup(const Cgroup&) = delete;
   Cgroup& operator=(const Cgroup&) = delete;
   ~Cgroup() {
-    for (int tries = 0; ok() && ::rmdir(path_.c_str()) != 0 && tries < 1000; ++tries) ::usleep(1000);
+    // Its members were killed and end when they get a processor.
+    for (int tries = 0; ok() && ::rmdir(path_.c_str()) != 0 && tries < 30'000; ++tries) ::usleep(1000);
   }
   [[nodiscard]] bool ok() const { return !path_.empty(); }
   bool add(std::int32_t pid) const {
@@ -196,8 +206,8 @@ TEST_F(ProcMembers, NamespacesWithoutCgroup) {
 }
 
 TEST_F(ProcMembers, CgroupWithContainerId) {
-  Cgroup ours(std::string("docker-") + kId + ".scope");
-  Cgroup other(std::string("docker-") + kOther + ".scope");
+  Cgroup ours("docker-" + new_id() + ".scope");
+  Cgroup other("docker-" + new_id() + ".scope");
   ASSERT_TRUE(ours.ok() && other.ok()) << "no cgroup hierarchy to write to";
   Board board;
   Child shim([&] { run_shim(board, [&] { ours.join(); }); });
@@ -334,7 +344,7 @@ TEST_F(ProcMembers, ForksElsewhereAreNoGap) {
 }
 
 TEST_F(ProcMembers, NodesPidNamespaceMakesNobodyAMember) {  // hostPID: true
-  Cgroup ours(std::string("docker-") + kId + ".scope");
+  Cgroup ours("docker-" + new_id() + ".scope");
   ASSERT_TRUE(ours.ok());
   Board board;
   Child shim([&] {
@@ -378,7 +388,7 @@ TEST_F(ProcMembers, NodesPidNamespaceMakesNobodyAMember) {  // hostPID: true
 }
 
 TEST_F(ProcMembers, CgroupWithoutIdCountsUnlessShared) {
-  Cgroup own("ctriage-test-plain");
+  Cgroup own("ctriage-test-plain-" + std::to_string(::getpid()));
   ASSERT_TRUE(own.ok());
   Board board;
   Child init([&] {
@@ -433,14 +443,13 @@ TEST_F(ProcMembers, SevenHundredProcesses) {
     board[kInit] = ::getpid();
   });
   ASSERT_GT(board.wait(kInit), 1);
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of the processor: others may have it most of the time
   EXPECT_EQ(members_of(init.pid(), 0).size(), 1U);
-  const auto took =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+  const auto took = (std::clock() - begin) / (CLOCKS_PER_SEC / 1000);
   for (const pid_t pid : crowd) ::kill(pid, SIGKILL);
   for (const pid_t pid : crowd) ::waitpid(pid, nullptr, 0);
-  RecordProperty("milliseconds", static_cast<int>(took.count()));
-  EXPECT_LT(took.count(), 5000);  // some 40 ms on an idle machine; this guards against quadratic work
+  RecordProperty("milliseconds", static_cast<int>(took));
+  EXPECT_LT(took, 5000);  // some 40 ms on an idle machine; this guards against quadratic work
 }
 
 // Without CAP_SYS_PTRACE processes of others show their stat and status but neither program nor variables.
@@ -464,8 +473,10 @@ TEST_F(ProcMembers, DeniedFacetsNameTheCapability) {
                  gap.error.what.find("needs CAP_SYS_PTRACE") != std::string::npos;
       }
     }
+    auto there = proc->descend(std::to_string(pid));
+    if (!there) ::_exit(5);
     auto descriptors = list_descriptors(
-        *proc, pid, [](Descriptor&&) -> Status { return Done{}; }, fixture.task);
+        *there, pid, [](Descriptor&&) -> Status { return Done{}; }, fixture.task);
     if (descriptors || descriptors.error().what.find("CAP_SYS_PTRACE") == std::string::npos) ::_exit(4);
     board[1] = 100 + named;
   });

@@ -485,7 +485,7 @@ TEST(ReportJson, NextNamesTheSourceOfThisView) {
 TEST(ReportJson, NamesOfAttributesKeepTheirBytes) {
   test::FakeSnapshot fake = test::make_intrusion();
   fake.changes.resize(1);
-  fake.changes[0].after->xattrs = {{Bytes("user.\xff\xfe"), Bytes("x")}};
+  fake.changes[0].after->xattrs = {{Bytes("user.\xff\xfe"), Bytes("x"), {}}};
   Captured run;
   ASSERT_TRUE(diff_json(fake, {}, Format::json, run.out, run.task));
   EXPECT_THAT(run.text, HasSubstr("\"name_b64\":\"dXNlci7//g==\""));

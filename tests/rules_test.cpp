@@ -306,7 +306,8 @@ TEST(BuiltIn, Processes) {
     std::vector<std::string> rules;
   } cases[] = {
       {"image", process_of(Origin::image, false), {}},
-      {"host", process_of(Origin::host, false), {}},
+      {"host", process_of(Origin::host, false, Membership::alone), {}},
+      {"host's, from inside", process_of(Origin::host, false, Membership::child), {"CT-EXEC-006"}},
       {"unknown", process_of(Origin::unknown, false), {}},
       {"deleted from upper", process_of(Origin::upper, true), {"CT-EXEC-001"}},
       {"deleted, origin too", process_of(Origin::deleted, true), {"CT-EXEC-001"}},

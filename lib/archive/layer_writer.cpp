@@ -127,6 +127,7 @@ class PaxWriter final : public LayerWriter {
       return put_header(change);
     }
     for (const XattrRecord& xattr : file.xattrs) {
+      if (xattr.left_out) continue;
       archive_entry_xattr_add_entry(e, xattr_keyword(xattr.name.raw).c_str(), xattr.value.raw.data(),
                                     xattr.value.raw.size());
     }

@@ -26,9 +26,9 @@ class ChunkSource final : public ByteSource {
     if (into.empty()) return std::size_t{0};
     if (failed_) return *failed_;
     auto got = read_more(into);
-    if (!got) failed_ = std::move(got).error().within(name());
-    if (failed_) return *failed_;
-    return got;
+    if (got) return got;
+    failed_ = std::move(got).error().within(name());
+    return *failed_;
   }
 
  private:

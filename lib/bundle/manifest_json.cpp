@@ -96,20 +96,18 @@ class ManifestSax final : public nlohmann::json_sax<json> {
   bool string(string_t& value) override {
     if (skipped_ > 0) return event();
     if (where_ == Where::top) return top_text(value) && event();
-    if (where_ == Where::stream) {
-      if (key_ == "sha256") return digest(value, stream_.digest) && event();
-      if (key_ == "path") {
-        stream_.path = std::move(value);
-      } else if (key_ == "status") {
-        stream_.status = std::move(value);
-      } else if (key_ == "why") {
-        stream_.why = std::move(value);
-      }
+    const bool stream = where_ == Where::stream;
+    if ((stream || where_ == Where::chunk) && key_ == "sha256")
+      return digest(value, stream ? stream_.digest : chunk_.digest) && event();
+    std::string* into = nullptr;
+    if (stream) {
+      if (key_ == "path") into = &stream_.path;
+      if (key_ == "status") into = &stream_.status;
+      if (key_ == "why") into = &stream_.why;
+    } else if (where_ == Where::chunk && key_ == "name") {
+      into = &chunk_.name;
     }
-    if (where_ == Where::chunk) {
-      if (key_ == "sha256") return digest(value, chunk_.digest) && event();
-      if (key_ == "name") chunk_.name = std::move(value);
-    }
+    if (into != nullptr) *into = std::move(value);
     return event();
   }
   bool key(string_t& value) override {

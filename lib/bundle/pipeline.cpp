@@ -52,7 +52,9 @@ Buffer Pipeline::take_locked(std::unique_lock<std::mutex>& lock) {
     return buffer;
   }
   ++buffers_;
-  return Buffer{std::make_unique_for_overwrite<std::byte[]>(buffer_bytes())};
+  Buffer buffer;
+  buffer.bytes = std::make_unique_for_overwrite<std::byte[]>(buffer_bytes());
+  return buffer;
 }
 
 Buffer Pipeline::acquire() {

@@ -59,8 +59,7 @@ class BundleWriter final : public Writer {
 
   Result<std::unique_ptr<Stream>> open(std::string path, Encoding encoding, std::string source) override {
     if (auto good = check(path, encoding); !good) return std::move(good).error();
-    return std::unique_ptr<Stream>(
-        std::make_unique<StreamHandle>(start(std::move(path), encoding, std::move(source))));
+    return std::unique_ptr<Stream>(std::make_unique<StreamHandle>(start(std::move(path), encoding, source)));
   }
 
   Status add(std::string path, std::string_view bytes, std::string source) override {
@@ -176,7 +175,7 @@ class BundleWriter final : public Writer {
     return Done{};
   }
 
-  std::shared_ptr<Feed> start(std::string path, Encoding encoding, std::string source) {
+  std::shared_ptr<Feed> start(std::string path, Encoding encoding, const std::string& source) {
     paths_.insert(path);
     if (feeds_.size() >= sweep_at_) {
       std::erase_if(feeds_, [](const std::weak_ptr<Feed>& feed) { return feed.expired(); });

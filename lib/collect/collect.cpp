@@ -6,6 +6,7 @@
 #include <set>
 
 #include "lib/collect/collection.h"
+#include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/source/programs.h"
@@ -86,29 +87,32 @@ std::string bundle_json(const Source& source, const Options& options,
   return out + "\n";
 }
 
-std::uint64_t resident_of(source::LiveSnapshot& snapshot, const std::map<std::int32_t, std::uint64_t>& before,
-                          std::uint64_t& was) {
-  std::uint64_t now = 0;
-  for (const auto& [pid, resident] : before) {
-    auto text = proc::read_text(snapshot.node().proc, pid, "status");
-    Process process;
-    if (!text || !proc::parse_status(*text, process)) continue;
-    now += process.rss_bytes;
-    was += resident;
-  }
-  return now;
-}
+using Resident = std::map<std::pair<std::int32_t, std::uint64_t>, std::uint64_t>;
 
-std::map<std::int32_t, std::uint64_t> resident_sizes(source::LiveSnapshot& snapshot) {
-  std::map<std::int32_t, std::uint64_t> sizes;
+// Bytes of each member that is there, by pid and start time.
+Resident resident_sizes(source::LiveSnapshot& snapshot) {
+  Resident sizes;
   for (const source::LiveContainer& live : snapshot.containers()) {
     for (const auto& [pid, held] : live.processes) {
-      auto text = proc::read_text(snapshot.node().proc, pid, "status");
+      const auto there = proc::open_process(snapshot.node().proc, pid, held.start_ticks);
+      const auto text =
+          there ? there->read_file_in_root("status", kMaxProcTextBytes) : Result<std::string>(there.error());
       Process process;
-      if (text && proc::parse_status(*text, process)) sizes[pid] = process.rss_bytes;
+      if (text && proc::parse_status(*text, process)) sizes[{pid, held.start_ticks}] = process.rss_bytes;
     }
   }
   return sizes;
+}
+
+// Of the members that were there before and are now.
+std::int64_t growth_of(const Resident& before, const Resident& after) {
+  std::int64_t growth = 0;
+  for (const auto& [process, bytes] : before) {
+    const auto now = after.find(process);
+    if (now == after.end()) continue;
+    growth += static_cast<std::int64_t>(now->second) - static_cast<std::int64_t>(bytes);
+  }
+  return growth;
 }
 
 std::string count_of(std::uint64_t count, std::string_view one, std::string_view many) {
@@ -205,10 +209,8 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   const std::int64_t began_ns = sys::boottime_ns();
   Summary summary;
   // First things first: what would be gone with the container is opened before anything is read or written.
-  GapLog held_gaps;
-  Task holding{held_gaps, task.stop, task.now, task.deadline_ns};
-  summary.held = snapshot.hold(holding);
-  summary.hold_ns = sys::boottime_ns() - began_ns;
+  summary.held = snapshot.hold(task);
+  summary.hold_ns = summary.held.took_ns;
   progress.held(summary.held, task.now());
 
   auto source = snapshot.describe(task);
@@ -242,11 +244,10 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   GapLog log([&](const Gap& gap) {
     const GapRecord record{gap.impact,     gap.artifact,          Bytes(gap.origin),
                            gap.error.code, Bytes(gap.error.what), task.now()};
-    if (!Collection::write(gap_stream, record)) gaps_lost = true;
+    if (!gap_stream.write_line(to_json(record))) gaps_lost = true;
     progress.gap(gap);
   });
   log.merge(std::move(task.gaps));
-  log.merge(std::move(held_gaps));
   Task working{log, task.stop, task.now, task.deadline_ns};
 
   Collection in(snapshot, out, engine, options, progress, working);
@@ -254,6 +255,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   (void)out.record("hold", {{"target", snapshot.name()},
                             {"files", std::uint64_t{summary.held.files}},
                             {"programs", std::uint64_t{summary.held.programs}},
+                            {"took_ns", static_cast<std::uint64_t>(summary.hold_ns)},
                             {"frozen_ns", std::uint64_t{0}}});
   const auto resident = resident_sizes(snapshot);
 
@@ -275,10 +277,9 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
     in.to_tell.clear();
   }
 
-  std::uint64_t was = 0;
-  const std::uint64_t is = resident_of(snapshot, resident, was);
-  summary.resident_growth_bytes = static_cast<std::int64_t>(is) - static_cast<std::int64_t>(was);
+  summary.resident_growth_bytes = growth_of(resident, resident_sizes(snapshot));
   summary.counts = in.counts;
+  snapshot.tell_access_times(working);
   log.finish();
   summary.lost = log.count(Impact::lost);
   summary.degraded = log.count(Impact::degraded);

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "lib/collect/collect.h"
+#include "lib/core/limits.h"
 #include "lib/model/json.h"
+#include "lib/model/shorten.h"
 
 namespace ctriage::collect {
 
@@ -50,10 +52,21 @@ class Collection {
     return options.compression == Compression::zstd ? bundle::Encoding::zstd : bundle::Encoding::plain;
   }
 
-  // One artifact as one line of a .jsonl stream.
+  // One artifact as one line of a .jsonl stream. One that is too long for a line is shortened and told: it
+  // must not cost us those that follow.
   template <class T>
-  static Status write(bundle::Stream& stream, const T& artifact) {
-    return stream.write_line(to_json(artifact));
+  Status write(bundle::Stream& stream, const T& artifact) {
+    constexpr std::size_t kOriginBytes = 200;  // says which one: members that name it come first
+    std::string line = to_json(artifact);
+    if (line.size() > kMaxJsonLineBytes) {
+      task.gaps.add({Impact::lost,
+                     "record",
+                     line.substr(0, kOriginBytes),
+                     {Errc::limit, "its record of " + std::to_string(line.size()) +
+                                       " bytes is too long: texts and lists in it are cut"}});
+      line = to_json(shortened(artifact));
+    }
+    return stream.write_line(line);
   }
   // Writes a finding to the bundle and remembers it for the screen.
   Status add_finding(Finding&& finding);
@@ -83,7 +96,7 @@ Status take_list(Collection& in, const source::LiveContainer& container, std::st
     if (each) {
       if (auto status = each(artifact); !status) return status;
     }
-    return Collection::write(out, artifact);
+    return in.write(out, artifact);
   };
   if (auto listed = list(emit); !listed)
     return in.ended_early(out, "container." + std::string(name), path, listed.error());

@@ -13,17 +13,16 @@ using source::LiveContainer;
 
 constexpr std::size_t kBlock = 1 << 20;
 
-// Exactly `size_bytes` of `fd` into `out`, and their SHA-256; Errc::truncated when the file has become
+// Exactly `size_bytes` of `in` into `out`, and their SHA-256; Errc::truncated when the file has become
 // shorter.
-Result<Digest> copy_file(int fd, std::uint64_t size_bytes, std::string_view name, bundle::Stream& out,
-                         const Task& task) {
+Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_view name,
+                         bundle::Stream& out) {
   Sha256 hash;
   std::vector<std::byte> block(kBlock);
   std::uint64_t at = 0;
   while (at < size_bytes) {
-    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, size_bytes - at));
-    auto got = sys::pread(fd, std::span(block).first(wanted), at, name);
+    auto got = in.read(std::span(block).first(wanted));
     if (!got) return std::move(got).error();
     if (*got == 0) {
       return Error{Errc::truncated, std::string(name) + ": had " + std::to_string(size_bytes) +
@@ -61,7 +60,7 @@ class TakeUpper final : public overlay::Visitor {
     const Emit<Finding> found = [this](Finding&& finding) { return in_.add_finding(std::move(finding)); };
     if (auto status = in_.engine.evaluate(change, live_.container, in_.snapshot.name(), found); !status)
       return status;
-    return Collection::write(changes_, change);
+    return in_.write(changes_, change);
   }
 
  private:
@@ -104,7 +103,7 @@ Status take_upper_of(Collection& in, const LiveContainer& live) {
 
 Status take_programs(Collection& in) {
   for (const auto& [key, program] : in.programs) {
-    const auto& containers = in.snapshot.containers();
+    auto& containers = in.snapshot.containers();
     const auto live = std::find_if(containers.begin(), containers.end(), [&](const LiveContainer& c) {
       return c.container.id == program.container;
     });
@@ -115,7 +114,9 @@ Status take_programs(Collection& in) {
     auto stream = in.out.open(path, in.bulk_encoding(),
                               "/proc/" + std::to_string(program.pid) + "/exe " + program.path);
     if (!stream) return std::move(stream).error();
-    auto copied = copy_file(held->second.program.get(), program.size_bytes, program.path, **stream, in.task);
+    auto source = in.snapshot.open_program(held->second, program.path, in.task);
+    auto copied = source ? copy_file(**source, program.size_bytes, program.path, **stream)
+                         : Result<Digest>(std::move(source).error());
     if (!copied) {
       if (auto status = in.ended_early(**stream, "process.program", path, copied.error()); !status)
         return status;
@@ -156,7 +157,8 @@ Status take_logs(Collection& in) {
       held.log.stream = in.bulk_path(in.path_of(live, "logs/" + bundle::member_name(name)));
       auto stream = in.out.open(held.log.stream, in.bulk_encoding(), held.log.path.raw);
       if (!stream) return std::move(stream).error();
-      auto copied = copy_file(held.file.get(), held.log.size_bytes, held.log.path.raw, **stream, in.task);
+      FdSource source(std::move(held.file), held.log.path.raw, in.task);
+      auto copied = copy_file(source, held.log.size_bytes, held.log.path.raw, **stream);
       if (!copied) {
         if (auto s = in.ended_early(**stream, "container.logs", held.log.stream, copied.error()); !s)
           return s;

@@ -8,58 +8,16 @@
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/proc/proc.h"
+#include "lib/source/programs.h"
 
 namespace ctriage::collect {
 namespace {
 
 constexpr std::uint64_t kOverlayMagic = 0x794c7630;  // statfs(2)
-constexpr std::string_view kDefaultKubeletRoot = "/var/lib/kubelet";
-// Kubelet's default hard eviction thresholds, nodefs.available and imagefs.available, and what we keep above
-// them.
-constexpr unsigned kNodefsPercent = 10;
-constexpr unsigned kImagefsPercent = 15;
-constexpr unsigned kMarginPercent = 5;
+constexpr unsigned kMarginPercent = 5;               // of the disk, above the thresholds of kubelet
 constexpr std::size_t kMaxSuggestions = 5;
-
-struct Kubelet {
-  std::string root;  // "" when this node has none
-  bool running = false;
-};
-
-// Anyone can call a process "kubelet": only one in the node's own mount namespace and in no container's
-// cgroup counts.
-bool is_of_the_node(const Root& proc, std::int32_t pid) {
-  const auto its = proc::read_namespace(proc, pid, "mnt");
-  const auto node = proc::read_namespace(proc, proc::node_process(proc), "mnt");
-  const auto text = proc::read_text(proc, pid, "cgroup");
-  if (!its || !node || *its != *node || !text) return false;
-  for (const proc::CgroupLine& line : proc::parse_cgroup(*text)) {
-    const auto owner = proc::parse_cgroup_owner(line.path);
-    if (!owner.container_id.empty() || !owner.pod_uid.empty()) return false;
-  }
-  return true;
-}
-
-// --root-dir of a running kubelet, else the default directory where it exists.
-std::string find_kubelet_root(const Root& proc) {
-  auto pids = proc::list_pids(proc);
-  if (pids) {
-    for (const std::int32_t pid : *pids) {
-      auto comm = proc::read_text(proc, pid, "comm");
-      if (!comm || trim(*comm) != "kubelet" || !is_of_the_node(proc, pid)) continue;
-      std::string root(kDefaultKubeletRoot);
-      auto cmdline = proc::read_text(proc, pid, "cmdline");  // kubelet's own memory, not a target's
-      const auto arguments = cmdline ? split(*cmdline, '\0') : std::vector<std::string_view>{};
-      for (std::size_t i = 0; i < arguments.size(); ++i) {
-        if (arguments[i].starts_with("--root-dir=")) root = arguments[i].substr(11);
-        if (arguments[i] == "--root-dir" && i + 1 < arguments.size()) root = arguments[i + 1];
-      }
-      return root;
-    }
-  }
-  if (Root::open(std::string(kDefaultKubeletRoot))) return std::string(kDefaultKubeletRoot);
-  return {};
-}
+constexpr std::string_view kInPods =
+    "lies in kubelet's pods directory, which counts against the pod under investigation";
 
 bool is_below(std::string_view path, std::string_view directory) {
   if (directory.empty() || !path.starts_with(directory)) return false;
@@ -79,26 +37,53 @@ bool same_device(const std::optional<FileInfo>& a, const FileInfo& b) {
   return a && a->dev_major == b.dev_major && a->dev_minor == b.dev_minor;
 }
 
-// What the mount that holds `real` shows there, as a path of its own file system, with the file system's
-// type.
+// Where a directory really is: its path without links, and behind whatever mount shows it there the file
+// system and the path in that.
 struct Behind {
-  std::string path;
-  std::string type;
+  std::string real;
+  std::optional<Hex> device;  // none: mountinfo does not tell
+  std::string inside;
+  std::string type = "?";
 };
-Behind behind_mount(const Root& proc, const std::string& real) {
+Behind behind_mount(const Root& proc, const Root& directory, const std::string& path) {
+  Behind behind;
+  auto real =
+      proc.read_link_beneath(std::to_string(sys::own_pid()) + "/fd/" + std::to_string(directory.fd()));
+  behind.real = real ? *real : path;
+  behind.inside = behind.real;
+  const auto id = source::mount_id(proc, directory.fd());
   auto text = proc.read_file_in_root("self/mountinfo", kMaxProcTextBytes);
-  if (!text) return {real, "?"};
-  Behind best{real, "?"};
-  std::size_t longest = 0;
+  if (!id || !text) return behind;
   for (const std::string_view line : split(*text, '\n')) {
     auto mount = proc::parse_mountinfo_line(line);
-    if (!mount || !is_below(real, mount->mountpoint.raw) || mount->mountpoint.raw.size() < longest) continue;
-    longest = mount->mountpoint.raw.size();
-    best.type = mount->fstype.raw;
-    best.path = mount->root.raw == "/" ? "" : mount->root.raw;
-    best.path += longest == 1 ? real : real.substr(longest);
+    if (!mount || mount->id != *id || !is_below(behind.real, mount->mountpoint.raw)) continue;
+    const std::string& at = mount->mountpoint.raw;
+    behind.device = mount->device;
+    behind.type = mount->fstype.raw;
+    behind.inside =
+        (mount->root.raw == "/" ? "" : mount->root.raw) + behind.real.substr(at == "/" ? 0 : at.size());
+    if (behind.inside.empty()) behind.inside = "/";
   }
-  return best;
+  return behind;
+}
+
+// By path, or by where in its file system it lies: a bind mount shows a directory elsewhere.
+bool lies_below(const Behind& place, const Behind& top) {
+  if (is_below(place.real, top.real)) return true;
+  return place.device && place.device == top.device && is_below(place.inside, top.inside);
+}
+
+struct Forbidden {
+  std::string path;
+  std::string why;
+};
+std::vector<Forbidden> forbidden_places(const KeepOut& keep_out) {
+  std::vector<Forbidden> places;
+  if (!keep_out.engine_root.empty()) {
+    places.push_back({keep_out.engine_root, "lies in the container runtime's root " + keep_out.engine_root});
+  }
+  if (keep_out.kubelet) places.push_back({keep_out.kubelet->root + "/pods", std::string(kInPods)});
+  return places;
 }
 
 // The node's own root may be an overlay (live media, diskless nodes): that one is no container's layer.
@@ -128,8 +113,8 @@ Error refused(const std::string& path, std::string_view why) {
 
 }  // namespace
 
-KeepOut keep_out_of(const source::LiveSnapshot& target) {
-  KeepOut keep_out{target.engine_root(), {}};
+KeepOut keep_out_of(const source::LiveSnapshot& target, Task& task) {
+  KeepOut keep_out{target.engine_root(), {}, runtime::find_kubelet(target.node().proc, task)};
   for (const source::LiveContainer& live : target.containers()) {
     if (!live.stack) continue;
     for (const FileInfo& layer : live.stack->directories()) keep_out.layers.push_back(layer);
@@ -139,30 +124,24 @@ KeepOut keep_out_of(const source::LiveSnapshot& target) {
 
 Result<Place> check_place(const Root& directory, const std::string& path, const Root& proc,
                           const KeepOut& keep_out) {
-  const std::string& engine_root = keep_out.engine_root;
   auto info = directory.stat_beneath("");
   if (!info) return std::move(info).error();
   auto fs = sys::statfs(directory.fd(), path);
   if (!fs) return std::move(fs).error();
-  auto real =
-      proc.read_link_beneath(std::to_string(sys::own_pid()) + "/fd/" + std::to_string(directory.fd()));
-  const std::string resolved = real ? *real : path;
-  const Behind behind = behind_mount(proc, resolved);
-  const std::string kubelet_root = find_kubelet_root(proc);
+  const Behind behind = behind_mount(proc, directory, path);
 
   if (static_cast<std::uint64_t>(fs->f_type) == kOverlayMagic && !is_node_root(proc, *info)) {
     return refused(path, "lies in a container's writable layer");
   }
-  if (lies_in(resolved, keep_out.layers)) return refused(path, "lies in a layer of the target");
-  if (!engine_root.empty() && (is_below(resolved, engine_root) || is_below(behind.path, engine_root))) {
-    return refused(path, "lies in the container runtime's root " + engine_root);
+  if (lies_in(behind.real, keep_out.layers)) return refused(path, "lies in a layer of the target");
+  for (const Forbidden& forbidden : forbidden_places(keep_out)) {
+    const auto top = Root::open(forbidden.path);
+    Behind there;
+    there.real = forbidden.path;
+    if (top) there = behind_mount(proc, *top, forbidden.path);
+    if (lies_below(behind, there)) return refused(path, forbidden.why);
   }
-  const std::string pods = kubelet_root.empty() ? "" : kubelet_root + "/pods";
-  if (is_below(resolved, pods) || is_below(behind.path, pods) ||
-      behind.path.find("/kubernetes.io~empty-dir/") != std::string::npos) {
-    return refused(path,
-                   "lies in kubelet's pods directory, which counts against the pod under investigation");
-  }
+  if (behind.inside.find("/kubernetes.io~empty-dir/") != std::string::npos) return refused(path, kInPods);
 
   Place place;
   place.path = path;
@@ -170,21 +149,25 @@ Result<Place> check_place(const Root& directory, const std::string& path, const 
   const std::uint64_t block = static_cast<std::uint64_t>(fs->f_bsize);
   place.free_bytes = static_cast<std::uint64_t>(fs->f_bavail) * block;
   place.total_bytes = static_cast<std::uint64_t>(fs->f_blocks) * block;
-  unsigned keep_percent = 0;
-  if (!kubelet_root.empty()) {
-    if (same_device(info_of(kubelet_root), *info)) keep_percent = kNodefsPercent + kMarginPercent;
-    if (same_device(info_of(engine_root), *info)) keep_percent = kImagefsPercent + kMarginPercent;
+  std::uint64_t keep = 0;
+  if (keep_out.kubelet) {
+    const runtime::Eviction& eviction = keep_out.kubelet->eviction;
+    const std::uint64_t margin = place.total_bytes / 100 * kMarginPercent;
+    if (same_device(info_of(keep_out.kubelet->root), *info))
+      keep = eviction.nodefs.of(place.total_bytes) + margin;
+    if (same_device(info_of(keep_out.engine_root), *info)) {
+      keep = std::max(keep, eviction.imagefs.of(place.total_bytes) + margin);
+    }
   }
-  place.kubelet_disk = keep_percent != 0;
-  const std::uint64_t keep = place.total_bytes / 100 * keep_percent;
+  place.kubelet_disk = keep != 0;
   place.allowed_bytes = place.free_bytes > keep ? place.free_bytes - keep : 0;
   if (place.allowed_bytes == 0) {
-    return Error{Errc::full,
-                 path + ": " + human_size(place.free_bytes) + " free of " + human_size(place.total_bytes) +
-                     (keep_percent == 0 ? std::string()
-                                        : ", and below " + std::to_string(keep_percent) +
-                                              " % kubelet may evict the pod under investigation") +
-                     "; choose another directory with -o"};
+    return Error{Errc::full, path + ": " + human_size(place.free_bytes) + " free of " +
+                                 human_size(place.total_bytes) +
+                                 (keep == 0 ? std::string()
+                                            : ", and below " + human_size(keep) +
+                                                  " kubelet may evict the pod under investigation") +
+                                 "; choose another directory with -o"};
   }
   return place;
 }

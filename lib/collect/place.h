@@ -1,10 +1,12 @@
 #pragma once
 // Where a bundle may be written: never where it would change the evidence or get the pod evicted.
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lib/core/root.h"
+#include "lib/runtime/kubelet.h"
 #include "lib/source/live.h"
 
 namespace ctriage::collect {
@@ -22,8 +24,10 @@ struct Place {
 struct KeepOut {
   std::string engine_root;       // the runtime's root on the node, "" when unknown
   std::vector<FileInfo> layers;  // directories of the target's layers
+  std::optional<runtime::Kubelet> kubelet;
 };
-KeepOut keep_out_of(const source::LiveSnapshot& target);
+// What cannot be known of kubelet's thresholds is a gap.
+KeepOut keep_out_of(const source::LiveSnapshot& target, Task& task);
 
 // Errc::outside with the reason for a container's layer or kubelet's pods directory; Errc::full where nothing
 // may be written.

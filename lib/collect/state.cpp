@@ -65,7 +65,11 @@ std::string document(const T& artifact) {
   return out + "\n";
 }
 
-bool takes_bytes_of(Origin origin) { return origin != Origin::image && origin != Origin::host; }
+// A process of the host runs programs of the host; one of a container that does has them from outside.
+bool takes_bytes_of(const Process& process) {
+  if (process.exe.origin == Origin::host) return process.membership != Membership::alone;
+  return process.exe.origin != Origin::image;
+}
 
 }  // namespace
 
@@ -97,7 +101,7 @@ Status take_processes(Collection& in) {
     const Emit<Finding> found = [&](Finding&& finding) { return in.add_finding(std::move(finding)); };
     const std::function<Status(const Process&)> each = [&](const Process& process) -> Status {
       ++in.counts.processes;
-      if (process.exe.sha256 && takes_bytes_of(process.exe.origin)) {
+      if (process.exe.sha256 && takes_bytes_of(process)) {
         in.programs.try_emplace(
             {id, *process.exe.sha256},
             Collection::Program{id, live.member, process.pid, process.exe.path.raw, process.exe.size_bytes});
@@ -173,14 +177,23 @@ Status take_raw(Collection& in) {
   for (const LiveContainer& live : in.snapshot.containers()) {
     for (const auto& [pid, held] : live.processes) {
       if (held.gone || held.ended) continue;
+      const auto process = proc::open_process(node.proc, pid, held.start_ticks);
+      if (!process) {
+        in.task.gaps.add({Impact::lost, "proc.raw", "/proc/" + std::to_string(pid), process.error()});
+        continue;
+      }
       std::string tar;
       const std::string own = std::to_string(pid);
-      const std::string living = proc::live_path(node.proc, pid);
+      const std::string thread = proc::living_thread(*process);
+      const std::string living = thread.empty() ? own : own + "/" + thread;
+      const auto there = proc::open_living(*process);
+      if (!there) continue;  // it ended, which was told
       for (const RawFile& file : kRawFiles) {
         const bool of_main = file.name == "status" || file.name == "stat";
         const std::string name = (of_main ? own : living) + "/" + std::string(file.name);
-        auto text = file.may_stick ? node.readers.read_file(name, kMaxCmdlineBytes, in.task)
-                                   : node.proc.read_file_in_root(name, kMaxProcTextBytes);
+        auto text = file.may_stick
+                        ? node.readers.read_file(name, kMaxCmdlineBytes, in.task)
+                        : (of_main ? *process : *there).read_file_in_root(file.name, kMaxProcTextBytes);
         if (!text) {
           if (auto go_on = in.task.check(); !go_on) return go_on;
           // EINVAL: it ended since, and has let go of what was asked for.
@@ -193,6 +206,12 @@ Status take_raw(Collection& in) {
         if (auto status = add_tar_member(tar, name, *text, mtime); !status) return status;
       }
       if (tar.empty()) continue;
+      // The readers open by number: what they gave is this process's if it has the number still.
+      if (auto still = process->stat_beneath("stat"); !still) {
+        in.task.gaps.add({Impact::lost, "proc.raw", "/proc/" + std::to_string(pid),
+                          Error(still.error()).within("ended while its texts were read")});
+        continue;
+      }
       tar.append(2 * archive::kTarBlock, '\0');
       const std::string path = in.path_of(live, "raw/" + std::to_string(pid) + ".tar");
       if (auto status = in.out.add(path, tar, "/proc/" + std::to_string(pid)); !status) return status;

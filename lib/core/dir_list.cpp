@@ -81,7 +81,10 @@ Result<NameBlock> list_names(const Root& directory, std::string_view after, std:
   // A description of its own: its position is not shared with anybody. O_NOATIME is for the owner and
   // CAP_FOWNER.
   auto dir = sys::openat2(directory.fd(), ".", O_RDONLY | O_DIRECTORY | O_NOATIME);
-  if (!dir && dir.error().number == EPERM) dir = sys::openat2(directory.fd(), ".", O_RDONLY | O_DIRECTORY);
+  if (!dir && dir.error().number == EPERM) {
+    dir = sys::openat2(directory.fd(), ".", O_RDONLY | O_DIRECTORY);
+    if (dir) directory.note_access_time(dir->get());
+  }
   if (!dir) return system_error(dir.error().number, "open " + directory.name());
 
   constexpr std::size_t kRecordBytes = 256 << 10;

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
+#include "lib/core/hash.h"
 #include "lib/core/limits.h"
 #include "lib/core/root.h"
 #include "lib/core/sys.h"
+#include "lib/core/text.h"
 
 namespace ctriage {
 
@@ -88,16 +91,35 @@ Result<std::vector<Xattr>> read_xattrs(int fd, std::string_view name) {
   const auto names = list_attributes(fd, name);
   if (!names) return names.error();
   std::vector<Xattr> found;
-  for (std::size_t at = 0; at < names->size();) {
-    const std::size_t end = std::min(names->find('\0', at), names->size());
-    std::string attribute = names->substr(at, end - at);
-    at = end + 1;
-    if (attribute.empty()) continue;
-    auto value = read_attribute(fd, attribute, name);
-    if (!value && value.error().number == ENODATA) continue;  // removed since it was listed
-    if (!value) return std::move(value).error();
-    found.push_back({std::move(attribute), *std::move(value)});
+  for (const std::string_view attribute : split(*names, '\0')) {
+    if (!attribute.empty()) found.push_back({std::string(attribute), {}, {}});
   }
+  // What the kernel acts on comes before what anybody can pile up.
+  const auto rank = [](const Xattr& x) {
+    return x.name.starts_with("security.") || x.name.starts_with("system.")                            ? 0
+           : x.name.starts_with("trusted.overlay.") && !x.name.starts_with("trusted.overlay.overlay.") ? 1
+                                                                                                       : 2;
+  };
+  std::sort(found.begin(), found.end(), [&](const Xattr& a, const Xattr& b) {
+    return std::pair(rank(a), std::string_view(a.name)) < std::pair(rank(b), std::string_view(b.name));
+  });
+  std::size_t kept = 0;
+  for (Xattr& xattr : found) {
+    auto value = read_attribute(fd, xattr.name, name);
+    if (!value && value.error().number == ENODATA) {  // removed since it was listed
+      xattr.name.clear();
+      continue;
+    }
+    if (!value) return std::move(value).error();
+    if (kept + value->size() > kMaxXattrsKeptBytes) {
+      xattr.left_out = std::to_string(value->size()) + " bytes, SHA-256 " +
+                       to_hex(sha256(std::as_bytes(std::span(value->data(), value->size()))));
+      continue;
+    }
+    kept += value->size();
+    xattr.value = *std::move(value);
+  }
+  std::erase_if(found, [](const Xattr& xattr) { return xattr.name.empty(); });
   std::sort(found.begin(), found.end(), [](const Xattr& a, const Xattr& b) { return a.name < b.name; });
   return found;
 }

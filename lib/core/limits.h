@@ -15,15 +15,16 @@ constexpr std::size_t kMaxJsonBytes = 32 << 20;     // one JSON document of evid
 constexpr std::size_t kMaxJsonDepth = 64;           // nesting of JSON from evidence
 constexpr std::size_t kMaxJsonLineBytes = 8 << 20;  // one line of a .jsonl stream in a bundle
 constexpr std::size_t kMaxXattrBytes = 64 << 10;    // one extended attribute value, xattr(7)
-constexpr std::size_t kMaxXattrListBytes = 1 << 20;  // names of all of one inode; tmpfs may exceed 64 KiB
-constexpr std::size_t kMaxLayers = 512;              // the kernel's OVL_MAX_STACK is 500
-constexpr std::size_t kMaxTreeDepth = 32'768;        // levels of directories that a walk follows
-constexpr std::size_t kMaxNameBlockBytes = 4 << 20;  // names of one directory sorted at a time
-constexpr std::size_t kMaxHardLinks = 65'536;        // inodes with several names that are remembered
-constexpr std::size_t kMaxMembers = 4'000'000;       // members of one bundle
-constexpr std::size_t kMaxProcesses = 4'194'304;     // PID_MAX_LIMIT, proc_sys_kernel(5)
-constexpr std::size_t kChunkBytes = 4 << 20;         // original bytes of one chunk of a stream
-constexpr std::size_t kJsonChunkBytes = 1 << 20;     // original bytes of one chunk of a .jsonl stream
+constexpr std::size_t kMaxXattrsKeptBytes = 384 << 10;  // values of all of one inode, in memory
+constexpr std::size_t kMaxXattrListBytes = 1 << 20;     // names of all of one inode; tmpfs may exceed 64 KiB
+constexpr std::size_t kMaxLayers = 512;                 // the kernel's OVL_MAX_STACK is 500
+constexpr std::size_t kMaxTreeDepth = 32'768;           // levels of directories that a walk follows
+constexpr std::size_t kMaxNameBlockBytes = 4 << 20;     // names of one directory sorted at a time
+constexpr std::size_t kMaxHardLinks = 65'536;           // inodes with several names that are remembered
+constexpr std::size_t kMaxMembers = 4'000'000;          // members of one bundle
+constexpr std::size_t kMaxProcesses = 4'194'304;        // PID_MAX_LIMIT, proc_sys_kernel(5)
+constexpr std::size_t kChunkBytes = 4 << 20;            // original bytes of one chunk of a stream
+constexpr std::size_t kJsonChunkBytes = 1 << 20;        // original bytes of one chunk of a .jsonl stream
 constexpr std::int64_t kReadTimeoutNs =
     2'000'000'000;  // one /proc read that may stick in the target's mmap lock
 

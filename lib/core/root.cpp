@@ -41,24 +41,6 @@ Result<UniqueFd> pin(int dir, std::string_view name, std::uint64_t flags) {
   return sys::openat2(dir, rest.empty() ? "." : rest, O_PATH | flags, kBeneath);
 }
 
-// Opens the regular file that `pinned` refers to. It cannot have become something else: an inode keeps its
-// type.
-Result<UniqueFd> read_pinned(const UniqueFd& pinned, std::string_view name) {
-  const auto info = file_info(pinned.get(), name);
-  if (!info) return info.error();
-  if (!info->is_regular()) {
-    return Error{Errc::unsupported, std::string("open ").append(name).append(": not a regular file")};
-  }
-  constexpr std::uint64_t kFlags = O_RDONLY | O_NOCTTY | O_NONBLOCK;
-  auto opened = sys::reopen(pinned.get(), kFlags | O_NOATIME, name);
-  // O_NOATIME is for the owner and CAP_FOWNER, open(2). The rest may still read.
-  if (!opened && opened.error().number == EPERM) opened = sys::reopen(pinned.get(), kFlags, name);
-  if (!opened && opened.error().number == ENOENT) {
-    return std::move(opened).error().within("no procfs that knows us at /proc");
-  }
-  return opened;
-}
-
 // What a magic link of procfs points at. The way to the link is walked like any other hostile name, and the
 // link must lie on a procfs: anywhere else it would be an ordinary link that somebody chose.
 Result<UniqueFd> follow_magic(int dir, std::string_view name, std::uint64_t flags) {
@@ -98,28 +80,53 @@ Result<Root> Root::open(const std::string& path) {
 
 Root Root::adopt(UniqueFd dir, std::string name) { return Root(std::move(dir), std::move(name)); }
 
+// The file cannot have become something else: an inode keeps its type.
+Result<UniqueFd> Root::open_pinned(int pinned, std::string_view name) const {
+  const auto info = file_info(pinned, name);
+  if (!info) return info.error();
+  if (!info->is_regular()) {
+    return Error{Errc::unsupported, std::string("open ").append(name).append(": not a regular file")};
+  }
+  constexpr std::uint64_t kFlags = O_RDONLY | O_NOCTTY | O_NONBLOCK;
+  auto opened = sys::reopen(pinned, kFlags | O_NOATIME, name);
+  if (!opened && opened.error().number == EPERM) {  // not for us; the rest may still read
+    opened = sys::reopen(pinned, kFlags, name);
+    if (opened) note_access_time(opened->get());
+  }
+  if (!opened && opened.error().number == ENOENT) {
+    return std::move(opened).error().within("no procfs that knows us at /proc");
+  }
+  return opened;
+}
+
+void Root::note_access_time(int opened) const {
+  if (!touched_) return;
+  const auto fs = sys::statfs(opened, name_);
+  if (!fs || fs->f_type != PROC_SUPER_MAGIC) ++*touched_;
+}
+
 Result<UniqueFd> Root::open_beneath(std::string_view name) const {
   const auto pinned = pin(dir_.get(), name, 0);
   if (!pinned) return pinned.error();
-  return read_pinned(*pinned, name);
+  return open_pinned(pinned->get(), name);
 }
 
 Result<UniqueFd> Root::open_in_root(std::string_view name) const {
   const auto pinned = sys::openat2(dir_.get(), name, O_PATH, kInRoot);
   if (!pinned) return pinned.error();
-  return read_pinned(*pinned, name);
+  return open_pinned(pinned->get(), name);
 }
 
 Result<Root> Root::descend(std::string_view name) const {
   auto dir = pin(dir_.get(), name, O_DIRECTORY);
   if (!dir) return std::move(dir).error();
-  return Root(*std::move(dir), below(name_, name));
+  return Root(*std::move(dir), below(name_, name), touched_);
 }
 
 Result<Root> Root::descend_in_root(std::string_view name) const {
   auto dir = sys::openat2(dir_.get(), name, O_PATH | O_DIRECTORY, kInRoot);
   if (!dir) return std::move(dir).error();
-  return Root(*std::move(dir), below(name_, name));
+  return Root(*std::move(dir), below(name_, name), touched_);
 }
 
 Result<UniqueFd> Root::pin_beneath(std::string_view name) const { return pin(dir_.get(), name, O_NOFOLLOW); }
@@ -178,7 +185,7 @@ Result<std::string> Root::read_file_in_root(std::string_view name, std::size_t m
 Result<UniqueFd> Root::open_magic(std::string_view name) const {
   const auto pinned = pin_magic(name);
   if (!pinned) return pinned.error();
-  return read_pinned(*pinned, name);
+  return open_pinned(pinned->get(), name);
 }
 
 Result<UniqueFd> Root::pin_magic(std::string_view name) const { return follow_magic(dir_.get(), name, 0); }
@@ -186,7 +193,7 @@ Result<UniqueFd> Root::pin_magic(std::string_view name) const { return follow_ma
 Result<Root> Root::descend_magic(std::string_view name) const {
   auto dir = follow_magic(dir_.get(), name, O_DIRECTORY);
   if (!dir) return std::move(dir).error();
-  return Root(*std::move(dir), below(name_, name));
+  return Root(*std::move(dir), below(name_, name), touched_);
 }
 
 Result<Root> Root::clone_read_only() const {
@@ -197,13 +204,13 @@ Result<Root> Root::clone_read_only() const {
   // NOATIME is a value of the field MOUNT_ATTR__ATIME, which must be cleared with it, mount_setattr(2).
   if (auto set = sys::mount_setattr(clone->get(), kSet, MOUNT_ATTR__ATIME, name_); !set)
     return std::move(set).error();
-  return Root(*std::move(clone), name_);
+  return Root(*std::move(clone), name_, touched_);
 }
 
 Result<Root> Root::duplicate() const {
   auto copy = sys::duplicate(dir_.get(), name_);
   if (!copy) return std::move(copy).error();
-  return Root(*std::move(copy), name_);
+  return Root(*std::move(copy), name_, touched_);
 }
 
 }  // namespace ctriage

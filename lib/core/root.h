@@ -6,6 +6,9 @@
 // *_beneath follows no link at all (walks of layers), *_in_root follows links inside the root
 // (configuration). Neither leaves the root, neither opens anything but a regular file or a directory: opening
 // a FIFO hangs, opening a device acts.
+#include <atomic>
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -49,6 +52,8 @@ struct FileInfo {          // statx(2)
 struct Xattr {
   std::string name;   // "trusted.overlay.opaque"
   std::string value;  // any bytes
+  // "65536 bytes, SHA-256 <hex>" of a value that is not kept, kMaxXattrsKeptBytes; empty: it is.
+  std::string left_out;
 };
 
 class Root {
@@ -62,6 +67,8 @@ class Root {
   // EXDEV), unsupported (not a regular file), denied, io.
   [[nodiscard]] Result<UniqueFd> open_beneath(std::string_view name) const;
   [[nodiscard]] Result<UniqueFd> open_in_root(std::string_view name) const;
+  // The regular file that `pinned` (O_PATH) refers to, in the same way: no name is looked up.
+  [[nodiscard]] Result<UniqueFd> open_pinned(int pinned, std::string_view name) const;
   // A directory below, as a Root of its own.
   [[nodiscard]] Result<Root> descend(std::string_view name) const;
   [[nodiscard]] Result<Root> descend_in_root(std::string_view name) const;
@@ -83,14 +90,24 @@ class Root {
   // access time, writes fail. Needs CAP_SYS_ADMIN: Errc::denied without, unsupported on kernels before 5.12.
   [[nodiscard]] Result<Root> clone_read_only() const;
 
+  // O_NOATIME is for the owner and CAP_FOWNER, open(2): without it reading may change an access time. How
+  // often that was so, here and in all Roots that come from this one; procfs, where it means nothing, left
+  // out.
+  using AccessTimes = std::shared_ptr<std::atomic<std::uint64_t>>;
+  void count_access_times(AccessTimes into) { touched_ = std::move(into); }
+  void note_access_time(int opened) const;
+
   [[nodiscard]] int fd() const { return dir_.get(); }
   [[nodiscard]] const std::string& name() const { return name_; }
+  void call(std::string name) { name_ = std::move(name); }  // what messages call it from now on
   [[nodiscard]] Result<Root> duplicate() const;
 
  private:
-  Root(UniqueFd dir, std::string name) : dir_(std::move(dir)), name_(std::move(name)) {}
+  Root(UniqueFd dir, std::string name, AccessTimes touched = nullptr)
+      : dir_(std::move(dir)), name_(std::move(name)), touched_(std::move(touched)) {}
   UniqueFd dir_;
   std::string name_;
+  AccessTimes touched_;
 };
 
 FileInfo to_file_info(const struct ::statx& found);

@@ -21,11 +21,13 @@ constexpr auto enum_names(FileType) {
 struct XattrRecord {
   Bytes name;
   Bytes value;
+  std::optional<std::string> left_out;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
     v("name", self.name, "with its namespace: security.capability");
     v("value", self.value, "any bytes");
+    v("left_out", self.left_out, "size and SHA-256 of a value that is not kept: too much on one inode");
   }
 };
 
@@ -84,10 +86,11 @@ enum class ChangeKind : std::uint8_t {
   opaque,        // directory made anew: what the image had below is hidden
   runtime_stub,  // empty file or directory the runtime made to mount over
   unknown,       // overlay semantics that this version does not interpret; never a guess
+  renamed,       // the image has it under another name, with the same bytes
 };
 constexpr auto enum_names(ChangeKind) {
-  return std::array<std::string_view, 9>{"added",   "content", "metadata",     "unchanged", "type",
-                                         "deleted", "opaque",  "runtime_stub", "unknown"};
+  return std::array<std::string_view, 10>{"added",   "content", "metadata",     "unchanged", "type",
+                                          "deleted", "opaque",  "runtime_stub", "unknown",   "renamed"};
 }
 
 struct FileChange {  // one name in the UpperDir against the composed lower layers
@@ -98,6 +101,8 @@ struct FileChange {  // one name in the UpperDir against the composed lower laye
   std::optional<FileState> after;
   std::optional<std::uint32_t> layer;  // 1 is the image's lowest
   std::optional<Bytes> hard_link_of;
+  std::optional<Bytes> renamed_from;
+  std::optional<Bytes> hidden_by;
   std::vector<std::string> differs;
   bool program = false;
   std::optional<std::string> explained;
@@ -112,6 +117,10 @@ struct FileChange {  // one name in the UpperDir against the composed lower laye
     v("after", self.after, "the file now, where there is one");
     v("layer", self.layer, "which layer `before` lies in; 1 is the image's lowest");
     v("hard_link_of", self.hard_link_of, "another name of the same inode that was taken already");
+    v("renamed_from", self.renamed_from, "what the image calls it, where `before` lies: overlay's redirect");
+    v("hidden_by", self.hidden_by,
+      "the whiteout, opaque directory or other file above that deleted it: it has no entry of its own in the "
+      "UpperDir");
     v("differs", self.differs, "content, mode, owner, mtime, xattrs, target, size, type");
     v("program", self.program, "ELF or #! or execute permission");
     v("explained", self.explained, "why this change needs no look");

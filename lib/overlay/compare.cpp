@@ -10,21 +10,24 @@ namespace {
 
 // overlayfs's own bookkeeping; what a container sets as trusted.overlay.X is stored as
 // trusted.overlay.overlay.X.
-bool is_bookkeeping(const XattrRecord& xattr) {
+bool is_bookkeeping(const XattrRecord& xattr, std::string_view prefix) {
   const std::string_view name = xattr.name.view();
-  return name.starts_with("trusted.overlay.") && !name.starts_with("trusted.overlay.overlay.");
+  return name.starts_with(prefix) && !name.substr(prefix.size()).starts_with("overlay.");
 }
 
 // Both lists are in order of name.
-bool same_xattrs(const std::vector<XattrRecord>& a, const std::vector<XattrRecord>& b) {
+bool same_xattrs(const std::vector<XattrRecord>& a, const std::vector<XattrRecord>& b,
+                 std::string_view prefix) {
   auto in_b = b.begin();
   const auto skip = [&] {
-    while (in_b != b.end() && is_bookkeeping(*in_b)) ++in_b;
+    while (in_b != b.end() && is_bookkeeping(*in_b, prefix)) ++in_b;
   };
   for (const XattrRecord& xattr : a) {
-    if (is_bookkeeping(xattr)) continue;
+    if (is_bookkeeping(xattr, prefix)) continue;
     skip();
-    if (in_b == b.end() || in_b->name != xattr.name || in_b->value != xattr.value) return false;
+    if (in_b == b.end() || in_b->name != xattr.name || in_b->value != xattr.value ||
+        in_b->left_out != xattr.left_out)
+      return false;
     ++in_b;
   }
   skip();
@@ -69,11 +72,15 @@ FileState make_state(const FileInfo& info, const std::vector<Xattr>& xattrs) {
   state.atime = info.atime;
   state.ctime = info.ctime;
   state.btime = info.btime;
-  for (const Xattr& xattr : xattrs) state.xattrs.push_back({Bytes(xattr.name), Bytes(xattr.value)});
+  for (const Xattr& xattr : xattrs) {
+    std::optional<std::string> left_out;
+    if (!xattr.left_out.empty()) left_out = xattr.left_out;
+    state.xattrs.push_back({Bytes(xattr.name), Bytes(xattr.value), std::move(left_out)});
+  }
   return state;
 }
 
-void decide(FileChange& change, SameBytes bytes, bool opaque) {
+void decide(FileChange& change, SameBytes bytes, bool opaque, std::string_view prefix) {
   const FileState& before = *change.before;
   const FileState& after = *change.after;
   const bool same_type = before.type == after.type;
@@ -91,7 +98,7 @@ void decide(FileChange& change, SameBytes bytes, bool opaque) {
   other = note(before.uid != after.uid || before.gid != after.gid, "owner") || other;
   // A directory's mtime moves whenever anything is copied up into it.
   other = (note(before.mtime != after.mtime, "mtime") && after.type != FileType::directory) || other;
-  other = note(!same_xattrs(before.xattrs, after.xattrs), "xattrs") || other;
+  other = note(!same_xattrs(before.xattrs, after.xattrs, prefix), "xattrs") || other;
   note(target, "target");
   note(same_type && after.type == FileType::regular && before.size_bytes != after.size_bytes, "size");
   note(!same_type, "type");
@@ -106,6 +113,7 @@ void decide(FileChange& change, SameBytes bytes, bool opaque) {
     change.kind = ChangeKind::unknown;
   } else {
     change.kind = other ? ChangeKind::metadata : ChangeKind::unchanged;
+    if (change.renamed_from) change.kind = ChangeKind::renamed;
   }
 }
 

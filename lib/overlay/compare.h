@@ -11,7 +11,8 @@ FileState make_state(const FileInfo& info, const std::vector<Xattr>& xattrs);
 
 enum class SameBytes : std::uint8_t { same, differ, unknown };
 
-// Fills kind and differs of a change that has both `before` and `after`.
-void decide(FileChange& change, SameBytes bytes, bool opaque);
+// Fills kind and differs of a change that has both `before` and `after`. `prefix`: of overlay's own xattrs,
+// which do not count.
+void decide(FileChange& change, SameBytes bytes, bool opaque, std::string_view prefix);
 
 }  // namespace ctriage::overlay

@@ -1,6 +1,5 @@
 #include "lib/overlay/content.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -35,13 +34,6 @@ void bridge(std::vector<archive::DataRun>& runs, std::uint64_t hole_bytes) {
 }
 
 }  // namespace
-
-Result<UniqueFd> open_for_reading(int pin, std::string_view name) {
-  constexpr std::uint64_t kFlags = O_RDONLY | O_NONBLOCK | O_NOCTTY;
-  auto fd = sys::reopen(pin, kFlags | O_NOATIME, name);
-  if (!fd && fd.error().number == EPERM) return sys::reopen(pin, kFlags, name);
-  return fd;
-}
 
 Runs find_runs(int fd, const FileInfo& info, std::string_view name) {
   Runs found;

@@ -24,10 +24,6 @@ constexpr std::uint64_t kMaxRunOffset = std::uint64_t{1}
                                         << 50;  // data further out is not taken: LayerWriter steps over holes
 constexpr std::size_t kMaxRuns = 65'536;        // of one file
 
-// The pinned inode for reading, its access time untouched where we may: O_NOATIME needs ownership or
-// CAP_FOWNER, open(2). `pin` must be of a regular file.
-Result<UniqueFd> open_for_reading(int pin, std::string_view name);
-
 struct Runs {
   std::vector<archive::DataRun> runs;
   std::uint64_t size_bytes = 0;

@@ -25,8 +25,9 @@ void Walk::gap(Impact impact, const char* artifact, std::string origin, Error er
 }
 
 Status Walk::take(Subject&& subject, bool top) {
-  if (is_whiteout(subject.info)) return take_whiteout(subject);
+  if (is_whiteout_device(subject.info)) return take_whiteout(subject);
   read_attributes(subject);
+  if (subject.marks.whiteout) return take_whiteout(subject);
   second_look_.taken(subject.info);
   FileChange change;
   change.container = stack_.container_;
@@ -35,11 +36,15 @@ Status Walk::take(Subject&& subject, bool top) {
   if (subject.info.is_symlink()) change.after->link_target = Bytes(subject.target);
   change.program = subject.info.is_regular() && (subject.info.mode & 0111) != 0;
 
-  LowerHit hit = top ? lower_.root() : lower_.lookup(subject.name);
+  LowerHit hit = top ? lower_.root() : lower_.lookup(subject.name, subject.marks.redirect);
   if (hit.answer == LowerHit::Answer::unknown && !hit.inherited) {
     gap(Impact::degraded, "overlay.semantics", subject.path, hit.why);
   }
   if (auto described = describe_before(change, hit, subject.name); !described) return described;
+  if (change.before && !top) {
+    if (auto elsewhere = lower_.elsewhere(path_, subject.name, subject.marks.redirect))
+      change.renamed_from = Bytes(*std::move(elsewhere));
+  }
 
   if (!subject.info.is_directory() && subject.info.nlink > 1) {
     if (const Link* first = find_link(subject)) {
@@ -57,9 +62,13 @@ Status Walk::take(Subject&& subject, bool top) {
       return visitor_.change(std::move(change));
     }
   }
-  if (subject.info.is_regular()) return take_regular(subject, std::move(change), hit);
-  if (auto status = take_other(subject, std::move(change), hit); !status) return status;
-  if (subject.info.is_directory()) go_into(subject, hit);
+  if (auto status = subject.info.is_regular() ? take_regular(subject, std::move(change), hit)
+                                              : take_other(subject, std::move(change), hit);
+      !status) {
+    return status;
+  }
+  if (!subject.info.is_directory()) return tell_hidden(subject, hit);
+  go_into(subject, hit);
   return Done{};
 }
 
@@ -84,9 +93,20 @@ void Walk::read_attributes(Subject& subject) {
       }
     }
   }
+  const auto left_out = std::count_if(subject.xattrs.begin(), subject.xattrs.end(),
+                                      [](const Xattr& xattr) { return !xattr.left_out.empty(); });
+  if (left_out > 0) {
+    gap(Impact::lost, "overlay.xattrs", subject.path,
+        {Errc::limit, "more than 384 KiB of extended attributes: of " + std::to_string(left_out) +
+                          " values only size and SHA-256 are kept"});
+  }
   if (subject.why) return;
-  subject.why = uninterpreted(subject.info, subject.xattrs);
-  if (subject.why) gap(Impact::degraded, "overlay.semantics", subject.path, *subject.why);
+  if (auto marks = read_marks(subject.info, subject.xattrs, prefix())) {
+    subject.marks = *std::move(marks);
+  } else {
+    subject.why = std::move(marks).error();
+    gap(Impact::degraded, "overlay.semantics", subject.path, *subject.why);
+  }
 }
 
 // Fills `before` and `layer` from what lies below, with the SHA-256 of a regular file. Errors: stopped,
@@ -136,7 +156,27 @@ Status Walk::take_whiteout(const Subject& subject) {
   }
   if (auto described = describe_before(change, hit, subject.name); !described) return described;
   if (auto status = begin_and_end(change); !status) return status;
-  return visitor_.change(std::move(change));
+  if (auto status = visitor_.change(std::move(change)); !status) return status;
+  return tell_hidden(subject, hit);
+}
+
+// Where the bytes of a regular file are read from; its pin or what is held, or for a metacopy the layer
+// below.
+Result<UniqueFd> Walk::open_bytes(const Subject& subject, const LowerHit& hit) {
+  if (!subject.marks.metacopy) {
+    if (subject.own) return stack_.upper().open_pinned(subject.own.get(), subject.path);
+    return Error{Errc::vanished, "removed before it was read"};
+  }
+  if (hit.answer != LowerHit::Answer::found || !hit.info.is_regular())
+    return Error{Errc::not_found, "the layers have no bytes for this metacopy"};
+  auto fd = lower_.open(hit, subject.path);
+  if (!fd) return fd;
+  auto info = file_info(fd->get(), subject.path);
+  if (!info) return std::move(info).error();
+  if (info->size_bytes != subject.info.size_bytes)
+    return Error{Errc::mismatch, "metacopy of " + std::to_string(subject.info.size_bytes) +
+                                     " bytes, the layer has " + std::to_string(info->size_bytes)};
+  return fd;
 }
 
 Status Walk::take_other(const Subject& subject, FileChange&& change, const LowerHit& hit) {
@@ -154,21 +194,21 @@ Status Walk::take_other(const Subject& subject, FileChange&& change, const Lower
 Status Walk::take_regular(const Subject& subject, FileChange&& change, LowerHit& hit) {
   FileState& after = *change.after;
   UniqueFd opened;
-  int fd = subject.held != nullptr && subject.held->fd ? subject.held->fd.get() : -1;
-  if (fd < 0 && subject.own) {
-    auto reading = open_for_reading(subject.own.get(), subject.path);
-    if (reading) {
-      opened = *std::move(reading);
-      fd = opened.get();
-    } else {
-      gap(Impact::lost, "overlay.file", subject.path, std::move(reading).error());
+  int fd =
+      subject.held != nullptr && subject.held->fd && !subject.marks.metacopy ? subject.held->fd.get() : -1;
+  if (fd < 0) {
+    auto bytes = open_bytes(subject, hit);
+    if (!bytes) {
+      const Error& why = bytes.error();
+      change.partial = why.code == Errc::vanished ? why.what : "could not be opened";
+      // That it is gone was told when it was met.
+      if (why.code != Errc::vanished) gap(Impact::lost, "overlay.file", subject.path, why);
+      const bool other_size = change.before && change.before->size_bytes != after.size_bytes;
+      conclude(change, subject, hit, other_size ? SameBytes::differ : SameBytes::unknown);
+      return visitor_.change(std::move(change));
     }
-  }
-  if (fd < 0) {  // gone, or not ours to read: the gap is written
-    change.partial = subject.own ? "could not be opened" : "removed before it was read";
-    const bool other_size = change.before && change.before->size_bytes != after.size_bytes;
-    conclude(change, subject, hit, other_size ? SameBytes::differ : SameBytes::unknown);
-    return visitor_.change(std::move(change));
+    opened = *std::move(bytes);
+    fd = opened.get();
   }
 
   const Runs runs = find_runs(fd, subject.info, subject.path);
@@ -181,13 +221,8 @@ Status Walk::take_regular(const Subject& subject, FileChange&& change, LowerHit&
   if (!content) return std::move(content).error();
   if (auto status = visitor_.end(); !status) return status;
 
-  const bool metacopy = subject.why && subject.why->code == Errc::unsupported;
-  if (metacopy) {
-    change.partial = subject.why->what + ": its bytes may lie in a lower layer";
-  } else {
-    after.sha256 = content->sha256;
-    change.partial = content->not_hashed;
-  }
+  after.sha256 = content->sha256;
+  change.partial = content->not_hashed;
   if (runs.cut) {
     gap(Impact::lost, "overlay.file", subject.path, {Errc::limit, *runs.cut});
   } else if (content->failed) {
@@ -196,7 +231,7 @@ Status Walk::take_regular(const Subject& subject, FileChange&& change, LowerHit&
   } else if (content->not_hashed) {
     gap(Impact::note, "overlay.file_hash", subject.path, {Errc::limit, *content->not_hashed});
   }
-  if (!content->failed) check_content(subject, fd, change);
+  if (!content->failed && !subject.marks.metacopy) check_content(subject, fd, change);
   change.program = change.program || looks_like_program(content->magic);
 
   SameBytes bytes = SameBytes::unknown;
@@ -248,7 +283,7 @@ void Walk::conclude(FileChange& change, const Subject& subject, const LowerHit& 
   if (subject.why || hit.answer == LowerHit::Answer::unknown) {
     change.kind = ChangeKind::unknown;
   } else if (hit.answer == LowerHit::Answer::found) {
-    decide(change, bytes, is_opaque(subject.xattrs));
+    decide(change, bytes, subject.marks.opaque, prefix());
   } else if (is_stub(change, subject)) {
     change.kind = ChangeKind::runtime_stub;
     change.explained = "runtime stub";

@@ -5,8 +5,9 @@
 #include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/overlay/content.h"
+#include "lib/overlay/dir_chain.h"
 #include "lib/overlay/held_state.h"
-#include "lib/overlay/tree.h"
+#include "lib/overlay/marks.h"
 
 namespace ctriage::overlay {
 namespace {
@@ -36,7 +37,7 @@ Rank rank_of(const FileInfo& info, std::size_t entry) {
 class Taking {
  public:
   Taking(const Root& top, const Held::Budget& budget, Task& task)
-      : budget_(budget), task_(task), chain_(top, 64) {}
+      : top_(top), budget_(budget), task_(task), chain_(top, 64) {}
 
   Status take_all(std::vector<HeldEntry>& into, bool& complete) {
     auto status = take_tree();
@@ -145,7 +146,7 @@ class Taking {
       entries_[index].number = ++directories_;
       frames_.back().directories.push_back(index);
     }
-    if (!is_whiteout(*info)) keep(index, *std::move(pin));  // a whiteout is its stat
+    if (!is_whiteout_device(*info)) keep(index, *std::move(pin));  // a whiteout is its stat
     return true;
   }
 
@@ -157,7 +158,7 @@ class Taking {
       return;
     }
     if (rank.level > 1) {
-      auto fd = open_for_reading(pin.get(), entries_[index].name);
+      auto fd = top_.open_pinned(pin.get(), entries_[index].name);
       if (!fd) {
         whole_ = false;
         return;
@@ -203,6 +204,7 @@ class Taking {
         std::make_unique<HeldEntry::Saved>(HeldEntry::Saved{*std::move(xattrs), *std::move(target)});
   }
 
+  const Root& top_;
   const Held::Budget& budget_;
   Task& task_;
   DirChain chain_;

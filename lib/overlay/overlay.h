@@ -25,12 +25,15 @@ struct Options {      // of one overlay mount, in the words of its mountinfo lin
   std::vector<std::string> lowers;     // first is the top, as the kernel orders them
   std::vector<std::string> data_only;  // "::" lowers and datadir+
   std::vector<std::string> flags;      // the rest: userxattr, metacopy=on, redirect_dir=on, index=off, ...
+  std::string base;  // where relative paths start, when whoever opens the stack knows; not in the text
   [[nodiscard]] bool has(std::string_view flag) const;
 };
 
 // super_options as proc::parse_mountinfo gives them (octal escapes undone once already is wrong: pass them
 // RAW).
 Result<Options> parse_options(std::string_view raw_super_options);
+
+struct LowerLayers;  // lower_view.h
 
 // The layers of one overlay mount, each a detached read-only clone (Root::clone_read_only) or, where we lack
 // the right, the directory itself with a note.
@@ -49,24 +52,28 @@ class Stack {
 
   // The file at `path` ("/usr/bin/x") as the composed lower layers show it, without the upper: links are not
   // followed, a link on the way is Errc::outside. Errc::not_found where the image has none, unsupported where
-  // that cannot be known (a layer that could not be opened, semantics of a later version).
+  // that cannot be known (a layer that could not be opened).
   struct Found {
     FileInfo info;
     std::uint32_t layer = 0;
-    std::size_t lower = 0;  // index into Options::lowers
+    UniqueFd pin;  // the inode that has its bytes
   };
   [[nodiscard]] Result<Found> find_lower(std::string_view path) const;
+  // A regular file that find_lower found, for reading.
   [[nodiscard]] Result<UniqueFd> open_lower(const Found& found, std::string_view path) const;
 
  private:
   friend class Walk;
   explicit Stack(Root upper) : upper_(std::move(upper)) {}
+  [[nodiscard]] LowerLayers lower_layers() const;
+
   Root upper_;
   std::string container_;
-  std::vector<std::optional<Root>> lowers_;  // as Options::lowers; nullopt: could not be opened
+  std::vector<std::optional<Root>> lowers_;     // as Options::lowers; nullopt: could not be opened
+  std::vector<std::optional<Root>> data_only_;  // as Options::data_only
+  bool user_xattrs_ = false;                    // overlay's own xattrs are user.overlay.*
   std::vector<Layer> layers_;
-  std::optional<Error>
-      unreadable_;  // why no answer at all can be given about lower layers (userxattr, no trusted.*)
+  std::optional<Error> unreadable_;  // why no answer at all can be given about lower layers (no trusted.*)
 };
 
 // What was opened before anything was read, so that it outlives the container: entries of the UpperDir with
@@ -96,9 +103,10 @@ class Held {
 // Receives the UpperDir as it is read, once, in canonical order ("/" first). For a regular file: begin,
 // data..., end; then change with hashes. The rest: change alone, after begin and end without data. In begin
 // the kind of a regular file is not decided yet (bytes were not compared). An entry that was gone before its
-// bytes were read, and that was not held, has no begin: change alone, with `partial`. A name that was
-// replaced after it was held comes twice: what was held, with all that was in it, then what lies there now.
-// The runs are in order and their data comes exactly, zero-padded where the file shrank.
+// bytes were read, and that was not held, has no begin: change alone, with `partial`; so has what only the
+// image has, hidden or shown elsewhere by a name of the UpperDir (`hidden_by`, `renamed_from`). A name that
+// was replaced after it was held comes twice: what was held, with all that was in it, then what lies there
+// now. The runs are in order and their data comes exactly, zero-padded where the file shrank.
 struct Visitor {
   virtual ~Visitor() = default;
   virtual Status begin(const FileChange& change, std::span<const archive::DataRun> runs) = 0;

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "lib/overlay/tree.h"
+#include "lib/overlay/dir_chain.h"
+#include "lib/overlay/marks.h"
 
 namespace ctriage::overlay {
 namespace {
@@ -113,7 +114,7 @@ Status SecondLook::look_into(std::uint32_t directory, const Root& dir) {
     for (const std::string& name : block->names) {
       auto info = dir.stat_beneath(name);
       if (!info && info.error().code == Errc::not_found) continue;
-      if (info && is_whiteout(*info)) continue;  // deleted since
+      if (info && is_whiteout_device(*info)) continue;  // deleted since
       const std::uint64_t key = info ? key_of(*info) : 0;
       const bool known = info && std::binary_search(taken_.begin(), taken_.end(), key);
       if (known && !(info->is_directory() && moved_here(directory, key, name))) continue;

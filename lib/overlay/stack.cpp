@@ -2,8 +2,8 @@
 
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/overlay/lower_view.h"
 #include "lib/overlay/overlay.h"
-#include "lib/overlay/tree.h"
 
 namespace ctriage::overlay {
 namespace {
@@ -24,14 +24,16 @@ std::string parent_of(std::string_view path) {
   return std::string(path.substr(0, slash == 0 ? 1 : slash));
 }
 
-// Where a lower lies on the node. Relative ones are containerd's short form "95/fs", SEMANTICS.md; a number
-// alone is a descriptor of a process that is gone, and a directory of that name would be another layer.
-Result<std::string> locate(const std::string& lower, const std::string& upper) {
-  if (lower.front() == '/') return lower;
-  if (lower.find('/') == std::string::npos) {
-    return Error{Errc::unsupported, "lowerdir " + lower + ": relative, and where it starts is not known"};
+// Where a layer lies on the node. Relative ones start at `base` where it is known (Docker's "l/AAA"), else
+// they are containerd's short form "95/fs", SEMANTICS.md; a number alone is a descriptor of a process that is
+// gone, and a directory of that name would be another layer.
+Result<std::string> locate(const std::string& layer, const Options& options) {
+  if (layer.front() == '/') return layer;
+  if (layer.find('/') != std::string::npos) {
+    if (!options.base.empty()) return options.base + "/" + layer;
+    if (options.upper.front() == '/') return parent_of(parent_of(options.upper)) + "/" + layer;
   }
-  return parent_of(parent_of(upper)) + "/" + lower;
+  return Error{Errc::unsupported, layer + ": relative, and where it starts is not known"};
 }
 
 // trusted.* is silently not there for those without CAP_SYS_ADMIN in the first user namespace, xattr(7):
@@ -75,28 +77,32 @@ Result<Stack> Stack::open(const Options& options, const Root& node, const std::s
                           Task& task) {
   if (options.upper.empty())
     return Error{Errc::unsupported, "overlay without upperdir: nothing can be written to it"};
-  if (options.upper.front() != '/') {
-    return Error{Errc::unsupported,
-                 "upperdir " + options.upper + ": relative, and where it starts is not known"};
-  }
+  const auto upper_path = locate(options.upper, options);
+  if (!upper_path) return Error(upper_path.error()).within("upperdir");
   Opener opener{node, std::nullopt};
-  auto upper = opener.open(options.upper);
+  auto upper = opener.open(*upper_path);
   if (!upper) return std::move(upper).error().within("upperdir");
   Stack stack(*std::move(upper));
   stack.container_ = container;
 
-  const std::size_t count = options.lowers.size();
-  for (const std::string& lower : options.lowers) {
-    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
-    auto path = locate(lower, options.upper);
-    auto directory = path ? opener.open(*path) : Result<Root>(std::move(path).error());
-    if (directory) {
-      stack.lowers_.emplace_back(*std::move(directory));
-    } else {
-      stack.lowers_.emplace_back(std::nullopt);
-      task.gaps.add({Impact::lost, "overlay.lower", lower, std::move(directory).error()});
+  const auto open_all = [&](const std::vector<std::string>& layers,
+                            std::vector<std::optional<Root>>& into) -> Status {
+    for (const std::string& layer : layers) {
+      if (auto go_on = task.check(); !go_on) return go_on;
+      auto path = locate(layer, options);
+      auto directory = path ? opener.open(*path) : Result<Root>(std::move(path).error());
+      if (directory) {
+        into.emplace_back(*std::move(directory));
+      } else {
+        into.emplace_back(std::nullopt);
+        task.gaps.add({Impact::lost, "overlay.lower", layer, std::move(directory).error()});
+      }
     }
-  }
+    return Done{};
+  };
+  if (auto opened = open_all(options.lowers, stack.lowers_); !opened) return std::move(opened).error();
+  if (auto opened = open_all(options.data_only, stack.data_only_); !opened) return std::move(opened).error();
+  const std::size_t count = options.lowers.size();
   for (std::size_t i = count; i > 0; --i) {
     stack.layers_.push_back({container, static_cast<std::uint32_t>(count - i + 1), false,
                              Bytes(options.lowers[i - 1]), stack.lowers_[i - 1].has_value()});
@@ -105,18 +111,13 @@ Result<Stack> Stack::open(const Options& options, const Root& node, const std::s
       {container, static_cast<std::uint32_t>(count + 1), true, Bytes(options.upper), true});
 
   if (opener.not_cloned) {
-    task.gaps.add({Impact::degraded, "overlay.link_times", options.upper,
+    task.gaps.add({Impact::degraded, "atime", options.upper,
                    std::move(*opener.not_cloned)
                        .within("layers are read in place, links may change their access time")});
   }
-  for (const std::string& data : options.data_only) {
-    task.gaps.add({Impact::degraded, "overlay.lower", data,
-                   Error{Errc::unsupported, "data-only layers are not interpreted by this version"}});
-  }
-  if (options.has("userxattr")) {
-    stack.unreadable_ = Error{Errc::unsupported, "overlay userxattr is not interpreted by this version"};
-  } else if (auto visible = check_trusted_visible(); !visible) {
-    stack.unreadable_ = std::move(visible).error();
+  stack.user_xattrs_ = options.has("userxattr");
+  if (!stack.user_xattrs_) {
+    if (auto visible = check_trusted_visible(); !visible) stack.unreadable_ = std::move(visible).error();
   }
   if (stack.unreadable_)
     task.gaps.add({Impact::degraded, "overlay.semantics", options.upper, *stack.unreadable_});
@@ -135,10 +136,15 @@ std::vector<FileInfo> Stack::directories() const {
   return found;
 }
 
+LowerLayers Stack::lower_layers() const {
+  return {lowers_, data_only_, user_xattrs_ ? kUserPrefix : kTrustedPrefix,
+          unreadable_ ? &*unreadable_ : nullptr};
+}
+
 Result<Stack::Found> Stack::find_lower(std::string_view path) const {
   auto parts = components(path);
   if (!parts) return std::move(parts).error();
-  LowerView view(lowers_, unreadable_);
+  LowerView view(lower_layers());
   LowerHit hit = view.root();
   for (std::size_t i = 0; i < parts->size(); ++i) {
     hit = view.lookup((*parts)[i]);
@@ -153,31 +159,15 @@ Result<Stack::Found> Stack::find_lower(std::string_view path) const {
     if (!last) view.enter((*parts)[i]);
   }
   if (hit.answer != LowerHit::Answer::found) return std::move(hit.why).within(path);
-  return Found{hit.info, static_cast<std::uint32_t>(lowers_.size() - hit.lower), hit.lower};
+  return Found{hit.info, static_cast<std::uint32_t>(lowers_.size() - hit.lower),
+               std::move(hit.metacopy ? hit.data : hit.pin)};
 }
 
 Result<UniqueFd> Stack::open_lower(const Found& found, std::string_view path) const {
-  if (found.lower >= lowers_.size() || !lowers_[found.lower]) {
-    return Error{Errc::not_found, std::string(path) + ": no such lower layer"};
-  }
-  auto parts = components(path);
-  if (!parts) return std::move(parts).error();
-  if (parts->empty()) return Error{Errc::unsupported, std::string(path) + ": not a regular file"};
-  DirChain chain(*lowers_[found.lower], 1);
-  auto dir = chain.here();
-  for (std::size_t i = 0; dir && i + 1 < parts->size(); ++i) {
-    auto info = (*dir)->stat_beneath((*parts)[i]);
-    if (!info) return std::move(info).error();
-    if (auto entered = chain.enter((*parts)[i], *info); !entered) return std::move(entered).error();
-    dir = chain.here();
-  }
-  if (!dir) return std::move(dir).error();
-  auto fd = (*dir)->open_beneath(parts->back());
-  if (!fd) return fd;
-  auto info = file_info(fd->get(), path);
-  if (!info) return std::move(info).error();
-  if (!info->same_inode(found.info)) return Error{Errc::changed, std::string(path) + ": another file by now"};
-  return fd;
+  if (!found.info.is_regular()) return Error{Errc::unsupported, std::string(path) + ": not a regular file"};
+  if (!found.pin)
+    return Error{Errc::not_found, std::string(path) + ": the layers have no bytes for this metacopy"};
+  return upper_.open_pinned(found.pin.get(), path);
 }
 
 }  // namespace ctriage::overlay

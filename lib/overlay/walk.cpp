@@ -28,7 +28,7 @@ Walk::Walk(const Stack& stack, const Held& held, std::span<const Bytes> stubs, V
       visitor_(visitor),
       task_(task),
       upper_(stack.upper_, kUpperLevels),
-      lower_(stack.lowers_, stack.unreadable_),
+      lower_(stack.lower_layers()),
       reader_(task),
       second_look_(task) {
   for (const Bytes& stub : stubs) stubs_.insert(stub.raw);
@@ -36,16 +36,20 @@ Walk::Walk(const Stack& stack, const Held& held, std::span<const Bytes> stubs, V
 
 Status Walk::run() {
   if (auto top = take_top(); !top) return top;
-  std::string name;
   while (!frames_.empty()) {
     if (auto go_on = task_.check(); !go_on) return go_on;
-    bool live = false;
-    const HeldEntry* held = nullptr;
-    if (!next_name(name, live, held)) {
+    auto next = next_name();
+    if (!next) {
       leave();
       continue;
     }
-    auto subject = meet(name, live, held);
+    if (next->only_in_image()) {
+      const Frame& frame = frames_.back();
+      if (auto told = tell_image(next->name, frame.image_only, path_.substr(0, frame.hider_size)); !told)
+        return told;
+      continue;
+    }
+    auto subject = meet(next->name, next->live, next->held);
     if (!subject) continue;
     if (auto taken = take(*std::move(subject), false); !taken) return taken;
   }
@@ -71,29 +75,43 @@ Status Walk::take_top() {
   return take(std::move(top), true);
 }
 
-bool Walk::next_name(std::string& name, bool& live, const HeldEntry*& held) {
+std::optional<Walk::Next> Walk::next_name() {
   Frame& frame = frames_.back();
+  Next next;
   if (frame.again) {
-    name = *std::exchange(frame.again, std::nullopt);
-    live = true;
-    held = nullptr;
-    return true;
+    next.name = *std::exchange(frame.again, std::nullopt);
+    next.live = true;
+    return next;
   }
   refill(frame);
-  const bool have_live = frame.next < frame.names.size();
-  const bool have_held = frame.next_held < frame.held.size();
-  if (!have_live && !have_held) return false;
-  int order = have_live ? -1 : 1;
-  if (have_live && have_held) order = frame.names[frame.next].compare(frame.held[frame.next_held].name);
-  live = order <= 0;
-  held = order >= 0 ? &frame.held[frame.next_held++] : nullptr;
-  if (live) {
-    name = std::move(frame.names[frame.next++]);
-    frame.last = name;
-  } else {
-    name = held->name;
+  const std::string* live = frame.next < frame.names.size() ? &frame.names[frame.next] : nullptr;
+  const HeldEntry* held = frame.next_held < frame.held.size() ? &frame.held[frame.next_held] : nullptr;
+  const std::string* image = next_of_image(frame);
+  const std::string* first = nullptr;
+  for (const std::string* each : {live, held != nullptr ? &held->name : nullptr, image}) {
+    if (each != nullptr && (first == nullptr || *each < *first)) first = each;
   }
-  return true;
+  if (first == nullptr) return std::nullopt;
+  next.name = *first;
+  if (image != nullptr && *image == next.name) frame.image.take();
+  if (held != nullptr && held->name == next.name) {
+    next.held = held;
+    ++frame.next_held;
+  }
+  if (live != nullptr && *live == next.name) {
+    next.live = true;
+    frame.last = std::move(frame.names[frame.next++]);
+  }
+  return next;
+}
+
+const std::string* Walk::next_of_image(Frame& frame) {
+  if (frame.image_only == ImageOnly::shown) return nullptr;
+  auto name = frame.image.peek(lower_);
+  if (name) return *name;
+  gap(Impact::degraded, "overlay.lower", path(), std::move(name).error());
+  frame.image_only = ImageOnly::shown;
+  return nullptr;
 }
 
 void Walk::refill(Frame& frame) {
@@ -164,7 +182,7 @@ std::optional<Walk::Subject> Walk::meet(const std::string& name, bool live, cons
   if (held != nullptr) {
     subject.held = held;
     subject.info = held->info;
-    const bool kept = held->fd || held->saved || is_whiteout(held->info);
+    const bool kept = held->fd || held->saved || is_whiteout_device(held->info);
     if (dir != nullptr && kept) {
       auto now = dir->stat_beneath(name);
       subject.live = now && now->same_inode(held->info);
@@ -230,14 +248,18 @@ void Walk::go_into(const Subject& subject, const LowerHit& hit) {
     gap(Impact::lost, "overlay.directory", subject.path, *std::move(failed));
   }
   if (!top) {
-    if (subject.why) {
-      lower_.enter_unknown(*subject.why);
-    } else if (!is_opaque(subject.xattrs) && hit.answer == LowerHit::Answer::unknown) {
-      lower_.enter_unknown(hit.why);
-    } else if (!is_opaque(subject.xattrs) && hit.answer == LowerHit::Answer::found &&
-               hit.info.is_directory()) {
-      if (auto met = lower_.enter(subject.name))
+    Frame& above = frames_.back();
+    above.image.let_go();
+    const bool known = !subject.why && hit.answer != LowerHit::Answer::unknown;
+    if (!known) {
+      lower_.enter_unknown(subject.why ? *subject.why : hit.why);
+    } else if (hit.answer == LowerHit::Answer::found && hit.info.is_directory()) {
+      if (auto met = lower_.enter(subject.name, subject.marks.redirect, path_))
         gap(Impact::degraded, "overlay.semantics", subject.path, *std::move(met));
+      frame.image_only = !subject.marks.redirect.empty() ? ImageOnly::renamed
+                         : subject.marks.opaque          ? ImageOnly::deleted
+                                                         : above.image_only;
+      frame.hider_size = subject.marks.opaque ? subject.path.size() : above.hider_size;
     } else {
       lower_.enter_nothing();
     }

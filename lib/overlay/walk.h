@@ -9,10 +9,11 @@
 #include "lib/core/hash.h"
 #include "lib/overlay/compare.h"
 #include "lib/overlay/content.h"
+#include "lib/overlay/dir_chain.h"
 #include "lib/overlay/held_state.h"
+#include "lib/overlay/lower_view.h"
 #include "lib/overlay/overlay.h"
 #include "lib/overlay/second_look.h"
-#include "lib/overlay/tree.h"
 
 namespace ctriage::overlay {
 
@@ -22,6 +23,13 @@ class Walk {
   Status run();
 
  private:
+  // What has become of the names of a directory that only the image has.
+  enum class ImageOnly : std::uint8_t {
+    shown,    // nothing: they are there, as they were
+    deleted,  // hidden by an opaque directory, here or above
+    renamed,  // there, below a directory that the image calls otherwise
+  };
+
   struct Frame {  // a directory whose names are being taken
     std::size_t path_size = 0;
     bool live = false;         // upper_ stands in it
@@ -36,6 +44,9 @@ class Walk {
     std::optional<std::string> again;  // what was held was replaced: now what lies there
     bool begun = false;                // live names were asked for
     std::uint32_t watched = SecondLook::kNone;
+    ImageOnly image_only = ImageOnly::shown;
+    std::size_t hider_size = 0;  // of path_: the directory that hides the image's names
+    LowerNames image;
   };
 
   struct Subject {  // one name, and the inode that stands for it
@@ -48,6 +59,7 @@ class Walk {
     bool replaced = false;  // the name comes once more, with another inode
     std::vector<Xattr> xattrs;
     std::string target;
+    Marks marks;
     std::optional<Error> why;  // it cannot be interpreted
     [[nodiscard]] int fd() const { return held != nullptr && held->fd ? held->fd.get() : own.get(); }
   };
@@ -69,7 +81,14 @@ class Walk {
 
   // walk.cpp: which names there are
   Status take_top();
-  bool next_name(std::string& name, bool& live, const HeldEntry*& held);
+  struct Next {
+    std::string name;
+    bool live = false;                // the directory has it now
+    const HeldEntry* held = nullptr;  // it had it when it was held
+    [[nodiscard]] bool only_in_image() const { return !live && held == nullptr; }
+  };
+  std::optional<Next> next_name();
+  const std::string* next_of_image(Frame& frame);
   void refill(Frame& frame);
   void shed_names();
   void live_failed(Frame& frame, const Error& error);
@@ -78,17 +97,26 @@ class Walk {
   void leave();
   [[nodiscard]] std::string path() const { return path_.empty() ? "/" : path_; }
 
+  // image.cpp: what only the image has
+  Status tell_image(const std::string& name, ImageOnly state, const std::string& hider);
+  Result<bool> tell_one(const std::string& name, const std::string& within, ImageOnly state,
+                        const std::string& hider);
+  Status tell_below(std::string within, ImageOnly state, const std::string& hider);
+  Status tell_hidden(const Subject& subject, const LowerHit& hit);
+
   // entry.cpp: what one name is
   Status take(Subject&& subject, bool top);
   void read_attributes(Subject& subject);
   void check_content(const Subject& subject, int fd, FileChange& change);
   Status take_whiteout(const Subject& subject);
+  Result<UniqueFd> open_bytes(const Subject& subject, const LowerHit& hit);
   Status take_regular(const Subject& subject, FileChange&& change, LowerHit& hit);
   Status take_other(const Subject& subject, FileChange&& change, const LowerHit& hit);
   Status describe_before(FileChange& change, LowerHit& hit, std::string_view name);
   void conclude(FileChange& change, const Subject& subject, const LowerHit& hit, SameBytes bytes);
   [[nodiscard]] bool is_stub(const FileChange& change, const Subject& subject);
   Status begin_and_end(const FileChange& change);
+  [[nodiscard]] std::string_view prefix() const { return stack_.user_xattrs_ ? kUserPrefix : kTrustedPrefix; }
   static LinkKey link_key(const Subject& subject);
   Link* find_link(const Subject& subject);
   void remember_link(const Subject& subject, const FileChange& change);

@@ -11,6 +11,8 @@
 //     systemd name
 //   and below it /container, /init, /init.scope, /supervisor or a whole systemd tree made inside the
 //   container.
+#include <algorithm>
+
 #include "lib/core/text.h"
 #include "lib/proc/cgroup_rule.h"
 #include "lib/proc/proc.h"
@@ -19,8 +21,6 @@ namespace ctriage::proc {
 namespace {
 
 constexpr std::size_t kIdDigits = 64;
-constexpr std::string_view kDeleted =
-    " (deleted)";  // the cgroup was removed while a process still ends in it
 
 bool is_hex(std::string_view text) {
   return text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
@@ -53,7 +53,7 @@ std::string pod_uid_of(std::string_view segment) {
 }  // namespace
 
 std::string_view container_id_of(std::string_view segment) {
-  if (segment.ends_with(kDeleted)) segment.remove_suffix(kDeleted.size());
+  segment = without_deleted(segment);  // the cgroup was removed while a process still ends in it
   if (segment.ends_with(".scope")) segment.remove_suffix(6);
   if (segment.size() < kIdDigits) return {};
   const std::string_view id = segment.substr(segment.size() - kIdDigits);
@@ -93,6 +93,19 @@ CgroupOwner parse_cgroup_owner(std::string_view path) {
     owner.pod_uid = pod_uid_of(segment);
   }
   return owner;
+}
+
+std::string_view without_deleted(std::string_view path) {
+  if (path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());
+  return path;
+}
+
+bool is_in_container(std::string_view cgroup_text) {
+  const std::vector<CgroupLine> lines = parse_cgroup(cgroup_text);
+  return std::ranges::any_of(lines, [](const CgroupLine& line) {
+    const CgroupOwner owner = parse_cgroup_owner(line.path);
+    return !owner.container_id.empty() || !owner.pod_uid.empty();
+  });
 }
 
 }  // namespace ctriage::proc

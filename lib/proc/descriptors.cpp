@@ -18,7 +18,7 @@ namespace {
 // attacker's either way.
 bool is_memfd(std::string_view target, const FileInfo& info) {
   return info.is_regular() && info.nlink == 0 && info.dev_major == 0 && target.starts_with("/memfd:") &&
-         target.ends_with(" (deleted)");
+         target.ends_with(kDeleted);
 }
 
 std::string_view kind_of(std::string_view target, const FileInfo& info) {
@@ -74,10 +74,10 @@ std::optional<Error> fill(const Root& process, Descriptor& into) {
 
 }  // namespace
 
-Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descriptor>& emit, Task& task) {
-  const auto stat = read_stat(proc, pid);
-  auto process = proc.descend(stat ? live_path(proc, *stat) : std::to_string(pid));
-  auto directory = process ? process->descend("fd") : Result<Root>(process.error());
+Status list_descriptors(const Root& process, std::int32_t pid, const Emit<Descriptor>& emit, Task& task) {
+  const auto stat = read_own_stat(process);
+  const auto living = open_living(process);
+  auto directory = living ? living->descend("fd") : Result<Root>(living.error());
   auto numbers = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
   if (!numbers) {
     if (is_gone(numbers.error())) {
@@ -92,7 +92,7 @@ Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descripto
     descriptor.tid = tid;
     auto missing = fill(owner, descriptor);
     if (missing) {
-      if (missing->code == Errc::denied && has_gone(proc, pid)) {
+      if (missing->code == Errc::denied && has_gone(process)) {
         return Error{Errc::vanished, origin_of(pid) + ": ended while its descriptors were read"};
       }
       const bool weaker = is_gone(*missing) || missing->code == Errc::limit;
@@ -110,14 +110,14 @@ Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descripto
   Table table;
   for (const std::int32_t number : *numbers) {
     if (auto going = task.check(); !going) return going;
-    auto taken = take(*process, 0, number, threaded ? &table : nullptr);
+    auto taken = take(*living, 0, number, threaded ? &table : nullptr);
     if (!taken) return taken;
   }
   if (!threaded) return Done{};
   const TakeOdd odd = [&](const Root& thread, std::int32_t tid, std::int32_t number) {
     return take(thread, tid, number, nullptr);
   };
-  return list_odd_descriptors(proc, pid, *process, table, odd, task);
+  return list_odd_descriptors(process, pid, *living, table, odd, task);
 }
 
 }  // namespace ctriage::proc

@@ -12,14 +12,37 @@
 namespace ctriage::proc {
 namespace {
 
-constexpr std::string_view kDeleted = " (deleted)";
-
 std::string_view without_line_end(std::string_view text) {  // SELinux ends its context with a NUL
   while (!text.empty() && (text.back() == '\n' || text.back() == '\0')) text.remove_suffix(1);
   return text;
 }
 
 }  // namespace
+
+// The link's text is "path", or "path (deleted)" when the name that was run leads there no more. With links
+// left it may also be a name that ends so by itself: looking that up could hang in a FUSE of the attacker's,
+// so it stays as the kernel gave it.
+Result<UniqueFd> look_at_program(const Root& process, Executable& into) {
+  constexpr std::string_view kName = "exe";
+  auto text = process.read_link_beneath(kName);
+  if (!text && text.error().number != ENAMETOOLONG) return std::move(text).error();
+  into.path = text ? Bytes(*std::move(text)) : Bytes();
+
+  auto pinned = process.pin_magic(kName);
+  if (!pinned) return pinned;
+  auto info = file_info(pinned->get(), kName);
+  if (!info) return std::move(info).error();
+  into.device = Hex{info->device()};
+  into.inode = Hex{info->inode};
+  into.mode = info->mode & 07777U;
+  into.uid = info->uid;
+  into.size_bytes = info->size_bytes;
+  into.mtime = info->mtime;
+  into.btime = info->btime;
+  into.deleted = info->nlink == 0;
+  if (into.deleted) into.path = Bytes(std::string(without_deleted(into.path.raw)));
+  return pinned;
+}
 
 void Facets::lose(std::string_view facet, Error error) {
   gaps_.push_back(gap_of(facet, origin_of(stat_.pid), std::move(error)));
@@ -43,44 +66,18 @@ void Facets::read_credentials(Process& into) {
   if (!replaced) lose("status", std::move(replaced).error());
 }
 
-// The link's text is "path", or "path (deleted)" when the name that was run leads there no more.
 void Facets::read_executable(Process& into) {
   if (!has_memory()) return;  // kernel threads and zombies run no program
-  const std::string name = under(path_, "exe");
-  auto text = proc_.read_link_beneath(name);
-  path_is_long_ = !text && text.error().number == ENAMETOOLONG;
-  if (!text && !path_is_long_) return lose("exe", std::move(text).error());
-  if (text) into.exe.path = Bytes(*std::move(text));
-
-  auto pinned = proc_.pin_magic(name);
-  if (!pinned) return lose("exe", std::move(pinned).error());
-  auto info = file_info(pinned->get(), name);
-  if (!info) return lose("exe", std::move(info).error());
+  auto process = proc_.descend(path_);
+  auto seen = process ? look_at_program(*process, into.exe) : Result<UniqueFd>(process.error());
+  if (!seen) return lose("exe", std::move(seen).error());
   has_program_ = true;
-  into.exe.device = Hex{info->device()};
-  into.exe.inode = Hex{info->inode};
-  into.exe.mode = info->mode & 07777U;
-  into.exe.uid = info->uid;
-  into.exe.size_bytes = info->size_bytes;
-  into.exe.mtime = info->mtime;
-  into.exe.btime = info->btime;
-
-  no_name_left_ = info->nlink == 0;
-  take_path(into.exe);
-}
-
-// With links left the text may also be a name that ends so by itself. Looking that up could hang in a FUSE of
-// the attacker's, so it stays as the kernel gave it.
-void Facets::take_path(Executable& into) const {
-  std::string& path = into.path.raw;
-  into.deleted = no_name_left_ && (path.empty() || path.ends_with(kDeleted));
-  if (into.deleted && !path.empty()) path.resize(path.size() - kDeleted.size());
 }
 
 // readlink(2) of /proc/PID/exe has room for a page, and directories can be nested deeper; maps has no such
 // limit.
 Status Facets::find_long_path(Process& into) {
-  if (!path_is_long_ || !has_program_) return Done{};
+  if (!has_program_ || !into.exe.path.empty()) return Done{};
   auto source = readers_.open(under(path_, "maps"), task_);
   if (source) {
     LineReader lines(**source, kMaxLineBytes);
@@ -100,7 +97,7 @@ Status Facets::find_long_path(Process& into) {
                            {Errc::limit, "its path is longer than a page, and no mapping shows it"},
                            Impact::degraded));
   }
-  take_path(into.exe);
+  if (into.exe.deleted) into.exe.path = Bytes(std::string(without_deleted(into.exe.path.raw)));
   return Done{};
 }
 

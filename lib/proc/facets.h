@@ -33,7 +33,6 @@ class Facets {
   Result<std::string> read_own(std::string_view name);
   void lose(std::string_view facet, Error error);
   void read_link(std::string_view name, Bytes& into);
-  void take_path(Executable& into) const;
   Status read_vector(std::string_view name, std::string_view facet, std::vector<Bytes>& into,
                      std::optional<std::uint64_t>& whole);
   void check_strings(const Stat& now);
@@ -43,9 +42,7 @@ class Facets {
   const Stat& stat_;
   std::string path_;  // live_path: what a main thread that ended has not any more
   Task& task_;
-  bool has_program_ = false;   // and it could be looked at
-  bool path_is_long_ = false;  // too long for the link
-  bool no_name_left_ = false;
+  bool has_program_ = false;                    // and it could be looked at
   std::optional<std::uint64_t> got_arguments_;  // bytes, where all that was given was kept
   std::optional<std::uint64_t> got_variables_;
   std::vector<Gap> gaps_;

@@ -58,15 +58,22 @@ Result<Mapping> parse_maps_line(std::string_view line) {
   return mapping;
 }
 
-Status list_mappings(const Root& proc, Readers& readers, std::int32_t pid, const Emit<Mapping>& emit,
+Status list_mappings(const Root& process, Readers& readers, std::int32_t pid, const Emit<Mapping>& emit,
                      Task& task) {
   const std::string origin = origin_of(pid) + "/maps";
-  auto source = readers.open(under(live_path(proc, pid), "maps"), task);
+  const std::string thread = living_thread(process);
+  auto source = readers.open(under(pid, thread.empty() ? "maps" : thread + "/maps"), task);
   if (!source) {
     if (is_gone(source.error())) {
       return Error{Errc::vanished, origin_of(pid) + ": no such process", source.error().number};
     }
     return name_capability(std::move(source).error());
+  }
+  // The reader opens it by number. An open maps stays with its address space, so the number was the process's
+  // then if it still is.
+  if (auto still = process.stat_beneath("stat"); !still) {
+    if (!is_gone(still.error())) return std::move(still).error();
+    return Error{Errc::vanished, origin_of(pid) + ": ended before its maps were read", still.error().number};
   }
   LineReader lines(**source, kMaxLineBytes);
   std::string_view line;

@@ -27,6 +27,18 @@ Result<Clock> read_clock(const Root& proc) {
   return clock;
 }
 
+Timestamp time_of_ticks(const Clock& clock, std::uint64_t ticks) {
+  constexpr std::uint64_t kNanoseconds = 1'000'000'000;
+  if (clock.ticks_per_second == 0) return clock.booted_at;
+  Timestamp at = clock.booted_at;
+  at.seconds += static_cast<std::int64_t>(ticks / clock.ticks_per_second);
+  const std::uint64_t nanoseconds =
+      at.nanoseconds + ticks % clock.ticks_per_second * (kNanoseconds / clock.ticks_per_second);
+  at.seconds += static_cast<std::int64_t>(nanoseconds / kNanoseconds);
+  at.nanoseconds = static_cast<std::uint32_t>(nanoseconds % kNanoseconds);
+  return at;
+}
+
 Result<std::vector<std::int32_t>> list_numbers(const Root& directory) {
   std::vector<std::int32_t> found;
   std::string after;
@@ -65,7 +77,7 @@ Result<Hex> parse_namespace(std::string_view name, std::string_view target) {
 
 }  // namespace
 
-Result<Hex> read_namespace_of(const Root& process, std::string_view type) {
+Result<Hex> read_namespace(const Root& process, std::string_view type) {
   const std::string name = under("ns", type);
   auto target = process.read_link_beneath(name);
   if (!target) return std::move(target).error();

@@ -73,6 +73,13 @@ struct CgroupOwner {
   std::string pod_uid;
 };
 CgroupOwner parse_cgroup_owner(std::string_view path);
+// Whether any line of a /proc/PID/cgroup names a container or a pod.
+bool is_in_container(std::string_view cgroup_text);
+
+// What the kernel puts behind the path of a file that has lost that name, d_path(); a name may also end so by
+// itself.
+constexpr std::string_view kDeleted = " (deleted)";
+std::string_view without_deleted(std::string_view path);
 
 // What this procfs says of the node.
 struct Clock {
@@ -80,6 +87,7 @@ struct Clock {
   Timestamp booted_at;  // btime of /proc/stat
 };
 Result<Clock> read_clock(const Root& proc);
+Timestamp time_of_ticks(const Clock& clock, std::uint64_t ticks);
 // A process in the node's own namespaces, with its root directory: pid 1; where we may not look into that
 // one, kthreadd, a kernel thread and so in the first namespaces; else ourselves, which is the node unless we
 // run in a container.
@@ -87,36 +95,49 @@ std::int32_t node_process(const Root& proc);
 Result<std::vector<std::int32_t>> list_pids(const Root& proc);  // ascending
 
 Result<Stat> read_stat(const Root& proc, std::int32_t pid);
-// Where below /proc its program, files, mounts and memory can be looked at: "PID", or "PID/task/TID" of a
-// thread that lives where the main thread has ended, of which only the name, numbers and credentials are
-// left.
+Result<Stat> read_own_stat(const Root& process);  // of an open /proc/PID
+// /proc/PID as a Root that stays this process, whoever gets its number next: what is read below it is of the
+// process that started at `start_ticks`, or fails. Errc::vanished when that one is gone.
+Result<Root> open_process(const Root& proc, std::int32_t pid, std::uint64_t start_ticks);
+// Where the program, files, mounts and memory of a process can be looked at when its main thread has ended,
+// of which only the name, numbers and credentials are left: a thread that lives. Below an open /proc/PID:
+// empty for the process itself, else "task/TID"; as a Root; and below /proc: "PID" or "PID/task/TID".
+std::string living_thread(const Root& process);
+Result<Root> open_living(const Root& process);
+Result<Root> open_living(const Root& proc, std::int32_t pid, std::uint64_t start_ticks);  // of open_process
 std::string live_path(const Root& proc, std::int32_t pid);
 std::string live_path(const Root& proc, const Stat& stat);
 Result<std::string> read_text(const Root& proc, std::int32_t pid,
                               std::string_view name);  // not for mm-locked files
 // "mnt:[4026531841]" of /proc/PID/ns/<type> as its inode; of a living thread where the main one has ended.
 Result<Hex> read_namespace(const Root& proc, std::int32_t pid, std::string_view type);
+Result<Hex> read_namespace(const Root& process, std::string_view type);  // of an open /proc/PID or thread
 // In the kernel's order. A table too large for us is cut with a gap that counts the rest; the mount with the
 // id `wanted` and the last one at "/" are then kept all the same, at the end.
 Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task,
                                        std::optional<std::uint32_t> wanted = std::nullopt);
+
+// What /proc/PID/exe says of the running program, without opening it: path, identity, size, owner, times, and
+// the file as an O_PATH descriptor. A path longer than a page is left empty. After an error the path is there
+// if the link could be read.
+Result<UniqueFd> look_at_program(const Root& process, Executable& into);
 
 // All of a process but its exe origin and membership. What cannot be read is a gap for that facet, and the
 // rest of the process is still given; Errc::vanished when it is gone or its start_ticks changed while we
 // read.
 Result<Process> read_process(const Root& proc, Readers& readers, std::int32_t pid, const Clock& clock,
                              Task& task);
-Status list_threads(const Root& proc, std::int32_t pid, const Emit<Thread>& emit, Task& task);
-Status list_mappings(const Root& proc, Readers& readers, std::int32_t pid, const Emit<Mapping>& emit,
+// `process` is /proc/PID of open_process. Errc::vanished when it is gone: nothing of a process that has got
+// its number since is emitted.
+Status list_threads(const Root& process, std::int32_t pid, const Emit<Thread>& emit, Task& task);
+Status list_mappings(const Root& process, Readers& readers, std::int32_t pid, const Emit<Mapping>& emit,
                      Task& task);
-Status list_descriptors(const Root& proc, std::int32_t pid, const Emit<Descriptor>& emit, Task& task);
-// Sockets of the network namespace of `pid`, without owners; the other of what is at `path` below /proc, a
-// process or a thread.
-Status list_sockets(const Root& proc, std::int32_t pid, const Emit<Socket>& emit, Task& task);
-Status list_sockets(const Root& proc, const std::string& path, const Emit<Socket>& emit, Task& task);
-// Threads in a namespace of this type that the process itself is not in, one for each: path and inode.
-std::map<std::uint64_t, std::string> list_thread_namespaces(const Root& proc, std::int32_t pid,
-                                                            std::string_view type, const Task& task);
+Status list_descriptors(const Root& process, std::int32_t pid, const Emit<Descriptor>& emit, Task& task);
+// Sockets of the network namespace of the process or thread that `process` is, without owners.
+Status list_sockets(const Root& process, std::int32_t pid, const Emit<Socket>& emit, Task& task);
+// Threads in a namespace of this type that the process itself is not in, one for each: inode and tid.
+std::map<std::uint64_t, std::int32_t> list_thread_namespaces(const Root& process, std::string_view type,
+                                                             const Task& task);
 
 // Which processes belong to a container whose first process is `init`: its cgroup's subtree plus the members
 // of its PRIVATE mount and pid namespaces (one shared with pid 1 makes nobody a member).

@@ -8,17 +8,6 @@
 namespace ctriage::proc {
 namespace {
 
-Timestamp at_ticks(const Clock& clock, std::uint64_t ticks) {
-  if (clock.ticks_per_second == 0) return clock.booted_at;
-  Timestamp at = clock.booted_at;
-  at.seconds += static_cast<std::int64_t>(ticks / clock.ticks_per_second);
-  const std::uint64_t nanoseconds =
-      at.nanoseconds + ticks % clock.ticks_per_second * (1'000'000'000 / clock.ticks_per_second);
-  at.seconds += static_cast<std::int64_t>(nanoseconds / 1'000'000'000);
-  at.nanoseconds = static_cast<std::uint32_t>(nanoseconds % 1'000'000'000);
-  return at;
-}
-
 void take_stat(const Stat& stat, const Clock& clock, Process& into) {
   into.pid = stat.pid;
   into.start_ticks = stat.start_ticks;
@@ -29,7 +18,7 @@ void take_stat(const Stat& stat, const Clock& clock, Process& into) {
   into.tty = stat.tty;
   into.comm = stat.comm;
   into.state = std::string(1, stat.state);
-  into.started_at = at_ticks(clock, stat.start_ticks);
+  into.started_at = time_of_ticks(clock, stat.start_ticks);
   into.threads = stat.threads;
   into.cpu_ticks = stat.cpu_ticks;
 }

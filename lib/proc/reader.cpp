@@ -142,8 +142,8 @@ struct Readers::State {
   // Asks the reader and waits for the answer. A kFailed answer is the Error of the file; after any other
   // failure the reader is of no use any more.
   Result<std::string_view> ask(std::string_view request, char expected, std::string_view name,
-                               const Task& task) {
-    auto answer = exchange(request, name, task);
+                               const Task& task, int passed = -1) {
+    auto answer = exchange(request, name, task, passed);
     if (!answer) {
       drop_reader();
       return answer;
@@ -155,8 +155,9 @@ struct Readers::State {
   }
 
  private:
-  Result<std::string_view> exchange(std::string_view request, std::string_view name, const Task& task) {
-    if (auto sent = sys::send(reader.get(), bytes_of(request)); !sent)
+  Result<std::string_view> exchange(std::string_view request, std::string_view name, const Task& task,
+                                    int passed) {
+    if (auto sent = sys::send(reader.get(), bytes_of(request), passed); !sent)
       return std::move(sent).error().within(name);
     if (auto ready = wait_for(reader.get(), name, task); !ready) return std::move(ready).error();
     auto answer = receive(reader.get(), buffer, nullptr);
@@ -228,14 +229,36 @@ Readers::Readers(Readers&&) noexcept = default;
 Readers& Readers::operator=(Readers&&) noexcept = default;
 Readers::~Readers() = default;
 
-Result<std::unique_ptr<ByteSource>> Readers::open(std::string_view name, const Task& task) {
+Result<std::unique_ptr<ByteSource>> Readers::open(char request, int passed, std::string_view name,
+                                                  const Task& task) {
   ++state_->opened;
   if (auto ready = state_->need_reader(task); !ready) {
     return std::move(ready).error().within("open " + std::string(name));
   }
-  const auto answer = state_->ask(std::string(1, kOpen).append(name), kReady, name, task);
+  const auto answer = state_->ask(std::string(1, request).append(name), kReady, name, task, passed);
   if (!answer) return answer.error();
   return std::unique_ptr<ByteSource>(std::make_unique<ReaderSource<State>>(state_, std::string(name), task));
+}
+
+Result<std::unique_ptr<ByteSource>> Readers::open(std::string_view name, const Task& task) {
+  return open(kOpen, -1, name, task);
+}
+
+Result<std::unique_ptr<ByteSource>> Readers::open_pinned(int pinned, std::string_view name,
+                                                         const Task& task) {
+  return open(kAdopt, pinned, name.substr(0, kMaxNameBytes), task);
+}
+
+Result<std::uint64_t> Readers::file_system(int pinned, std::string_view name, const Task& task) {
+  name = name.substr(0, kMaxNameBytes);
+  ++state_->opened;
+  if (auto ready = state_->need_reader(task); !ready) return std::move(ready).error().within(name);
+  const auto answer = state_->ask(std::string(1, kKind).append(name), kBytes, name, task, pinned);
+  if (!answer) return answer.error();
+  ByteCursor in(bytes_of(*answer));
+  const std::uint64_t kind = in.u64();
+  if (!in.ok()) return Error{Errc::malformed, "the helper process answered nonsense"};
+  return kind;
 }
 
 Result<std::string> Readers::read_file(std::string_view name, std::size_t most, const Task& task) {

@@ -31,11 +31,17 @@ class Readers {
   // Opens proc/<name> ("48213/cmdline") in a reader. Each read waits at most kReadTimeoutNs, then the reader
   // is killed and the read is Errc::timeout. One open file at a time: opening another ends the one before.
   Result<std::unique_ptr<ByteSource>> open(std::string_view name, const Task& task);
+  // The same for a file that is pinned (O_PATH), wherever it lies: a server that does not answer blocks who
+  // opens it, too.
+  Result<std::unique_ptr<ByteSource>> open_pinned(int pinned, std::string_view name, const Task& task);
+  // What kind of file system it lies on: f_type of statfs(2), for which FUSE and NFS ask their server.
+  Result<std::uint64_t> file_system(int pinned, std::string_view name, const Task& task);
   // open and read_all.
   Result<std::string> read_file(std::string_view name, std::size_t most, const Task& task);
 
  private:
   struct State;
+  Result<std::unique_ptr<ByteSource>> open(char request, int passed, std::string_view name, const Task& task);
   explicit Readers(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;  // shared with the source that is open, which may be dropped later
 };

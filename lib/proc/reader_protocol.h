@@ -13,12 +13,15 @@
 namespace ctriage::proc {
 
 constexpr std::size_t kMaxAnswerBytes = 64 << 10;  // of file in one message; SO_SNDBUF is 208 KiB by default
+constexpr std::size_t kMaxNameBytes = 4 << 10;     // of a name that is only for messages
 
 // To the watchdog.
 constexpr char kNewReader = 'N';   // answered: kReady with the reader's socket, or kFailed
 constexpr char kKillReader = 'K';  // not answered
 // To a reader.
 constexpr char kOpen = 'O';   // and the name; answered: kReady or kFailed
+constexpr char kAdopt = 'A';  // and a name, with a pinned file; answered: kReady or kFailed
+constexpr char kKind = 'S';   // the same; answered: kBytes and f_type of statfs(2) in eight bytes, or kFailed
 constexpr char kRead = 'R';   // answered: kBytes or kFailed
 constexpr char kClose = 'C';  // not answered
 // Answers.

@@ -34,7 +34,7 @@ std::int32_t Scan::newest_pid() const {
 }
 
 Inode Scan::read_one(const Root& process, std::int32_t pid, std::string_view type, bool& gone) {
-  auto inode = read_namespace_of(process, type);
+  auto inode = read_namespace(process, type);
   if (inode) return inode->value;
   // EINVAL: the process is ending and has let go of its namespaces, though it is no zombie yet.
   if (inode.error().number == EINVAL || is_gone(inode.error()) || has_gone(proc_, pid)) {

@@ -86,31 +86,28 @@ Status read_table(UniqueFd file, const std::string& name, Table& table, const st
 
 }  // namespace
 
-Status list_sockets(const Root& proc, std::int32_t pid, const Emit<Socket>& emit, Task& task) {
-  return list_sockets(proc, live_path(proc, pid), emit, task);
-}
-
-Status list_sockets(const Root& proc, const std::string& path, const Emit<Socket>& emit, Task& task) {
-  const std::string who = "pid " + path;
+Status list_sockets(const Root& process, std::int32_t pid, const Emit<Socket>& emit, Task& task) {
   Hex net;
-  auto inode = read_namespace_at(proc, path, "net");
+  auto inode = read_namespace(process, "net");
   if (inode) {
     net = *inode;
   } else if (is_gone(inode.error())) {  // zombies have none left, too
-    return Error{Errc::vanished, who + ": has no network namespace any more", inode.error().number};
+    return Error{Errc::vanished, origin_of(pid) + ": has no network namespace any more",
+                 inode.error().number};
   } else {
-    task.gaps.add(gap_of("sockets", who + "/ns/net", std::move(inode).error(), Impact::degraded));
+    task.gaps.add(gap_of("sockets", origin_of(pid) + "/ns/net", std::move(inode).error(), Impact::degraded));
   }
 
   for (const std::string_view family : kFamilies) {
     if (auto going = task.check(); !going) return going;
-    const std::string name = under(path, "net/").append(family);
-    const std::string origin = who + "/net/" + std::string(family);
-    auto file = proc.open_in_root(name);
+    const std::string name = std::string("net/").append(family);
+    const std::string origin = origin_of(pid) + "/" + name;
+    auto file = process.open_in_root(name);
     if (!file) {
       // No IPv6, no packet sockets in this kernel: then there is no table either.
-      if (file.error().code == Errc::not_found && read_namespace_at(proc, path, "net")) continue;
-      if (is_gone(file.error())) return Error{Errc::vanished, who + ": ended while its sockets were read"};
+      if (file.error().code == Errc::not_found && read_namespace(process, "net")) continue;
+      if (is_gone(file.error()))
+        return Error{Errc::vanished, origin_of(pid) + ": ended while its sockets were read"};
       task.gaps.add(gap_of("sockets", origin, std::move(file).error()));
       continue;
     }

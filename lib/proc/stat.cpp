@@ -80,41 +80,88 @@ Result<std::string> read_text(const Root& proc, std::int32_t pid, std::string_vi
   return proc.read_file_in_root(under(pid, name), kMaxProcTextBytes);
 }
 
-Result<Stat> read_stat(const Root& proc, std::int32_t pid) {
-  auto text = read_text(proc, pid, "stat");
+namespace {
+
+Result<Stat> parse_text(Result<std::string> text, std::string origin) {
   if (!text) {
     if (is_gone(text.error()))
-      return Error{Errc::vanished, origin_of(pid) + ": no such process", text.error().number};
+      return Error{Errc::vanished, origin + ": no such process", text.error().number};
     return std::move(text).error();
   }
   auto stat = parse_stat(*text);
-  if (!stat) return std::move(stat).error().within(origin_of(pid));
+  if (!stat) return std::move(stat).error().within(origin);
   return stat;
 }
 
-std::string live_path(const Root& proc, const Stat& stat) {
-  std::string own = std::to_string(stat.pid);
-  if (!stat.main_thread_ended() || stat.has_ended()) return own;
-  auto directory = proc.descend(own + "/task");
+bool says_gone(const Result<Stat>& stat) { return stat ? stat->has_ended() : is_gone(stat.error()); }
+
+std::string living_thread_of(const Root& process, const Stat& stat) {
+  if (!stat.main_thread_ended() || stat.has_ended()) return {};
+  auto directory = process.descend("task");
   auto tids = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
-  if (!tids) return own;
+  if (!tids) return {};
   for (const std::int32_t tid : *tids) {
     if (tid == stat.pid) continue;
     auto text = directory->read_file_in_root(under(tid, "stat"), kMaxProcTextBytes);
     const auto thread = text ? parse_stat(*text) : Result<Stat>(std::move(text).error());
-    if (thread && !thread->main_thread_ended()) return own + "/task/" + std::to_string(tid);
+    if (thread && !thread->main_thread_ended()) return "task/" + std::to_string(tid);
   }
-  return own;
+  return {};
+}
+
+}  // namespace
+
+Result<Stat> read_own_stat(const Root& process) {
+  return parse_text(process.read_file_in_root("stat", kMaxProcTextBytes), process.name());
+}
+
+Result<Stat> read_stat(const Root& proc, std::int32_t pid) {
+  return parse_text(read_text(proc, pid, "stat"), origin_of(pid));
+}
+
+bool has_gone(const Root& proc, std::int32_t pid) { return says_gone(read_stat(proc, pid)); }
+
+bool has_gone(const Root& process) { return says_gone(read_own_stat(process)); }
+
+Result<Root> open_process(const Root& proc, std::int32_t pid, std::uint64_t start_ticks) {
+  auto process = proc.descend(std::to_string(pid));
+  auto stat = process ? read_own_stat(*process) : Result<Stat>(process.error());
+  if (!stat && is_gone(stat.error())) {
+    return Error{Errc::vanished, origin_of(pid) + ": no such process", stat.error().number};
+  }
+  if (!stat) return std::move(stat).error();
+  if (stat->start_ticks != start_ticks) {
+    return Error{Errc::vanished, origin_of(pid) + ": ended, another process has its number"};
+  }
+  return process;
+}
+
+std::string living_thread(const Root& process) {
+  const auto stat = read_own_stat(process);
+  return stat ? living_thread_of(process, *stat) : std::string();
+}
+
+Result<Root> open_living(const Root& process) {
+  const std::string thread = living_thread(process);
+  return thread.empty() ? process.duplicate() : process.descend(thread);
+}
+
+Result<Root> open_living(const Root& proc, std::int32_t pid, std::uint64_t start_ticks) {
+  auto process = open_process(proc, pid, start_ticks);
+  return process ? open_living(*process) : std::move(process);
+}
+
+std::string live_path(const Root& proc, const Stat& stat) {
+  const std::string own = std::to_string(stat.pid);
+  if (!stat.main_thread_ended() || stat.has_ended()) return own;
+  auto process = proc.descend(own);
+  const std::string thread = process ? living_thread_of(*process, stat) : std::string();
+  return thread.empty() ? own : under(own, thread);
 }
 
 std::string live_path(const Root& proc, std::int32_t pid) {
   const auto stat = read_stat(proc, pid);
   return stat ? live_path(proc, *stat) : std::to_string(pid);
-}
-
-bool has_gone(const Root& proc, std::int32_t pid) {
-  const auto stat = read_stat(proc, pid);
-  return stat ? stat->has_ended() : is_gone(stat.error());
 }
 
 }  // namespace ctriage::proc

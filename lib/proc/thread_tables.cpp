@@ -39,9 +39,9 @@ bool shows_the_same(const Root& threads, const std::string& owner, const Table& 
 
 std::size_t hash_of_target(std::string_view target) { return std::hash<std::string_view>{}(target); }
 
-Status list_odd_descriptors(const Root& proc, std::int32_t pid, const Root& living, const Table& main,
+Status list_odd_descriptors(const Root& process, std::int32_t pid, const Root& living, const Table& main,
                             const TakeOdd& take, Task& task) {
-  auto directory = proc.descend(under(pid, "task"));
+  auto directory = process.descend("task");
   auto tids = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
   if (!tids) return Done{};  // it ended
   std::size_t links = 0;

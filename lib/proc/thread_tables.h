@@ -19,9 +19,9 @@ std::size_t hash_of_target(std::string_view target);
 
 // `take` for each descriptor of a thread that the process's table `main` has not: a thread leaves that one
 // with unshare(2) CLONE_FILES. kcmp(2) would tell at once but is ptrace's neighbour and closed to us, so
-// tables are compared by what they show. `living` is the process as live_path() has it.
+// tables are compared by what they show. `living` is the process as open_living() has it.
 using TakeOdd = std::function<Status(const Root& thread, std::int32_t tid, std::int32_t number)>;
-Status list_odd_descriptors(const Root& proc, std::int32_t pid, const Root& living, const Table& main,
+Status list_odd_descriptors(const Root& process, std::int32_t pid, const Root& living, const Table& main,
                             const TakeOdd& take, Task& task);
 
 }  // namespace ctriage::proc

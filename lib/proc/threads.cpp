@@ -9,20 +9,20 @@
 
 namespace ctriage::proc {
 
-std::map<std::uint64_t, std::string> list_thread_namespaces(const Root& proc, std::int32_t pid,
-                                                            std::string_view type, const Task& task) {
-  std::map<std::uint64_t, std::string> found;
-  const auto stat = read_stat(proc, pid);
+std::map<std::uint64_t, std::int32_t> list_thread_namespaces(const Root& process, std::string_view type,
+                                                             const Task& task) {
+  std::map<std::uint64_t, std::int32_t> found;
+  const auto stat = read_own_stat(process);
   if (!stat || stat->threads <= 1) return found;
-  const auto own = read_namespace(proc, pid, type);
-  auto directory = proc.descend(under(pid, "task"));
+  const auto living = open_living(process);
+  const auto own = living ? read_namespace(*living, type) : Result<Hex>(living.error());
+  auto directory = process.descend("task");
   auto tids = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
   if (!own || !tids) return found;
   for (const std::int32_t tid : *tids) {
     if (!task.check()) break;
-    const std::string path = under(pid, "task/") + std::to_string(tid);
-    const auto its = read_namespace_at(proc, path, type);
-    if (its && *its != *own) found.emplace(its->value, path);
+    const auto its = read_namespace_at(*directory, std::to_string(tid), type);
+    if (its && *its != *own) found.emplace(its->value, tid);
   }
   return found;
 }
@@ -30,25 +30,25 @@ std::map<std::uint64_t, std::string> list_thread_namespaces(const Root& proc, st
 namespace {
 
 // unshare(2) CLONE_NEWNS in one thread: what it mounts, only it sees.
-void tell_own_mounts(const Root& proc, std::int32_t pid, Task& task) {
-  for (const auto& [inode, path] : list_thread_namespaces(proc, pid, "mnt", task)) {
+void tell_own_mounts(const Root& process, std::int32_t pid, Task& task) {
+  for (const auto& [inode, tid] : list_thread_namespaces(process, "mnt", task)) {
     task.gaps.add(
-        gap_of("mounts", "pid " + path,
+        gap_of("mounts", origin_of(pid) + "/task/" + std::to_string(tid),
                {Errc::unsupported, "a thread in a mount namespace of its own: its mounts are in no list"}));
   }
 }
 
 }  // namespace
 
-Status list_threads(const Root& proc, std::int32_t pid, const Emit<Thread>& emit, Task& task) {
-  auto directory = proc.descend(under(pid, "task"));
+Status list_threads(const Root& process, std::int32_t pid, const Emit<Thread>& emit, Task& task) {
+  auto directory = process.descend("task");
   auto tids = directory ? list_numbers(*directory) : Result<std::vector<std::int32_t>>(directory.error());
   if (!tids) {
     if (is_gone(tids.error()))
       return Error{Errc::vanished, origin_of(pid) + ": no such process", tids.error().number};
     return std::move(tids).error();
   }
-  tell_own_mounts(proc, pid, task);
+  tell_own_mounts(process, pid, task);
   bool syscall_denied = false;
   for (const std::int32_t tid : *tids) {
     if (auto going = task.check(); !going) return going;

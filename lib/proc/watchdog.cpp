@@ -1,4 +1,5 @@
 // The watchdog and the readers it forks: small, single-threaded, with no descriptor but those they need.
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -52,10 +53,11 @@ void keep_only(int proc, std::initializer_list<int> others) {
 }
 
 // A message, or an empty one when the other end is gone.
-std::string_view next_request(int socket, std::string& buffer) {
+std::string_view next_request(int socket, std::string& buffer, UniqueFd* passed = nullptr) {
   buffer.resize(8 << 10);
   for (;;) {
-    const auto received = sys::receive(socket, std::as_writable_bytes(std::span(buffer)));
+    auto received = sys::receive(socket, std::as_writable_bytes(std::span(buffer)));
+    if (received && passed != nullptr) *passed = std::move(received->passed);
     if (received) return std::string_view(buffer).substr(0, received->size);
     if (received.error().number != EINTR) return {};
   }
@@ -77,6 +79,23 @@ std::string read_some(const UniqueFd& file, std::string_view request, std::strin
   return message;
 }
 
+Result<UniqueFd> open_passed(const UniqueFd& pinned, std::string_view name) {
+  const auto info = file_info(pinned.get(), name);
+  if (!info) return info.error();
+  if (!info->is_regular()) return Error{Errc::unsupported, std::string(name) + ": not a regular file"};
+  return sys::reopen(pinned.get(), O_RDONLY | O_NOCTTY | O_NONBLOCK | O_NOATIME, name);
+}
+
+std::string kind_of(const UniqueFd& pinned, std::string_view name) {
+  const auto fs = sys::statfs(pinned.get(), name);
+  if (!fs) return encode_failure(fs.error());
+  std::string message(1, kBytes);
+  for (unsigned shift = 0; shift < 64; shift += 8) {
+    message += static_cast<char>(static_cast<std::uint64_t>(fs->f_type) >> shift & 0xff);
+  }
+  return message;
+}
+
 [[noreturn]] void run_reader(const Root& proc, UniqueFd supervisor, int watchdog_pid) {
   if (auto set = sys::end_with_parent(SIGKILL); !set || sys::parent_pid() != watchdog_pid) sys::exit_now(1);
   keep_only(proc.fd(), {supervisor.get()});
@@ -84,12 +103,15 @@ std::string read_some(const UniqueFd& file, std::string_view request, std::strin
   std::string name;
   UniqueFd file;
   for (;;) {
-    const std::string_view request = next_request(supervisor.get(), buffer);
+    UniqueFd passed;
+    const std::string_view request = next_request(supervisor.get(), buffer, &passed);
     if (request.empty()) sys::exit_now(0);
-    if (request.front() == kOpen) {
+    if (request.front() == kKind) {
+      answer(supervisor.get(), kind_of(passed, request.substr(1)));
+    } else if (request.front() == kOpen || request.front() == kAdopt) {
       file.reset();
       name = request.substr(1);
-      auto opened = proc.open_beneath(name);
+      auto opened = request.front() == kOpen ? proc.open_beneath(name) : open_passed(passed, name);
       answer(supervisor.get(), opened ? std::string(1, kReady) : encode_failure(opened.error()));
       if (opened) file = *std::move(opened);
     } else if (request.front() == kRead) {

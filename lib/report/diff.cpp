@@ -100,6 +100,8 @@ std::string change_details(const FileChange& change) {
     parts.push_back("was " + added_details(*change.before));
   }
   if (change.program && change.kind != ChangeKind::deleted) parts.emplace_back("program");
+  if (change.renamed_from) parts.push_back("the image's " + safe(change.renamed_from->raw));
+  if (change.hidden_by) parts.push_back("gone with " + safe(change.hidden_by->raw));
   if (change.hard_link_of) parts.push_back("same file as " + safe(change.hard_link_of->raw));
   if (change.layer && change.kind != ChangeKind::added)
     parts.push_back(fmt::format("from layer {}", *change.layer));

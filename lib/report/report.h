@@ -61,7 +61,7 @@ class ChangeTally {
   [[nodiscard]] std::string text() const;
 
  private:
-  std::array<std::uint64_t, 9> counts_{};
+  std::array<std::uint64_t, enum_names(ChangeKind{}).size()> counts_{};
 };
 
 // Gaps grouped by impact, artifact and reason, with counts and the first few origins, in bounded memory.

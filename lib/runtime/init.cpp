@@ -80,17 +80,6 @@ void compare_namespaces(const Root& proc, Container& container) {
   }
 }
 
-Timestamp time_of_ticks(const proc::Clock& clock, std::uint64_t ticks) {
-  constexpr std::uint64_t kNanoseconds = 1'000'000'000;
-  const std::uint64_t per_second = std::max<std::uint64_t>(clock.ticks_per_second, 1);
-  Timestamp at = clock.booted_at;
-  at.seconds += static_cast<std::int64_t>(ticks / per_second);
-  const std::uint64_t nanoseconds = at.nanoseconds + ticks % per_second * (kNanoseconds / per_second);
-  at.seconds += static_cast<std::int64_t>(nanoseconds / kNanoseconds);
-  at.nanoseconds = static_cast<std::uint32_t>(nanoseconds % kNanoseconds);
-  return at;
-}
-
 }  // namespace
 
 void read_init(const Root& proc, const BundleSet& set, const std::optional<proc::Clock>& clock, Found& into,
@@ -143,7 +132,7 @@ void read_init(const Root& proc, const BundleSet& set, const std::optional<proc:
   }
   container.init_pid = *pid;
   container.init_start_ticks = stat->start_ticks;
-  if (clock) container.started_at = time_of_ticks(*clock, stat->start_ticks);
+  if (clock) container.started_at = proc::time_of_ticks(*clock, stat->start_ticks);
   if (container.cgroup.empty() && !lines.empty()) container.cgroup = Bytes(lines.back().path);
   container.state = ContainerState::running;
   if (waits_for_start(*living)) container.state = ContainerState::created;

@@ -29,13 +29,7 @@ namespace {
 
 constexpr std::string_view kProgram = "containerd-shim";
 constexpr std::string_view kTaskDirectory = "/io.containerd.runtime.v2.task/";
-constexpr std::string_view kDeleted = " (deleted)";
 constexpr std::string_view kArtifact = "runtime.shim";
-
-std::string_view without_deleted(std::string_view path) {
-  if (path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());
-  return path;
-}
 
 std::string_view last_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
@@ -44,7 +38,7 @@ bool is_gone(const Error& error) { return error.code == Errc::not_found || error
 // Whether /proc/PID/exe says shim. exe is not there for kernel threads and what has ended.
 Result<bool> is_called_shim(const Root& process) {
   const auto exe = process.read_link_beneath("exe");
-  if (exe) return last_name(without_deleted(*exe)).starts_with(kProgram);
+  if (exe) return last_name(proc::without_deleted(*exe)).starts_with(kProgram);
   if (exe.error().code != Errc::denied) return false;
   const auto comm = process.read_file_in_root("comm", kMaxProcTextBytes);
   if (!comm || !comm->starts_with(kProgram)) return false;
@@ -60,16 +54,6 @@ bool is_in_outer_pid_namespace(std::string_view status) {
   if (at == std::string_view::npos) return false;
   const std::string_view line = status.substr(at + kKey.size());
   return split_fields(line.substr(0, line.find('\n'))).size() == 1;
-}
-
-Result<bool> is_in_container(const Root& process) {
-  const auto text = process.read_file_in_root("cgroup", kMaxProcTextBytes);
-  if (!text) return text.error();
-  for (const auto& line : proc::parse_cgroup(*text)) {
-    const auto owner = proc::parse_cgroup_owner(line.path);
-    if (!owner.container_id.empty() || !owner.pod_uid.empty()) return true;
-  }
-  return false;
 }
 
 Status check_shim(const Root& proc, const Root& process) {
@@ -91,9 +75,9 @@ Status check_shim(const Root& proc, const Root& process) {
   if (!its) return its.error();
   const auto ours = proc.read_link_beneath(std::to_string(proc::node_process(proc)) + "/ns/mnt");
   if (ours && *its == *ours) return Done{};
-  const auto inside = is_in_container(process);
-  if (!inside) return inside.error();
-  if (*inside) return Error{Errc::mismatch, "is in a container's cgroup: plays shim"};
+  const auto cgroup = process.read_file_in_root("cgroup", kMaxProcTextBytes);
+  if (!cgroup) return cgroup.error();
+  if (proc::is_in_container(*cgroup)) return Error{Errc::mismatch, "is in a container's cgroup: plays shim"};
   return Done{};
 }
 
@@ -103,18 +87,18 @@ Result<BundleSet> open_bundle_set(const Root& process, std::string& id) {
   const auto cwd = process.read_link_beneath("cwd");
   if (!cwd) return cwd.error();
   BundlePath parts;
-  if (!parse_bundle_path(without_deleted(*cwd), parts)) {
+  if (!parse_bundle_path(proc::without_deleted(*cwd), parts)) {
     return Error{Errc::unsupported, "its working directory is not a bundle: " + *cwd};
   }
   auto node = process.descend_magic("root");
   if (!node) return std::move(node).error();
-  const std::string_view whole = without_deleted(*cwd);
+  const std::string_view whole = proc::without_deleted(*cwd);
   std::string path(whole.substr(0, whole.rfind('/')));
   auto directory = node->descend_in_root(path);
   if (!directory) return std::move(directory).error();
   auto identity = directory->stat_beneath("");
   if (!identity) return std::move(identity).error();
-  if (!cwd->ends_with(kDeleted)) {
+  if (!cwd->ends_with(proc::kDeleted)) {
     const auto own = process.descend_magic("cwd");
     if (!own) return own.error();
     const auto pinned = own->stat_beneath("");

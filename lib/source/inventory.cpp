@@ -3,28 +3,6 @@
 #include "lib/source/programs.h"
 
 namespace ctriage::source {
-namespace {
-
-// The identity of a running program without reading it.
-Result<UniqueFd> look_at_program(const Root& proc, std::int32_t pid, Executable& exe) {
-  constexpr std::string_view kDeleted = " (deleted)";
-  const std::string link = proc::live_path(proc, pid) + "/exe";
-  auto program = proc.pin_magic(link);
-  if (!program) return std::move(program).error();
-  auto info = file_info(program->get(), link);
-  if (!info) return std::move(info).error();
-  auto path = proc.read_link_beneath(link);
-  if (!path) return std::move(path).error();
-  exe.deleted = info->nlink == 0;
-  if (exe.deleted && path->ends_with(kDeleted)) path->resize(path->size() - kDeleted.size());
-  exe.path = Bytes(*std::move(path));
-  exe.device = Hex{info->device()};
-  exe.inode = Hex{info->inode};
-  exe.size_bytes = info->size_bytes;
-  return program;
-}
-
-}  // namespace
 
 Result<std::vector<Listed>> list_node(Node& node, Task& task) {
   auto all = runtime::list_containers(node.proc, task);
@@ -46,7 +24,8 @@ Result<std::vector<Listed>> list_node(Node& node, Task& task) {
           Process process;
           process.pid = pid;
           process.membership = held.membership;
-          auto program = look_at_program(node.proc, pid, process.exe);
+          auto there = proc::open_living(node.proc, pid, held.start_ticks);
+          auto program = there ? proc::look_at_program(*there, process.exe) : Result<UniqueFd>(there.error());
           if (!program) {
             if (program.error().code == Errc::denied) {
               task.gaps.add(

@@ -5,6 +5,7 @@
 #include "lib/core/text.h"
 #include "lib/source/live_detail.h"
 #include "lib/source/programs.h"
+#include "lib/source/reach.h"
 
 namespace ctriage::source {
 namespace {
@@ -128,18 +129,17 @@ Status LiveSnapshot::list_processes(const std::string& container, const Emit<Pro
 
 // The descriptor held may be of what ran before an exec: only one of the very file that `process.exe`
 // describes counts.
-bool LiveSnapshot::hold_current_program(HeldProcess& held, const Process& process, Task& task) {
-  const auto is_it = [&](const FileInfo& info) {
-    return info.inode == process.exe.inode.value && info.device() == process.exe.device.value;
+bool LiveSnapshot::hold_current_program(LiveContainer& live, HeldProcess& held, const Process& process,
+                                        Task& task) {
+  const auto is_held = [&] {
+    const auto info = held.program ? file_info(held.program.get(), process.exe.path.raw)
+                                   : Result<FileInfo>(Error{Errc::vanished, "no program"});
+    return info && info->inode == process.exe.inode.value && info->device() == process.exe.device.value;
   };
-  auto info = file_info(held.program.get(), process.exe.path.raw);
-  if (info && is_it(*info)) return true;
-  auto now = node_->proc.open_magic(proc::live_path(node_->proc, process.pid) + "/exe");
-  if (now) {
-    held.program = *std::move(now);
-    info = file_info(held.program.get(), process.exe.path.raw);
-  }
-  const bool same = info && is_it(*info);
+  if (is_held()) return true;
+  const auto there = proc::open_living(node_->proc, process.pid, held.start_ticks);
+  const bool taken = there && hold_program(*node_, live, *there, process.pid, held, task);
+  const bool same = taken && is_held();
   task.gaps.add(
       {same ? Impact::note : Impact::lost,
        "proc.exe",
@@ -151,20 +151,37 @@ bool LiveSnapshot::hold_current_program(HeldProcess& held, const Process& proces
 
 void LiveSnapshot::classify_program(LiveContainer& live, Process& process, Task& task) {
   HeldProcess& held = live.processes[process.pid];
-  if (!held.program || !hold_current_program(held, process, task)) return;
+  if (!held.program || !hold_current_program(live, held, process, task)) return;
   const ProgramHash key{process.exe.device.value, process.exe.inode.value,
                         process.exe.mtime.value_or(Timestamp{}), process.exe.size_bytes};
   std::string& digest = program_hashes_[key];
   if (digest.empty()) {
-    auto hashed = hash_file(held.program.get(), process.exe.path.raw, task);
-    if (!hashed) {
+    auto source = open_program(held, process.exe.path.raw, task);
+    auto hashed = source ? hash_source(**source) : Result<std::string>(std::move(source).error());
+    if (hashed) {
+      digest = std::move(*hashed);
+    } else {
       task.gaps.add({Impact::lost, "proc.exe", pid_text(process.pid), std::move(hashed).error()});
-      return;
+      // Of a volume the mount says where it is from; of a layer only the bytes do.
+      if (held.reach == Reach::hold) return;
     }
-    digest = std::move(*hashed);
   }
-  process.exe.sha256 = digest;
+  if (!digest.empty()) process.exe.sha256 = digest;
   process.exe.origin = program_origin(*node_, live, process, held.program.get(), task);
+}
+
+Result<std::unique_ptr<ByteSource>> LiveSnapshot::open_program(HeldProcess& held, const std::string& name,
+                                                               const Task& task) {
+  return read_program(*node_, held, name, task);
+}
+
+void LiveSnapshot::tell_access_times(Task& task) {
+  const std::uint64_t count = node_->touched ? node_->touched->load() : 0;
+  if (count == 0 || std::exchange(access_times_told_, true)) return;
+  task.gaps.add({Impact::degraded, "atime", name_,
+                 Error{Errc::denied, "access times may have changed: " + std::to_string(count) +
+                                         " files and directories were opened without O_NOATIME (needs "
+                                         "CAP_FOWNER)"}});
 }
 
 // `list` for each member that was still there when its process was read, with the container filled in. What
@@ -184,7 +201,8 @@ Status LiveSnapshot::list_each(const std::string& container, std::string_view fa
   };
   for (const auto& [pid, held] : live->processes) {
     if (held.gone || held.ended) continue;  // a zombie has none
-    auto listed = list(pid, named);
+    auto process = proc::open_process(node_->proc, pid, held.start_ticks);
+    auto listed = process ? list(*process, pid, named) : Status(process.error());
     if (listed) continue;
     if (refused) return *refused;
     if (auto go_on = task.check(); !go_on) return go_on;
@@ -196,8 +214,8 @@ Status LiveSnapshot::list_each(const std::string& container, std::string_view fa
 Status LiveSnapshot::list_threads(const std::string& container, const Emit<Thread>& emit, Task& task) {
   return list_each(
       container, "threads", emit,
-      [&](std::int32_t pid, const Emit<Thread>& named) {
-        return proc::list_threads(node_->proc, pid, named, task);
+      [&](const Root& process, std::int32_t pid, const Emit<Thread>& named) {
+        return proc::list_threads(process, pid, named, task);
       },
       task);
 }
@@ -205,8 +223,8 @@ Status LiveSnapshot::list_threads(const std::string& container, const Emit<Threa
 Status LiveSnapshot::list_mappings(const std::string& container, const Emit<Mapping>& emit, Task& task) {
   return list_each(
       container, "mappings", emit,
-      [&](std::int32_t pid, const Emit<Mapping>& named) {
-        return proc::list_mappings(node_->proc, node_->readers, pid, named, task);
+      [&](const Root& process, std::int32_t pid, const Emit<Mapping>& named) {
+        return proc::list_mappings(process, node_->readers, pid, named, task);
       },
       task);
 }
@@ -215,8 +233,8 @@ Status LiveSnapshot::list_descriptors(const std::string& container, const Emit<D
                                       Task& task) {
   return list_each(
       container, "descriptors", emit,
-      [&](std::int32_t pid, const Emit<Descriptor>& named) {
-        return proc::list_descriptors(node_->proc, pid, named, task);
+      [&](const Root& process, std::int32_t pid, const Emit<Descriptor>& named) {
+        return proc::list_descriptors(process, pid, named, task);
       },
       task);
 }
@@ -228,6 +246,8 @@ LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer&
   Task quiet{unseen, task.stop, task.now, task.deadline_ns};
   for (const auto& [pid, held] : live.processes) {
     if (held.gone || held.ended) continue;
+    const auto process = proc::open_process(node_->proc, pid, held.start_ticks);
+    if (!process) continue;
     const std::int32_t owner = pid;
     const Emit<Descriptor> note_owner = [&owners, owner](Descriptor&& descriptor) -> Status {
       if (descriptor.kind == "socket") {
@@ -236,11 +256,12 @@ LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer&
       }
       return Done{};
     };
-    (void)proc::list_descriptors(node_->proc, pid, note_owner, quiet);
-    if (auto ns = proc::read_namespace(node_->proc, pid, "net"))
-      owners.members_of[ns->value].push_back(proc::live_path(node_->proc, pid));
-    for (auto& [ns, path] : proc::list_thread_namespaces(node_->proc, pid, "net", task))
-      owners.members_of[ns].push_back(path);
+    (void)proc::list_descriptors(*process, pid, note_owner, quiet);
+    const auto living = proc::open_living(*process);
+    if (auto ns = living ? proc::read_namespace(*living, "net") : Result<Hex>(living.error()))
+      owners.members_of[ns->value].push_back({pid, 0});
+    for (const auto& [ns, tid] : proc::list_thread_namespaces(*process, "net", task))
+      owners.members_of[ns].push_back({pid, tid});
   }
   return owners;
 }
@@ -267,8 +288,11 @@ Status LiveSnapshot::list_sockets(const std::string& container, const Emit<Socke
     };
     // Any member shows the whole namespace; one that has ended shows nothing, so the next is asked.
     Status listed = Done{};
-    for (const std::string& path : members) {
-      listed = proc::list_sockets(node_->proc, path, named, task);
+    for (const auto& [pid, tid] : members) {
+      auto process = proc::open_process(node_->proc, pid, live->processes[pid].start_ticks);
+      if (process)
+        process = tid == 0 ? proc::open_living(*process) : process->descend("task/" + std::to_string(tid));
+      listed = process ? proc::list_sockets(*process, pid, named, task) : Status(process.error());
       if (listed || seen > 0) break;
     }
     if (listed) continue;
@@ -336,7 +360,9 @@ Status LiveSnapshot::walk_upper(const LiveContainer& live, overlay::Visitor& vis
   std::vector<Bytes> stubs;  // what the runtime made in the UpperDir to mount over
   for (const Mount& mount : live.mounts) stubs.push_back(mount.mountpoint);
   for (const HostMount& mount : live.container.mounts) stubs.push_back(mount.destination);
-  return overlay::walk(*live.stack, live.held, stubs, visitor, task);
+  auto walked = overlay::walk(*live.stack, live.held, stubs, visitor, task);
+  tell_access_times(task);
+  return walked;
 }
 
 }  // namespace ctriage::source

@@ -26,7 +26,9 @@ struct Node {
   Root proc;
   proc::Readers readers;
   proc::Clock clock;
-  std::int32_t host = 1;  // a process in the node's own namespaces
+  std::int32_t host = 1;            // a process in the node's own namespaces
+  Root::AccessTimes touched = {};   // what was opened without O_NOATIME
+  std::set<std::string> told = {};  // gaps of looking for members, each once: that is done more than once
 
   [[nodiscard]] std::string host_link(std::string_view name) const {
     return std::to_string(host) + "/" + std::string(name);
@@ -35,13 +37,22 @@ struct Node {
 // Enters the sandbox, in which clones of layers may be made until forbid_clones().
 Result<std::unique_ptr<Node>> open_node(Task& task);
 
+enum class Reach : std::uint8_t {  // how the bytes of a running program may be had: reach.h
+  hold,                            // the container's own layers, tmpfs, memory: opened in the hold
+  later,                           // a volume on a local disk: opened when its turn comes
+  aside,  // a network file system, an overlay of others: by a reader that can be killed
+  never,  // FUSE: its server may be the intruder, and who waits for it cannot always be killed
+};
+
 struct HeldProcess {
   std::uint64_t start_ticks = 0;
   Membership membership = Membership::child;
-  UniqueFd pidfd;      // keeps the pid from being mistaken for another's
-  UniqueFd program;    // /proc/PID/exe open for reading; none for kernel threads and zombies
-  bool gone = false;   // ended before it could be read: told once
-  bool ended = false;  // a zombie when it was found
+  UniqueFd program;  // /proc/PID/exe, open for reading where `reach` is hold, else O_PATH; none for kernel
+                     // threads and zombies
+  Reach reach = Reach::hold;
+  std::string lies_on;  // "fuse.sshfs at /mnt", for messages
+  bool gone = false;    // ended before it could be read: told once
+  bool ended = false;   // a zombie when it was found
 };
 
 struct HeldLog {
@@ -63,6 +74,7 @@ struct LiveContainer {
   std::string no_stack;  // why there is none
   overlay::Held held;
   std::map<std::int32_t, HeldProcess> processes;
+  std::map<std::uint64_t, Reach> detached;  // file systems that are in no mount table, by device
   std::vector<HeldLog> logs;
   std::vector<UniqueFd> tmpfs;
 };
@@ -79,6 +91,7 @@ struct HoldCounts {
   std::uint64_t programs = 0;
   std::uint64_t tmpfs = 0;
   std::uint64_t logs = 0;
+  std::int64_t took_ns = 0;
   bool complete = true;
 };
 
@@ -91,8 +104,8 @@ class LiveSnapshot final : public Snapshot {
   static Result<std::unique_ptr<LiveSnapshot>> open_pid(std::unique_ptr<Node> node, std::int32_t pid,
                                                         Task& task);
 
-  // Opens what would be gone with the container (pidfds, programs, UpperDir files, tmpfs, logs) before
-  // anything is read.
+  // Opens what would be gone with the container (programs, UpperDir files, tmpfs, logs) before anything is
+  // read.
   HoldCounts hold(Task& task);
 
   Coverage covers(Facet facet) const override;
@@ -118,6 +131,12 @@ class LiveSnapshot final : public Snapshot {
   [[nodiscard]] std::vector<LiveContainer>& containers() { return containers_; }
   [[nodiscard]] const std::vector<LiveContainer>& containers() const { return containers_; }
   [[nodiscard]] Node& node() { return *node_; }
+  [[nodiscard]] const Node& node() const { return *node_; }
+  // The running program of a member, from its beginning.
+  Result<std::unique_ptr<ByteSource>> open_program(HeldProcess& held, const std::string& name,
+                                                   const Task& task);
+  // Once, where it was so: reading may have changed access times.
+  void tell_access_times(Task& task);
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::string engine_root() const;
 
@@ -130,17 +149,19 @@ class LiveSnapshot final : public Snapshot {
   struct SocketOwners {
     std::map<std::uint64_t, std::vector<std::int32_t>> by_inode;
     // Network namespace -> paths below /proc of members (and threads) in it.
-    std::map<std::uint64_t, std::vector<std::string>> members_of;
+    std::map<std::uint64_t, std::vector<std::pair<std::int32_t, std::int32_t>>>
+        members_of;  // pid and, where it is a thread's own, tid
   };
   SocketOwners find_socket_owners(const LiveContainer& live, Task& task);
   LiveContainer* find(const std::string& container);
-  bool hold_current_program(HeldProcess& held, const Process& process, Task& task);
+  bool hold_current_program(LiveContainer& live, HeldProcess& held, const Process& process, Task& task);
   void classify_program(LiveContainer& container, Process& process, Task& task);
 
   std::unique_ptr<Node> node_;
   std::string name_;
   std::vector<LiveContainer> containers_;
   std::optional<std::vector<rules::Rule>> rules_;
+  bool access_times_told_ = false;
   struct ProgramHash {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;

@@ -13,8 +13,8 @@ inline std::string pid_text(std::int32_t pid) { return "pid " + std::to_string(p
 Error needs(Error error, std::string_view capability);
 // Joins who is a member now with who was; a member that ended stays, so that its end is told when it is read.
 // An error only when the task must end.
-Status refresh_members(const Node& node, LiveContainer& live, Task& task);
-// pidfd and program of every member that has none yet.
-void hold_processes(const Node& node, LiveContainer& live, HoldCounts& counts, Task& task);
+Status refresh_members(Node& node, LiveContainer& live, Task& task);
+// The program of every member that has none yet.
+void hold_processes(Node& node, LiveContainer& live, HoldCounts& counts, Task& task);
 
 }  // namespace ctriage::source

@@ -6,23 +6,30 @@
 #include "lib/core/sys.h"
 #include "lib/source/live.h"
 #include "lib/source/live_detail.h"
+#include "lib/source/programs.h"
+#include "lib/source/reach.h"
 
 namespace ctriage::source {
 namespace {
 
 void hold_tmpfs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
-  constexpr std::uint64_t kTmpfsMagic = 0x01021994;  // statfs(2)
   auto root = node.proc.descend_magic(proc::live_path(node.proc, container.container.init_pid) + "/root");
   for (const Mount& mount : container.mounts) {
     if (mount.fstype.raw != "tmpfs") continue;
+    if (const Mount* server = server_on_the_way(container, mount.mountpoint.raw)) {
+      task.gaps.add(
+          {Impact::degraded, "container.tmpfs", mount.mountpoint.raw,
+           Error{Errc::outside, "not held: the way to it leads over " + server->fstype.raw + " at " +
+                                    server->mountpoint.raw + ", whose server may never answer"}});
+      continue;
+    }
     auto dir = root ? root->descend_in_root(mount.mountpoint.raw) : Result<Root>(root.error());
     if (!dir) {
       task.gaps.add({Impact::degraded, "container.tmpfs", mount.mountpoint.raw, std::move(dir).error()});
       continue;
     }
-    // The mount table is the container's own and may be mounted over: only what really is a tmpfs is held.
-    const auto fs = sys::statfs(dir->fd(), mount.mountpoint.raw);
-    if (!fs || static_cast<std::uint64_t>(fs->f_type) != kTmpfsMagic) continue;
+    // Another mount may lie over it: only the tmpfs of this line is held.
+    if (mount_id(node.proc, dir->fd()) != mount.id) continue;
     if (auto held = sys::duplicate(dir->fd(), mount.mountpoint.raw)) {
       container.tmpfs.push_back(*std::move(held));
       ++counts.tmpfs;
@@ -77,6 +84,14 @@ void hold_logs(const Node& node, LiveContainer& container, HoldCounts& counts, T
   }
 }
 
+// Each file held is a descriptor: as many as we may have.
+void raise_descriptor_limit() {
+  const auto limit = sys::getrlimit(RLIMIT_NOFILE);
+  if (limit && limit->soft < limit->hard) {
+    (void)sys::setrlimit(RLIMIT_NOFILE, {limit->hard, limit->hard}).has_value();
+  }
+}
+
 // What may be held open: our limit less what the work itself needs.
 std::size_t descriptors_to_spend() {
   constexpr std::uint64_t kForWork = 512;
@@ -87,27 +102,26 @@ std::size_t descriptors_to_spend() {
 
 }  // namespace
 
-void hold_processes(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
+void hold_processes(Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
+  raise_descriptor_limit();
   std::set<std::pair<std::uint64_t, std::uint64_t>> programs;
   for (auto& [pid, held] : container.processes) {
     if (held.program || held.ended) continue;
-    if (auto pidfd = sys::pidfd_open(pid)) held.pidfd = std::move(*pidfd);
-    auto program = node.proc.open_magic(proc::live_path(node.proc, pid) + "/exe");
-    if (program) {
-      held.program = std::move(*program);
-      if (auto info = file_info(held.program.get(), "exe")) {
-        programs.emplace(info->device(), info->inode);
-      }
-    } else if (program.error().code == Errc::denied) {
+    const auto process = proc::open_living(node.proc, pid, held.start_ticks);
+    if (!process) continue;  // told when it is read
+    if (auto taken = hold_program(node, container, *process, pid, held, task); !taken) {
       task.gaps.add(
-          {Impact::lost, "proc.exe", pid_text(pid), needs(std::move(program).error(), "CAP_SYS_PTRACE")});
-    }  // kernel threads and zombies have no program; a process that is gone is told when it is read
+          {Impact::lost, "proc.exe", pid_text(pid), needs(std::move(taken).error(), "CAP_SYS_PTRACE")});
+    }
+    if (!held.program || held.reach != Reach::hold) continue;
+    if (auto info = file_info(held.program.get(), "exe")) programs.emplace(info->device(), info->inode);
   }
   counts.programs += programs.size();
 }
 
 HoldCounts LiveSnapshot::hold(Task& task) {
   HoldCounts counts;
+  const std::int64_t began_ns = sys::boottime_ns();
   for (LiveContainer& live : containers_) hold_processes(*node_, live, counts, task);
   for (LiveContainer& live : containers_) {
     hold_tmpfs(*node_, live, counts, task);
@@ -128,6 +142,7 @@ HoldCounts LiveSnapshot::hold(Task& task) {
     counts.files += live.held.files();
     counts.complete = counts.complete && live.held.complete();
   }
+  counts.took_ns = sys::boottime_ns() - began_ns;
   return counts;
 }
 

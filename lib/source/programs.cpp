@@ -4,20 +4,12 @@
 #include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/source/reach.h"
 
 namespace ctriage::source {
 namespace {
 
 constexpr std::size_t kBlock = 1 << 20;
-
-// The mount that an open file lies in. Its id is the kernel's word: paths and what is mounted over them are
-// the attacker's.
-const Mount* mount_by_id(const std::vector<Mount>& mounts, std::uint32_t id) {
-  for (const Mount& mount : mounts) {
-    if (mount.id == id) return &mount;
-  }
-  return nullptr;
-}
 
 // A path below a mount as a path of the mounted file system: a bind mount shows a part of it elsewhere.
 std::string inside_file_system(const Mount& mount, std::string_view path) {
@@ -40,7 +32,6 @@ bool same_as_image(const overlay::Stack& stack, const std::string& path, const E
 
 Origin overlay_origin(const overlay::Stack& stack, const std::string& path, const Executable& exe,
                       Task& task) {
-  constexpr std::string_view kDeleted = " (deleted)";  // of a name that is gone while another one is left
   // Too long for the kernel to say. No engine can unpack such a path (PATH_MAX), so the image has none.
   if (exe.path.empty()) return exe.deleted ? Origin::deleted : Origin::upper;
   if (exe.sha256 && same_as_image(stack, path, exe, task)) return Origin::image;
@@ -51,7 +42,7 @@ Origin overlay_origin(const overlay::Stack& stack, const std::string& path, cons
   }
   const bool in_image = stack.find_lower(path).has_value();
   if (in_image && !exe.sha256) return Origin::image;
-  if (!in_image && path.ends_with(kDeleted)) return Origin::deleted;
+  if (!in_image && path.ends_with(proc::kDeleted)) return Origin::deleted;  // another name of it is left
   return Origin::unknown;  // a layer that could not be opened: we did not see the file, so we do not say
                            // where it is from
 }
@@ -80,6 +71,17 @@ Result<std::string> hash_file(int fd, std::string_view name, const Task& task) {
   }
 }
 
+Result<std::string> hash_source(ByteSource& in) {
+  Sha256 hash;
+  std::vector<std::byte> block(kBlock);
+  for (;;) {
+    auto got = in.read(block);
+    if (!got) return std::move(got).error();
+    if (*got == 0) return to_hex(hash.digest());
+    hash.update(std::span(block).first(*got));
+  }
+}
+
 std::optional<std::uint32_t> mount_id(const Root& procfs, int fd) {
   constexpr std::string_view kKey = "mnt_id:";  // proc_pid_fdinfo(5)
   auto text = procfs.read_file_in_root("self/fdinfo/" + std::to_string(fd), kMaxLineBytes);
@@ -97,24 +99,17 @@ Origin program_origin(Node& node, const LiveContainer& live, const Process& proc
   const auto id = mount_id(node.proc, program);
   if (!id) return told_unknown(process, "its mount is not known", task);
 
-  GapLog unseen;  // a mount table that cannot be read is told by what follows
-  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
-  std::vector<Mount> others;
-  const Mount* mount = mount_by_id(live.mounts, *id);
-  if (mount == nullptr) {  // a mount namespace of its own, below the container
-    if (auto own = proc::read_mounts(node.proc, process.pid, quiet, *id)) others = *std::move(own);
-    mount = mount_by_id(others, *id);
-    if (mount != nullptr && process.membership == Membership::escaped) return Origin::host;
-  }
-  if (mount == nullptr) {
-    if (auto host = proc::read_mounts(node.proc, node.host, quiet, *id);
-        host && mount_by_id(*host, *id) != nullptr) {
-      return Origin::host;
-    }
+  const auto known = find_mount(node, live, process.pid, *id, task);
+  if (!known) {
     // memfd_create(2) files lie in a mount of the kernel's own that no table shows.
     if (exe.path.raw.starts_with("/memfd:")) return Origin::memfd;
     return exe.deleted ? Origin::deleted : told_unknown(process, "it lies in a mount that is gone", task);
   }
+  const bool escaped = process.membership == Membership::escaped;
+  if (known->of == KnownMount::Of::node || (known->of == KnownMount::Of::process && escaped)) {
+    return Origin::host;
+  }
+  const Mount* mount = &known->mount;
   if (mount->fstype.raw == "overlay" && live.stack && mount->device == live.root_device) {
     const Origin origin = overlay_origin(*live.stack, inside_file_system(*mount, exe.path.raw), exe, task);
     return origin == Origin::unknown ? told_unknown(process, "it is in no layer that could be read", task)

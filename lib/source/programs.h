@@ -12,6 +12,8 @@ namespace ctriage::source {
 // SHA-256 of an open regular file from its beginning, in hexadecimal; the descriptor's position is not moved.
 Result<std::string> hash_file(int fd, std::string_view name, const Task& task);
 
+Result<std::string> hash_source(ByteSource& in);
+
 // The id of the mount an open file lies in, as mountinfo numbers them.
 std::optional<std::uint32_t> mount_id(const Root& procfs, int fd);
 

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "lib/runtime/kubelet.h"
 #include "lib/runtime/runtime.h"
 #include "lib/runtime/shims.h"
 
@@ -12,5 +13,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ctriage::runtime::BundlePath parts;
   if (ctriage::runtime::parse_bundle_path(text, parts) && parts.id.find('/') != parts.id.npos)
     __builtin_trap();
+  ctriage::runtime::Eviction eviction;
+  const bool flag = ctriage::runtime::parse_eviction_flag(text, eviction).has_value();
+  const bool config = ctriage::runtime::parse_kubelet_config(text, eviction).has_value();
+  if ((flag || config) && (eviction.nodefs.percent < 10 || eviction.imagefs.percent > 100)) __builtin_trap();
   return 0;
 }

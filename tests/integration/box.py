@@ -67,7 +67,8 @@ class Box:
     On a tmpfs mounted strictatime every read shows in the access times; `disk=True` keeps the layers in the directory
     itself, for what needs a page cache. `files` (path to bytes) make a second image layer above busybox."""
 
-    def __init__(self, command="sleep 1000000", files=None, disk=False, size="2g", inodes=None, base=None, wait_for=None):
+    def __init__(self, command="sleep 1000000", files=None, disk=False, size="2g", inodes=None, base=None, wait_for=None,
+                 pass_fds=()):
         self.base = tempfile.mkdtemp(prefix="ctriage-box-", dir=base or "/tmp")
         self.mounted = False
         self.process = None
@@ -92,12 +93,12 @@ class Box:
                     file.write(data)
                 os.chmod(path, 0o755 if data[:4] == b"\x7fELF" else 0o644)
             self.lowers = [app, image]
-            self._start(command, wait_for)
+            self._start(command, wait_for, pass_fds)
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, command, wait_for):
+    def _start(self, command, wait_for, pass_fds):
         environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "BOX": os.path.basename(self.base)}
         ready = wait_for or "box-is-up"
         if wait_for is None:
@@ -106,7 +107,7 @@ class Box:
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--fork", "--kill-child=KILL", "unshare", "--mount", "--uts", "--net", "--ipc",
              "/bin/sh", "-c", START, "sh", self.merged, ":".join(self.lowers), self.upper, self.work, command],
-            env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=pass_fds)
         seen = b""
         while ready.encode() not in seen:
             chunk = os.read(self.process.stdout.fileno(), 4096)

@@ -87,8 +87,10 @@ class Target(BoxCase):
         process = subprocess.Popen(["true"])
         self.addCleanup(process.wait)
         time.sleep(0.3)
-        run = ctriage("collect", f"pid:{process.pid}", "-o", self.temp())
-        self.expect(run, 0, 1, 3)
+        out = self.temp()
+        run = self.expect(ctriage("collect", f"pid:{process.pid}", "-o", out), 1)
+        self.assertIn(b"has ended (zombie)", run.err)
+        self.assertEqual(os.listdir(out), [])
 
     def test_usage(self):
         box = self.box()

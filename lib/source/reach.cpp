@@ -1,0 +1,174 @@
+#include "lib/source/reach.h"
+
+#include <linux/magic.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "lib/core/sys.h"
+#include "lib/source/live_detail.h"
+#include "lib/source/programs.h"
+
+namespace ctriage::source {
+namespace {
+
+// In memory, or on a disk of this machine; the kernel alone answers for them.
+constexpr std::array<std::string_view, 20> kLocal{
+    "ext2",  "ext3", "ext4",  "xfs",   "btrfs", "f2fs",  "zfs",    "bcachefs", "jfs",    "squashfs",
+    "erofs", "vfat", "exfat", "ntfs3", "udf",   "ramfs", "rootfs", "iso9660",  "cramfs", "devtmpfs"};
+constexpr std::array<std::string_view, 17> kOfTheKernel{
+    "proc", "sysfs",    "cgroup", "cgroup2",   "devpts", "mqueue",      "debugfs",  "tracefs",  "securityfs",
+    "bpf",  "configfs", "nsfs",   "hugetlbfs", "pstore", "binfmt_misc", "efivarfs", "selinuxfs"};
+constexpr std::array<std::uint64_t, 9> kLocalMagic{
+    TMPFS_MAGIC,      RAMFS_MAGIC,    EXT4_SUPER_MAGIC,       XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
+    F2FS_SUPER_MAGIC, SQUASHFS_MAGIC, 0xe0f5e1e2 /* erofs */, 0x2fc12fc1 /* zfs */};
+
+constexpr std::size_t kMaxSilent = 3;  // file systems that did not answer, before no other one is asked
+
+bool is_fuse(std::string_view fstype) {
+  return fstype == "fuse" || fstype == "fuseblk" || fstype.starts_with("fuse.");
+}
+
+bool is_local(std::string_view fstype) { return std::ranges::find(kLocal, fstype) != kLocal.end(); }
+
+const Mount* mount_by_id(const std::vector<Mount>& mounts, std::uint32_t id) {
+  const auto found = std::ranges::find(mounts, id, &Mount::id);
+  return found == mounts.end() ? nullptr : &*found;
+}
+
+// No table shows it: the reader, which can be killed, asks what it is. Once per file system.
+Reach ask(Node& node, LiveContainer& live, int pin, const FileInfo& info, const Task& task) {
+  const auto known = live.detached.find(info.device());
+  if (known != live.detached.end()) return known->second;
+  const auto silent =
+      std::ranges::count(live.detached, Reach::never, [](const auto& entry) { return entry.second; });
+  Reach reach = Reach::never;
+  if (static_cast<std::size_t>(silent) < kMaxSilent) {
+    const auto type = node.readers.file_system(pin, "a program in no mount table", task);
+    if (type) reach = reach_of_magic(*type);
+  }
+  live.detached.emplace(info.device(), reach);
+  return reach;
+}
+
+// The kernel gives one for every open file, proc_pid_fdinfo(5); without it nothing is known of where it lies.
+Reach place(Node& node, LiveContainer& live, std::int32_t pid, HeldProcess& held, const FileInfo& info,
+            const Task& task) {
+  const auto id = mount_id(node.proc, held.program.get());
+  if (!id) return Reach::never;
+  const auto found = find_mount(node, live, pid, *id, task);
+  if (!found) {
+    held.lies_on = "a mount that is in no mount table";
+    return ask(node, live, held.program.get(), info, task);
+  }
+  const Mount& mount = found->mount;
+  held.lies_on = mount.fstype.raw + " at " + mount.mountpoint.raw;
+  const bool of_node = found->of == KnownMount::Of::node && mount.mountpoint.raw == "/";
+  const bool of_container = live.alone || of_node || mount.device == live.root_device;
+  return reach_of(mount.fstype.raw, of_container);
+}
+
+// Its own position, as every pass begins at the start.
+class PreadSource final : public ByteSource {
+ public:
+  PreadSource(int fd, std::string name, const Task& task) : fd_(fd), name_(std::move(name)), task_(task) {}
+  Result<std::size_t> read(std::span<std::byte> into) override {
+    if (auto go_on = task_.check(); !go_on) return std::move(go_on).error();
+    auto got = sys::pread(fd_, into, at_, name_);
+    if (got) at_ += *got;
+    return got;
+  }
+
+ private:
+  int fd_;
+  std::string name_;
+  const Task& task_;
+  std::uint64_t at_ = 0;
+};
+
+}  // namespace
+
+std::optional<KnownMount> find_mount(const Node& node, const LiveContainer& live, std::int32_t pid,
+                                     std::uint32_t id, const Task& task) {
+  if (const Mount* mount = mount_by_id(live.mounts, id)) return KnownMount{*mount, KnownMount::Of::container};
+  GapLog unseen;  // a mount table that cannot be read is told by what follows
+  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  // A mount namespace of its own, below the container.
+  for (const bool of_node : {false, true}) {
+    const auto mounts = proc::read_mounts(node.proc, of_node ? node.host : pid, quiet, id);
+    const Mount* mount = mounts ? mount_by_id(*mounts, id) : nullptr;
+    if (mount != nullptr) return KnownMount{*mount, of_node ? KnownMount::Of::node : KnownMount::Of::process};
+  }
+  return std::nullopt;
+}
+
+Reach reach_of(std::string_view fstype, bool of_container) {
+  if (fstype == "tmpfs") return Reach::hold;
+  if (is_fuse(fstype)) return Reach::never;
+  if (is_local(fstype)) return of_container ? Reach::hold : Reach::later;
+  if (fstype == "overlay" && of_container) return Reach::hold;
+  return Reach::aside;
+}
+
+Reach reach_of_magic(std::uint64_t type) {
+  if (type == FUSE_SUPER_MAGIC) return Reach::never;
+  return std::ranges::find(kLocalMagic, type) != kLocalMagic.end() ? Reach::hold : Reach::aside;
+}
+
+Status hold_program(Node& node, LiveContainer& live, const Root& process, std::int32_t pid, HeldProcess& held,
+                    const Task& task) {
+  auto pin = process.pin_magic("exe");
+  if (!pin) return pin.error().code == Errc::denied ? Status(std::move(pin).error()) : Done{};
+  auto info = file_info(pin->get(), "exe");
+  if (!info) return std::move(info).error();
+  held.program = *std::move(pin);
+  held.reach = place(node, live, pid, held, *info, task);
+  if (held.reach != Reach::hold) return Done{};
+  auto opened = node.proc.open_pinned(held.program.get(), "exe");
+  if (!opened) {
+    held.program.reset();
+    return std::move(opened).error();
+  }
+  held.program = *std::move(opened);
+  return Done{};
+}
+
+Result<std::unique_ptr<ByteSource>> read_program(Node& node, HeldProcess& held, const std::string& name,
+                                                 const Task& task) {
+  if (held.reach == Reach::never) {
+    return Error{Errc::outside, name + ": lies on " + held.lies_on +
+                                    ", whose server may never answer: not read; take it from where that "
+                                    "file system is served, or copy /proc/PID/exe at the risk of a hang"};
+  }
+  if (held.reach == Reach::aside) {
+    auto source = node.readers.open_pinned(held.program.get(), name, task);
+    if (!source) return std::move(source).error().within("on " + held.lies_on);
+    return source;
+  }
+  if (held.reach == Reach::later) {
+    auto opened = node.proc.open_pinned(held.program.get(), name);
+    if (!opened) return std::move(opened).error();
+    held.program = *std::move(opened);
+    held.reach = Reach::hold;
+  }
+  return std::unique_ptr<ByteSource>(std::make_unique<PreadSource>(held.program.get(), name, task));
+}
+
+const Mount* server_on_the_way(const LiveContainer& live, std::string_view mountpoint) {
+  const auto asks = [&](const Mount& mount) {
+    const std::string& fstype = mount.fstype.raw;
+    if (is_local(fstype) || fstype == "tmpfs" ||
+        std::ranges::find(kOfTheKernel, fstype) != kOfTheKernel.end()) {
+      return false;
+    }
+    if (fstype == "overlay" && mount.device == live.root_device) return false;
+    const std::string_view above = mount.mountpoint.raw;
+    if (above == "/" || above == mountpoint) return true;
+    return mountpoint.starts_with(above) && mountpoint[above.size()] == '/';
+  };
+  const auto found = std::ranges::find_if(live.mounts, asks);
+  return found == live.mounts.end() ? nullptr : &*found;
+}
+
+}  // namespace ctriage::source
