@@ -569,7 +569,7 @@ TEST_F(ProcLive, AMainThreadThatEndedHidesNothing) {
   EXPECT_EQ(net->value, inode_of("/proc/self/ns/net"));
   std::size_t mappings = 0;
   EXPECT_TRUE(list_mappings(
-      *proc_, *readers_, child.pid(),
+      opened(child.pid()), *readers_, child.pid(),
       [&](Mapping&&) -> Status {
         ++mappings;
         return Done{};
@@ -583,10 +583,17 @@ TEST_F(ProcLive, AMainThreadThatEndedHidesNothing) {
 
 TEST_F(ProcLive, ADescriptorTableOfAThread) {
   const std::string name = dir_ + "/own";
+  const std::string gone = dir_ + "/gone";  // two files that had this name, under the same number
   Board board;
   Child child([&] {
-    std::thread([&] {
+    const int common = ::open(gone.c_str(), O_RDWR | O_CREAT, 0600);
+    board[2] = common;
+    ::unlink(gone.c_str());
+    std::thread([&, common] {
       if (::unshare(CLONE_FILES) != 0) ::_exit(1);
+      const int other = ::open(gone.c_str(), O_RDWR | O_CREAT, 0600);
+      ::unlink(gone.c_str());
+      if (::dup2(other, common) < 0 || ::close(other) != 0) ::_exit(1);
       const int fd = ::open(name.c_str(), O_RDWR | O_CREAT, 0600);
       board[0] = fd;
       for (;;) ::pause();
@@ -603,17 +610,19 @@ TEST_F(ProcLive, ADescriptorTableOfAThread) {
   std::vector<Descriptor> own;
   std::size_t shared = 0;
   ASSERT_TRUE(list_descriptors(
-      *proc_, child.pid(),
+      opened(child.pid()), child.pid(),
       [&](Descriptor&& d) -> Status {
         if (d.tid == 0) ++shared;
         if (d.tid != 0) own.push_back(std::move(d));
         return Done{};
       },
       task));
-  ASSERT_EQ(own.size(), 1U);
-  EXPECT_EQ(own[0].fd, fd);
-  EXPECT_EQ(own[0].target.raw, name);
-  EXPECT_EQ(own[0].kind, "regular");
+  ASSERT_EQ(own.size(), 2U);
+  EXPECT_EQ(own[0].fd, board[2]);
+  EXPECT_EQ(own[0].target.raw, gone + " (deleted)");
+  EXPECT_EQ(own[1].fd, fd);
+  EXPECT_EQ(own[1].target.raw, name);
+  EXPECT_EQ(own[1].kind, "regular");
   EXPECT_GE(shared, 3U);
   expect_no_gaps();
 }

@@ -103,7 +103,8 @@ Status list_descriptors(const Root& process, std::int32_t pid, const Emit<Descri
       if (descriptor.target.empty() && descriptor.kind.empty()) return Done{};
       if (descriptor.kind.empty()) descriptor.kind = "other";
     }
-    if (table != nullptr) table->emplace_back(number, hash_of_target(descriptor.target.view()));
+    if (table != nullptr)
+      table->emplace_back(number, identity_of(descriptor.target.view(), descriptor.inode));
     return emit(std::move(descriptor));
   };
   const bool threaded = stat && stat->threads > 1;

@@ -18,12 +18,19 @@ namespace {
 // a million.
 constexpr std::size_t kMaxLinks = 200'000;
 
+// Files that have lost their name may have had the same one; of a path over a page nothing is known.
+bool says_which_file(std::string_view target) { return !target.empty() && !target.ends_with(kDeleted); }
+
 // Nothing: closed meanwhile. `owner`: "" or "TID/".
 std::optional<std::size_t> link_of(const Root& below, std::string_view owner, std::int32_t number) {
   auto target = below.read_link_beneath(std::string(owner).append("fd/").append(std::to_string(number)));
-  if (!target && target.error().number == ENAMETOOLONG) return hash_of_target({});
-  if (!target) return std::nullopt;
-  return hash_of_target(*target);
+  if (!target && target.error().number != ENAMETOOLONG) return std::nullopt;
+  const std::string text = target ? *std::move(target) : std::string();
+  if (says_which_file(text)) return identity_of(text, {});
+  auto pinned = below.pin_magic(std::string(owner).append("fd/").append(std::to_string(number)));
+  auto info = pinned ? file_info(pinned->get(), text) : Result<FileInfo>(pinned.error());
+  if (!info) return std::nullopt;
+  return identity_of(text, Hex{info->inode});
 }
 
 // As many descriptors as `main` has, and each of those the same: then there are no others. The size of the
@@ -37,7 +44,10 @@ bool shows_the_same(const Root& threads, const std::string& owner, const Table& 
 
 }  // namespace
 
-std::size_t hash_of_target(std::string_view target) { return std::hash<std::string_view>{}(target); }
+std::size_t identity_of(std::string_view target, Hex inode) {
+  const std::size_t number = says_which_file(target) ? 0 : std::hash<std::uint64_t>{}(inode.value);
+  return std::hash<std::string_view>{}(target) ^ number;
+}
 
 Status list_odd_descriptors(const Root& process, std::int32_t pid, const Root& living, const Table& main,
                             const TakeOdd& take, Task& task) {

@@ -11,11 +11,11 @@
 
 namespace ctriage::proc {
 
-// Numbers, ascending, with a hash of what /proc/PID/fd shows them to be: a table has a million of them at
-// most, whose paths would not fit into memory.
+// Numbers, ascending, with a hash of what /proc/PID/fd shows them to be (and of the inode where that says too
+// little): a table has a million of them at most, whose paths would not fit into memory.
 using Table = std::vector<std::pair<std::int32_t, std::size_t>>;
 
-std::size_t hash_of_target(std::string_view target);
+std::size_t identity_of(std::string_view target, Hex inode);
 
 // `take` for each descriptor of a thread that the process's table `main` has not: a thread leaves that one
 // with unshare(2) CLONE_FILES. kcmp(2) would tell at once but is ptrace's neighbour and closed to us, so
