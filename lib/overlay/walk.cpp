@@ -45,6 +45,7 @@ Status Walk::run() {
       leave();
       continue;
     }
+    task_.passed(0, 1);
     auto subject = meet(name, live, held);
     if (!subject) continue;
     if (auto taken = take(*std::move(subject), false); !taken) return taken;

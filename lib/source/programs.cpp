@@ -96,7 +96,7 @@ Origin program_origin(Node& node, const LiveContainer& live, const Process& proc
   if (!id) return told_unknown(process, "its mount is not known", task);
 
   GapLog unseen;  // a mount table that cannot be read is told by what follows
-  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  Task quiet = task.with(unseen);
   std::vector<Mount> others;
   const Mount* mount = mount_by_id(live.mounts, *id);
   if (mount == nullptr) {  // a mount namespace of its own, below the container
