@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "lib/proc/proc.h"
 #include "lib/rules/rules.h"
 #include "lib/runtime/runtime.h"
+#include "lib/source/remembered.h"
 #include "lib/source/target.h"
 
 namespace ctriage::source {
@@ -52,8 +54,9 @@ struct LiveContainer {
   std::string member;    // its folder in a bundle: containers/<member>/
   std::string raw_spec;  // config.json, empty without an engine
   std::int32_t shim_pid = 0;
-  bool alone = false;      // one process, not a container
-  bool init_gone = false;  // its first process ended while we looked
+  bool alone = false;                                   // one process, not a container
+  bool init_gone = false;                               // its first process ended while we looked
+  std::set<std::pair<std::string, Errc>> members_told;  // gaps of looking for members: each told once
   std::vector<Mount> mounts;
   Hex root_device;  // of the mount that is its root directory
   std::optional<overlay::Stack> stack;
@@ -102,7 +105,8 @@ class LiveSnapshot final : public Snapshot {
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
 
-  // What list_findings evaluates; without it a live source has none.
+  // What list_findings evaluates; without it a live source has none. Who gives rules is a view: processes and
+  // changes are read once for all that it asks.
   void use_rules(std::vector<rules::Rule> rules) { rules_ = std::move(rules); }
 
   // The UpperDir with its contents, for a visitor that takes both. Errc::unsupported where there is no
@@ -125,6 +129,9 @@ class LiveSnapshot final : public Snapshot {
     std::map<std::uint64_t, std::vector<std::int32_t>> members_of;  // network namespace -> members in it
   };
   SocketOwners find_socket_owners(const LiveContainer& live, Task& task);
+  Status read_processes(const std::string& container, const Emit<Process>& emit, Task& task);
+  Status read_changes(const std::string& container, const Emit<FileChange>& emit, Task& task);
+  [[nodiscard]] bool is_viewed() const { return rules_ && !rules_->empty(); }
   LiveContainer* find(const std::string& container);
   bool hold_current_program(HeldProcess& held, const Process& process, Task& task);
   void classify_program(LiveContainer& container, Process& process, Task& task);
@@ -133,6 +140,8 @@ class LiveSnapshot final : public Snapshot {
   std::string name_;
   std::vector<LiveContainer> containers_;
   std::optional<std::vector<rules::Rule>> rules_;
+  Remembered<Process> processes_{8 << 20};
+  Remembered<FileChange> changes_{16 << 20};
   struct ProgramHash {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;

@@ -85,7 +85,13 @@ Error needs(Error error, std::string_view capability) {
 }
 
 Status refresh_members(const Node& node, LiveContainer& live, Task& task) {
-  auto members = proc::find_members(node.proc, live.container.init_pid, live.shim_pid, task);
+  GapLog seen;  // what could not be compared is the same whenever we look
+  Task looking = task.with(seen);
+  auto members = proc::find_members(node.proc, live.container.init_pid, live.shim_pid, looking);
+  seen.finish();
+  for (const Gap& gap : seen.kept()) {
+    if (live.members_told.emplace(gap.origin, gap.error.code).second) task.gaps.add(gap);
+  }
   if (!members) {
     if (auto go_on = task.check(); !go_on) return go_on;
     if (live.processes.empty() || members.error().code != Errc::vanished) {
