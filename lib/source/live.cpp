@@ -97,7 +97,7 @@ Status LiveSnapshot::list_containers(const Emit<Container>& emit, Task&) {
   return Done{};
 }
 
-Status LiveSnapshot::list_processes(const std::string& container, const Emit<Process>& emit, Task& task) {
+Status LiveSnapshot::read_processes(const std::string& container, const Emit<Process>& emit, Task& task) {
   LiveContainer* live = find(container);
   if (live == nullptr) return Done{};
   if (auto refreshed = refresh_members(*node_, *live, task); !refreshed) return refreshed;
@@ -243,7 +243,7 @@ Status LiveSnapshot::list_descriptors(const std::string& container, const Emit<D
 LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer& live, Task& task) {
   SocketOwners owners;
   GapLog unseen;  // gaps of descriptors are told by list_descriptors
-  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  Task quiet = task.with(unseen);
   for (const auto& [pid, held] : live.processes) {
     if (held.gone || held.ended) continue;
     const auto process = proc::open_process(node_->proc, pid, held.start_ticks);
@@ -322,7 +322,7 @@ Status LiveSnapshot::list_layers(const std::string& container, const Emit<Layer>
   return Done{};
 }
 
-Status LiveSnapshot::list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) {
+Status LiveSnapshot::read_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) {
   LiveContainer* live = find(container);
   if (live == nullptr || !live->stack) return Done{};
   HashOnly visitor(emit);
