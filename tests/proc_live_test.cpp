@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 
@@ -529,6 +530,147 @@ TEST_F(ProcLive, Sockets) {
     ASSERT_NE(packet_found, found.end());
     EXPECT_EQ(packet_found->local.raw, "0x0003:0");
   }
+}
+
+// A main thread may end while others live: what is read of the process is then read of one of those.
+TEST_F(ProcLive, AMainThreadThatEndedHidesNothing) {
+  Board board;
+  Child child([&] {
+    std::thread([&board] {
+      board[0] = ::gettid();
+      for (;;) ::pause();
+    }).detach();
+    ::syscall(SYS_exit, 0);  // this thread alone; pthread_exit(3) would unwind the test
+  });
+  const std::int32_t tid = board.wait(0);
+  ASSERT_GT(tid, 0);
+  for (int tries = 0; tries < 5000; ++tries) {
+    auto stat = read_stat(*proc_, child.pid());
+    if (stat && stat->main_thread_ended()) break;
+    ::usleep(1000);
+  }
+  EXPECT_EQ(live_path(*proc_, child.pid()), std::to_string(child.pid()) + "/task/" + std::to_string(tid));
+  EXPECT_EQ(live_path(*proc_, ::getpid()), std::to_string(::getpid()));
+  const Process process = process_of(child.pid());
+  const Process self = process_of(::getpid());
+  EXPECT_EQ(process.state, "Z");
+  EXPECT_EQ(process.threads, 2U);
+  EXPECT_EQ(process.exe.path.raw, self.exe.path.raw);
+  EXPECT_EQ(process.exe.inode, self.exe.inode);
+  EXPECT_EQ(process.container_pid, child.pid());
+  EXPECT_EQ(process.argv, self.argv);
+  EXPECT_EQ(process.environ, self.environ);
+  EXPECT_EQ(process.cwd, self.cwd);
+  EXPECT_EQ(process.namespaces.size(), self.namespaces.size());
+  EXPECT_EQ(process.cgroups, self.cgroups);
+  EXPECT_GT(process.rss_bytes, 0U);
+  auto net = read_namespace(*proc_, child.pid(), "net");
+  ASSERT_TRUE(net);
+  EXPECT_EQ(net->value, inode_of("/proc/self/ns/net"));
+  std::size_t mappings = 0;
+  EXPECT_TRUE(list_mappings(
+      *proc_, *readers_, child.pid(),
+      [&](Mapping&&) -> Status {
+        ++mappings;
+        return Done{};
+      },
+      task));
+  EXPECT_GT(mappings, 5U);
+  auto mounts = read_mounts(*proc_, child.pid(), task);
+  EXPECT_TRUE(mounts && !mounts->empty());
+  expect_no_gaps();
+}
+
+TEST_F(ProcLive, ADescriptorTableOfAThread) {
+  const std::string name = dir_ + "/own";
+  Board board;
+  Child child([&] {
+    std::thread([&] {
+      if (::unshare(CLONE_FILES) != 0) ::_exit(1);
+      const int fd = ::open(name.c_str(), O_RDWR | O_CREAT, 0600);
+      board[0] = fd;
+      for (;;) ::pause();
+    }).detach();
+    std::thread([&] {  // shares it with the main thread
+      board[1] = 1;
+      for (;;) ::pause();
+    })
+        .detach();
+  });
+  const std::int32_t fd = board.wait(0);
+  ASSERT_GT(fd, 2);
+  ASSERT_EQ(board.wait(1), 1);
+  std::vector<Descriptor> own;
+  std::size_t shared = 0;
+  ASSERT_TRUE(list_descriptors(
+      *proc_, child.pid(),
+      [&](Descriptor&& d) -> Status {
+        if (d.tid == 0) ++shared;
+        if (d.tid != 0) own.push_back(std::move(d));
+        return Done{};
+      },
+      task));
+  ASSERT_EQ(own.size(), 1U);
+  EXPECT_EQ(own[0].fd, fd);
+  EXPECT_EQ(own[0].target.raw, name);
+  EXPECT_EQ(own[0].kind, "regular");
+  EXPECT_GE(shared, 3U);
+  expect_no_gaps();
+}
+
+TEST_F(ProcLive, AProgramDeeperThanAPage) {
+  fs::path deep = dir_;
+  fs::current_path(dir_);
+  for (int i = 0; i < 25; ++i) {
+    fs::create_directory(std::string(200, 'd'));
+    fs::current_path(std::string(200, 'd'));
+    deep /= std::string(200, 'd');
+  }
+  fs::copy_file("/bin/sleep", "deep");
+  {
+    Child child([&] { ::execl("./deep", "deep", "1000", nullptr); });
+    for (int tries = 0; tries < 5000; ++tries) {
+      auto stat = read_stat(*proc_, child.pid());
+      if (stat && stat->comm.raw == "deep") break;
+      ::usleep(1000);
+    }
+    ::usleep(20'000);  // its libraries and arguments
+    const Process process = process_of(child.pid());
+    EXPECT_EQ(process.exe.path.raw, (deep / "deep").string());
+    EXPECT_EQ(process.exe.inode.value, inode_of("deep"));
+    EXPECT_EQ(process.exe.size_bytes, fs::file_size("/bin/sleep"));
+    EXPECT_TRUE(process.cwd.empty());
+  }
+  fs::current_path("/");
+  ASSERT_EQ(gaps.kept().size(), 1U);
+  EXPECT_EQ(gaps.kept()[0].artifact, "proc.cwd");
+  EXPECT_EQ(gaps.kept()[0].impact, Impact::degraded);
+}
+
+// 20,000 mounts: the first are kept, the one asked for, and the last at "/".
+TEST_F(ProcLive, AMountTableTooLargeIsCut) {
+  fs::create_directories(dir_ + "/7");
+  std::ofstream(dir_ + "/7/stat") << "7 (x) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0 0\n";
+  {
+    std::ofstream table(dir_ + "/7/mountinfo");
+    for (int id = 1; id <= 20'000; ++id) {
+      const std::string point = id == 1 || id == 19'000 || id == 19'500 ? "/" : "/m" + std::to_string(id);
+      table << id << " 1 0:5 / " << point << " rw - tmpfs t rw\n";
+    }
+  }
+  auto fake = Root::open(dir_);
+  ASSERT_TRUE(fake);
+  auto mounts = read_mounts(*fake, 7, task, 18'000);
+  ASSERT_TRUE(mounts) << mounts.error().what;
+  ASSERT_EQ(mounts->size(), 16'386U);
+  EXPECT_EQ(mounts->front().id, 1U);
+  EXPECT_EQ((*mounts)[16'383].id, 16'384U);
+  EXPECT_EQ((*mounts)[16'384].id, 18'000U);
+  EXPECT_EQ(mounts->back().id, 19'500U);
+  ASSERT_EQ(gaps.kept().size(), 1U);
+  EXPECT_EQ(gaps.kept()[0].impact, Impact::lost);
+  EXPECT_NE(gaps.kept()[0].error.what.find("3614 of 20000 mounts"), std::string::npos)
+      << gaps.kept()[0].error.what;
 }
 
 TEST_F(ProcLive, MountsAndPids) {

@@ -11,6 +11,7 @@
 #include <ctime>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "lib/core/root.h"
 #include "lib/proc/proc.h"
@@ -90,6 +91,16 @@ class ProcMembers : public ::testing::Test, protected TaskFixture {
         EXPECT_NE(gap.origin, "pid " + std::to_string(pid)) << gap.error.what;
       }
     }
+    return found;
+  }
+
+  // With the other containers of the node known.
+  std::set<std::int32_t> ids_of(std::int32_t init, std::int32_t shim, const std::set<std::int32_t>& others) {
+    std::set<std::int32_t> found;
+    auto members = find_members(*proc_, init, shim, task, &others);
+    EXPECT_TRUE(members) << members.error().what;
+    if (!members) return found;
+    for (const Member& member : *members) found.insert(member.pid);
     return found;
   }
 
@@ -235,6 +246,101 @@ TEST_F(ProcMembers, CgroupWithContainerId) {
                                                 {board[kEntered], Membership::entered},
                                                 {board[kMountOnly], Membership::child},
                                                 {board[kEscaped], Membership::escaped}}));
+}
+
+// Who may make cgroups can give his own the name of a container.
+TEST_F(ProcMembers, ACgroupsNameHidesNobody) {
+  Cgroup ours(std::string("docker-") + kId + ".scope");
+  Cgroup fake(std::string("docker-") + kOther + ".scope");
+  ASSERT_TRUE(ours.ok() && fake.ok()) << "no cgroup hierarchy to write to";
+  Board board;
+  Child shim([&] {
+    board[kShim] = ::getpid();
+    if (::unshare(CLONE_NEWPID) != 0) ::_exit(1);
+    spawn([&] {
+      ours.join();
+      own_mounts();
+      board[kInit] = own_node_pid();
+      spawn([&] {
+        fake.join();
+        own_mounts();
+        board[kChild] = own_node_pid();
+      });
+    });
+    spawn([&] {  // as kubectl exec starts it: no descendant of init
+      board.wait(kInit);
+      fake.join();
+      own_mounts();
+      board[kExec] = own_node_pid();
+    });
+  });
+  ASSERT_GT(board.wait(kInit), 1);
+  ASSERT_GT(board.wait(kChild), 1);
+  ASSERT_GT(board.wait(kExec), 1);
+  // The other containers unknown: the name counts for who is no descendant.
+  auto members = members_of(board[kInit], board[kShim]);
+  EXPECT_TRUE(members.contains(board[kChild]));
+  EXPECT_FALSE(members.contains(board[kExec]));
+  // Known, and none has that name here: it counts for nobody.
+  const std::set<std::int32_t> none;
+  EXPECT_EQ(ids_of(board[kInit], board[kShim], none),
+            (std::set<std::int32_t>{board[kInit], board[kChild], board[kExec]}));
+  // One of them really is that container's first process.
+  const std::set<std::int32_t> exec{board[kExec]};
+  EXPECT_EQ(ids_of(board[kInit], board[kShim], exec), (std::set<std::int32_t>{board[kInit]}));
+}
+
+TEST_F(ProcMembers, WhoKeepsMovingIsMetOrMissedWithAGap) {
+  for (const int pause_us : {0, 300, 3000}) {
+    SCOPED_TRACE(pause_us);
+    Board board;
+    Child shim([&] {
+      if (::unshare(CLONE_NEWPID) != 0) ::_exit(1);
+      spawn([&] {
+        own_mounts();
+        ::signal(SIGCHLD, SIG_IGN);
+        board[kInit] = own_node_pid();
+        if (::fork() != 0) return;
+        ::prctl(PR_SET_NAME, "hopper");
+        board[kReady] = 1;
+        for (;;) {
+          if (::fork() > 0) ::_exit(0);
+          if (pause_us > 0) ::usleep(static_cast<useconds_t>(pause_us));
+        }
+      });
+    });
+    ASSERT_EQ(board.wait(kReady), 1);
+    for (int again = 0; again < 5; ++again) {
+      GapLog own;
+      Task own_task{own, stop, [] { return sys::realtime(); }};
+      auto members = find_members(*proc_, board[kInit], shim.pid(), own_task);
+      ASSERT_TRUE(members) << members.error().what;
+      const bool told = std::ranges::any_of(own.kept(), [](const Gap& gap) {
+        return gap.error.code == Errc::vanished && gap.impact == Impact::lost;
+      });
+      EXPECT_TRUE(members->size() > 1 || told);
+    }
+  }
+}
+
+// What the node forks is no gap of a container at rest.
+TEST_F(ProcMembers, ForksElsewhereAreNoGap) {
+  Board board;
+  Child init([&] {
+    own_mounts();
+    board[kInit] = ::getpid();
+  });
+  ASSERT_GT(board.wait(kInit), 1);
+  Child busy([&] {
+    ::signal(SIGCHLD, SIG_IGN);
+    for (;;) {
+      if (::fork() == 0) ::_exit(0);
+    }
+  });
+  for (int again = 0; again < 10; ++again) {
+    EXPECT_EQ(members_of(init.pid(), 0).size(), 1U);
+  }
+  for (const Gap& gap : gaps.kept()) EXPECT_NE(gap.error.code, Errc::vanished) << gap.error.what;
 }
 
 TEST_F(ProcMembers, NodesPidNamespaceMakesNobodyAMember) {  // hostPID: true

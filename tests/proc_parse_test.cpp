@@ -33,6 +33,29 @@ TEST(ProcStat, NameIsWhatTheProcessChose) {
     EXPECT_EQ(stat->cpu_ticks, 33U);
     EXPECT_EQ(stat->threads, 3U);
     EXPECT_EQ(stat->start_ticks, 165643U);
+    EXPECT_EQ(stat->arg_start, 140732815415910U);
+    EXPECT_EQ(stat->arg_end, 140732815415966U);
+    EXPECT_EQ(stat->env_start, 140732815415966U);
+    EXPECT_EQ(stat->env_end, 140732815417323U);
+  }
+}
+
+TEST(ProcStat, AProcessHasEndedWhenItsLastThreadHas) {
+  const struct {
+    char state;
+    int threads;
+    bool ended;
+  } cases[] = {{'S', 1, false}, {'Z', 1, true}, {'Z', 2, false}, {'Z', 10'000, false},
+               {'X', 0, true},  {'x', 0, true}, {'R', 7, false}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.state + std::to_string(c.threads));
+    std::string tail(kStatTail);
+    tail[1] = c.state;
+    tail.replace(tail.find(" 3 0 165643"), 2, " " + std::to_string(c.threads));
+    auto stat = parse_stat("7250 (cat)" + tail);
+    ASSERT_TRUE(stat);
+    EXPECT_EQ(stat->has_ended(), c.ended);
+    EXPECT_EQ(stat->main_thread_ended(), c.state != 'S' && c.state != 'R');
   }
 }
 

@@ -88,7 +88,7 @@ Result<NameBlock> list_names(const Root& directory, std::string_view after, std:
   if (!dir) return system_error(dir.error().number, "open " + directory.name());
 
   constexpr std::size_t kRecordBytes = 256 << 10;
-  const auto records = std::make_unique<std::byte[]>(kRecordBytes);
+  const auto records = std::make_unique_for_overwrite<std::byte[]>(kRecordBytes);
   Smallest smallest(block_bytes);
   for (;;) {
     const auto size = sys::getdents64(dir->get(), {records.get(), kRecordBytes}, directory.name());

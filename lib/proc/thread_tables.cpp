@@ -18,12 +18,21 @@ namespace {
 // a million.
 constexpr std::size_t kMaxLinks = 200'000;
 
-// Nothing: closed meanwhile.
-std::optional<std::size_t> link_of(const Root& thread, std::int32_t number) {
-  auto target = thread.read_link_beneath("fd/" + std::to_string(number));
+// Nothing: closed meanwhile. `owner`: "" or "TID/".
+std::optional<std::size_t> link_of(const Root& below, std::string_view owner, std::int32_t number) {
+  auto target = below.read_link_beneath(std::string(owner).append("fd/").append(std::to_string(number)));
   if (!target && target.error().number == ENAMETOOLONG) return hash_of_target({});
   if (!target) return std::nullopt;
   return hash_of_target(*target);
+}
+
+// As many descriptors as `main` has, and each of those the same: then there are no others. The size of the
+// directory is their number since Linux 6.2, fs/proc/fd.c proc_fd_getattr; before it is 0.
+bool shows_the_same(const Root& threads, const std::string& owner, const Table& main) {
+  const auto info = threads.stat_beneath(owner + "fd");
+  if (!info || info->size_bytes != main.size()) return false;
+  return std::ranges::all_of(
+      main, [&](const auto& known) { return link_of(threads, owner, known.first) == known.second; });
 }
 
 }  // namespace
@@ -42,6 +51,11 @@ Status list_odd_descriptors(const Root& process, std::int32_t pid, const Root& l
   std::set<std::pair<std::int32_t, std::size_t>> told;  // threads may share a table among themselves
   for (const std::int32_t tid : *tids) {
     if (auto going = task.check(); !going) return going;
+    const std::string owner = std::to_string(tid) + "/";
+    if (links + main.size() <= kMaxLinks) {
+      links += main.size();
+      if (shows_the_same(*directory, owner, main)) continue;
+    }
     auto thread = directory->descend(std::to_string(tid));
     auto table = thread ? thread->descend("fd") : Result<Root>(thread.error());
     auto numbers = table ? list_numbers(*table) : Result<std::vector<std::int32_t>>(table.error());
@@ -64,10 +78,10 @@ Status list_odd_descriptors(const Root& process, std::int32_t pid, const Root& l
         break;
       }
       ++links;
-      const auto target = link_of(*thread, number);
+      const auto target = link_of(*thread, "", number);
       if (!target || (in_main && known->second == *target)) continue;
       // Opened by all since `main` was read: then it is in the process's table by now.
-      if (link_of(living, number) == target) continue;
+      if (link_of(living, "", number) == target) continue;
       if (!told.emplace(number, *target).second) continue;
       if (auto taken = take(*thread, tid, number); !taken) return taken;
     }
