@@ -569,7 +569,7 @@ TEST_F(ProcLive, AMainThreadThatEndedHidesNothing) {
   EXPECT_EQ(net->value, inode_of("/proc/self/ns/net"));
   std::size_t mappings = 0;
   EXPECT_TRUE(list_mappings(
-      *proc_, *readers_, child.pid(),
+      opened(child.pid()), *readers_, child.pid(),
       [&](Mapping&&) -> Status {
         ++mappings;
         return Done{};
@@ -603,7 +603,7 @@ TEST_F(ProcLive, ADescriptorTableOfAThread) {
   std::vector<Descriptor> own;
   std::size_t shared = 0;
   ASSERT_TRUE(list_descriptors(
-      *proc_, child.pid(),
+      opened(child.pid()), child.pid(),
       [&](Descriptor&& d) -> Status {
         if (d.tid == 0) ++shared;
         if (d.tid != 0) own.push_back(std::move(d));

@@ -250,8 +250,8 @@ TEST_F(ProcMembers, CgroupWithContainerId) {
 
 // Who may make cgroups can give his own the name of a container.
 TEST_F(ProcMembers, ACgroupsNameHidesNobody) {
-  Cgroup ours(std::string("docker-") + kId + ".scope");
-  Cgroup fake(std::string("docker-") + kOther + ".scope");
+  Cgroup ours("docker-" + new_id() + ".scope");
+  Cgroup fake("docker-" + new_id() + ".scope");
   ASSERT_TRUE(ours.ok() && fake.ok()) << "no cgroup hierarchy to write to";
   Board board;
   Child shim([&] {
