@@ -13,6 +13,7 @@
 #include "lib/core/result.h"
 #include "lib/core/task.h"
 #include "lib/model/finding.h"
+#include "lib/model/snapshot.h"
 #include "lib/report/report.h"
 #include "lib/rules/rules.h"
 #include "lib/source/target.h"
@@ -35,11 +36,12 @@ struct Io {  // where results and everything else go; tests hand in strings
   report::Style err_style;
   const std::atomic<bool>& stop;
   std::vector<std::string> command_line;
+  Meter* meter = nullptr;  // what the progress line shows; none: nobody watches
 };
 
 using Action = std::function<Exit(Io&)>;
 
-struct Common {  // options that every subcommand takes
+struct Common {  // options that several subcommands take
   std::string format = "text";
   bool json = false;
   std::string rules_directory;
@@ -52,23 +54,28 @@ struct Common {  // options that every subcommand takes
   [[nodiscard]] report::Format output_format() const;
 };
 
-void add_collect(CLI::App& app, const Common& common, Action& chosen);
-void add_show(CLI::App& app, const Common& common, Action& chosen);
-void add_diff(CLI::App& app, const Common& common, Action& chosen);
+void add_collect(CLI::App& app, Common& common, Action& chosen);
+void add_show(CLI::App& app, Common& common, Action& chosen);
+void add_diff(CLI::App& app, Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
 
 // What several subcommands do alike.
 void add_target_options(CLI::App& sub, source::TargetQuery& query);
+// --rules and --fail-on, of the subcommands that have findings.
+void add_rule_options(CLI::App& sub, Common& common);
 Task make_task(GapLog& gaps, const Io& io);
 // "ctriage: <what>" on stderr, escaped; gives Exit::failed, or Exit::lost when a stop or the
 // deadline ended the work.
 Exit fail(Io& io, const Error& error);
 Result<std::vector<rules::Rule>> load_rules(const Common& common);
+// What views print for a source in the commands they offer: a live one as it resolved, so that -n and -c need
+// not be typed again; a bundle as it was typed.
+std::string source_word(Snapshot& snapshot, const source::TargetQuery& query, Task& task);
 // 4 when `worst` reaches --fail-on, 3 when evidence was lost, else 0.
 Exit exit_for(const Common& common, std::optional<Severity> worst, std::uint64_t lost);
-// The gaps of a view, on stderr: what we could not see while we looked.
+// Gaps on stderr, for a view that ended before it could print them itself.
 void tell_gaps(Io& io, const Common& common, const GapLog& gaps);
 
 }  // namespace ctriage

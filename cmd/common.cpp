@@ -16,8 +16,21 @@ void add_target_options(CLI::App& sub, source::TargetQuery& query) {
   sub.add_option("-c,--container", query.container, "one container of the pod, by name");
 }
 
+void add_rule_options(CLI::App& sub, Common& common) {
+  sub.add_option("--rules", common.rules_directory,
+                 "directory of rule files that join the built-in ones; a bundle's findings are fixed");
+  sub.add_option("--fail-on", common.fail_on,
+                 "exit 4 when a finding is at or above: info, low, medium, high, critical")
+      ->check(CLI::IsMember({"info", "low", "medium", "high", "critical"}));
+}
+
 Task make_task(GapLog& gaps, const Io& io) {
-  return Task{gaps, io.stop, [] { return sys::realtime(); }};
+  return Task{gaps, io.stop, [] { return sys::realtime(); }, INT64_MAX, io.meter};
+}
+
+std::string source_word(Snapshot& snapshot, const source::TargetQuery& query, Task& task) {
+  const auto source = snapshot.describe(task);
+  return source && source->kind == "live" ? source->target.raw : query.token;
 }
 
 Exit fail(Io& io, const Error& error) {

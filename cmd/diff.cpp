@@ -16,21 +16,28 @@ struct DiffArguments {
 Exit run_diff(const DiffArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
-  auto opened = source::open_source(arguments.query, {}, task);
+  const bool judge = !common.fail_on.empty();  // without it nothing is evaluated
+  auto rules = load_rules(common);
+  if (!rules) return fail(io, rules.error());
+  if (!judge) rules->clear();
+  auto opened = source::open_source(arguments.query, *std::move(rules), task);
   if (!opened) return fail(io, opened.error());
-  const report::DiffOptions options{arguments.query.token, arguments.all};
+  const report::DiffOptions options{source_word(**opened, arguments.query, task), arguments.all, judge,
+                                    common.verbose};
   const report::Format format = common.output_format();
   auto told = format == report::Format::text
                   ? report::diff_text(**opened, options, io.out_style, io.out, task)
                   : report::diff_json(**opened, options, format, io.out, task);
-  tell_gaps(io, common, gaps);
-  if (!told) return fail(io, told.error());
-  return exit_for(common, told->worst, told->lost + gaps.count(Impact::lost));
+  if (!told) {
+    tell_gaps(io, common, gaps);
+    return fail(io, told.error());
+  }
+  return exit_for(common, told->worst, told->lost);
 }
 
 }  // namespace
 
-void add_diff(CLI::App& app, const Common& common, Action& chosen) {
+void add_diff(CLI::App& app, Common& common, Action& chosen) {
   auto arguments = std::make_shared<DiffArguments>();
   CLI::App* sub = app.add_subcommand("diff", "File changes of a container against its image");
   sub->group("Analysis");
@@ -38,6 +45,7 @@ void add_diff(CLI::App& app, const Common& common, Action& chosen) {
       ->required();
   add_target_options(*sub, arguments->query);
   sub->add_flag("--all", arguments->all, "runtime stubs and unchanged files too");
+  add_rule_options(*sub, common);
   sub->footer("Examples:\n  ctriage diff shop/web-7d9f/app\n  ctriage diff BUNDLE.ctriage.tar --json\n");
   sub->callback([arguments, &common, &chosen] {
     chosen = [arguments, &common](Io& io) { return run_diff(*arguments, common, io); };

@@ -16,7 +16,10 @@ Exit run_list(const report::ListOptions& options, const Common& common, Io& io) 
   auto node = source::open_node(task);
   if (!node) return fail(io, node.error());
   auto listed = source::list_node(**node, task);
-  if (!listed) return fail(io, listed.error());
+  if (!listed) {
+    tell_gaps(io, common, gaps);
+    return fail(io, listed.error());
+  }
 
   report::ListHead head;
   head.now = task.now();
@@ -36,12 +39,14 @@ Exit run_list(const report::ListOptions& options, const Common& common, Io& io) 
     rows.push_back(std::move(row));
   }
   for (const std::string& engine : engines) head.engine.raw += (head.engine.empty() ? "" : ", ") + engine;
+  gaps.finish();
   const report::Format format = common.output_format();
+  report::ListOptions shown = options;
+  shown.every_gap = common.verbose;
   const std::string text = format == report::Format::text
-                               ? report::list_text(head, rows, options, io.out_style)
+                               ? report::list_text(head, rows, gaps.kept(), shown, io.out_style)
                                : report::list_json(head, rows, gaps.kept(), format);
   if (auto written = io.out(text); !written) return fail(io, written.error());
-  tell_gaps(io, common, gaps);
   return exit_for(common, std::nullopt, gaps.count(Impact::lost));
 }
 

@@ -9,6 +9,7 @@
 #include "cmd/commands.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/report/progress.h"
 
 namespace ctriage {
 namespace {
@@ -45,10 +46,6 @@ void add_common(CLI::App& app, Common& common) {
   app.add_option("--format", common.format, "text, json or jsonl")
       ->check(CLI::IsMember({"text", "json", "jsonl"}));
   app.add_flag("--json", common.json, "the same as --format json");
-  app.add_option("--rules", common.rules_directory, "directory of rule files that join the built-in ones");
-  app.add_option("--fail-on", common.fail_on,
-                 "exit 4 when a finding is at or above: info, low, medium, high, critical")
-      ->check(CLI::IsMember({"info", "low", "medium", "high", "critical"}));
   app.add_option("--color", common.color, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}));
   app.add_flag("-q,--quiet", common.quiet, "nothing on stderr but errors");
@@ -102,16 +99,30 @@ int run(int argc, char** argv) {
     }
     log = *std::move(opened);
   }
-  Io io{[](std::string_view text) { return sys::write_all(kStdout, text, "standard output"); },
-        [&log](std::string_view text) {
+  report::ProgressLine progress(
+      [](std::string_view text) { (void)sys::write_all(kStderr, text, "standard error"); },
+      [] { return sys::boottime_ns(); });
+  Meter meter;
+  if (!common.quiet && sys::is_terminal(kStderr)) {
+    meter.shown = [&progress](const Meter& passed) { progress.draw(passed); };
+  }
+  Io io{[&progress](std::string_view text) {
+          progress.clear();
+          return sys::write_all(kStdout, text, "standard output");
+        },
+        [&log, &progress](std::string_view text) {
+          progress.clear();
           (void)sys::write_all(kStderr, text, "standard error");
           if (log) (void)sys::write_all(log.get(), text, "log file");
         },
         style_of(common, kStdout),
         style_of(common, kStderr),
         stop_requested,
-        std::vector<std::string>(argv, argv + argc)};
-  return static_cast<int>(chosen(io));
+        std::vector<std::string>(argv, argv + argc),
+        meter.shown ? &meter : nullptr};
+  const Exit exit = chosen(io);
+  progress.clear();
+  return static_cast<int>(exit);
 }
 
 }  // namespace

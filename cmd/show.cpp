@@ -25,7 +25,9 @@ Exit run_show(const ShowArguments& arguments, const Common& common, Io& io) {
   Snapshot& snapshot = **opened;
 
   report::ShowOptions options = arguments.show;
-  options.source = arguments.query.token;
+  options.source = source_word(snapshot, arguments.query, task);
+  options.judge = !common.fail_on.empty();
+  options.every_gap = common.verbose;
   if (arguments.pid > 0) options.pid = arguments.pid;
   const report::Format format = common.output_format();
   const bool text = format == report::Format::text;
@@ -37,14 +39,16 @@ Exit run_show(const ShowArguments& arguments, const Common& common, Io& io) {
     shown = text ? report::show_text(snapshot, options, io.out_style, io.out, task)
                  : report::show_json(snapshot, options, format, io.out, task);
   }
-  tell_gaps(io, common, gaps);
-  if (!shown) return fail(io, shown.error());
-  return exit_for(common, shown->worst, shown->lost + gaps.count(Impact::lost));
+  if (!shown) {
+    tell_gaps(io, common, gaps);
+    return fail(io, shown.error());
+  }
+  return exit_for(common, shown->worst, shown->lost);
 }
 
 }  // namespace
 
-void add_show(CLI::App& app, const Common& common, Action& chosen) {
+void add_show(CLI::App& app, Common& common, Action& chosen) {
   auto arguments = std::make_shared<ShowArguments>();
   CLI::App* sub =
       app.add_subcommand("show", "Overview of a source, a part of it, or everything around a finding");
@@ -63,6 +67,7 @@ void add_show(CLI::App& app, const Common& common, Action& chosen) {
   sub->add_flag("--security", arguments->show.security, "credentials, capabilities, seccomp, namespaces");
   sub->add_flag("--all", arguments->show.all, "all of these");
   sub->add_option("--pid", arguments->pid, "only this process")->check(CLI::PositiveNumber);
+  add_rule_options(*sub, common);
   sub->footer(
       "Examples:\n  ctriage show shop/web-7d9f\n  ctriage show BUNDLE.ctriage.tar --ps --sockets\n"
       "  ctriage show BUNDLE.ctriage.tar F1\n");

@@ -5,7 +5,7 @@
 #include "cmd/commands.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/text.h"
-#include "lib/model/json.h"
+#include "lib/report/collect_screen.h"
 #include "lib/source/open.h"
 
 namespace ctriage {
@@ -17,96 +17,30 @@ struct VerifyArguments {
   bool salvage = false;
 };
 
-std::string_view word_of(bundle::Verdict verdict) {
-  switch (verdict) {
-    case bundle::Verdict::whole:
-      return "whole";
-    case bundle::Verdict::wrong:
-      return "WRONG";
-    case bundle::Verdict::cut:
-      return "CUT";
-  }
-  return "?";
-}
-
-std::string verify_json(const std::string& path, const bundle::Report& report, bool salvage) {
-  std::string out;
-  JsonWriter writer(out);
-  writer.begin_object();
-  writer.key("schema");
-  writer.text("ctriage.verify/1");
-  writer.key("path");
-  writer.text(path);
-  writer.key("verdict");
-  writer.text(report.verdict == bundle::Verdict::whole   ? "whole"
-              : report.verdict == bundle::Verdict::wrong ? "wrong"
-                                                         : "cut");
-  writer.member_value("members", report.members);
-  writer.member_value("streams", report.streams);
-  writer.member_value("size_bytes", report.size_bytes);
-  writer.member_value("custody_records", report.custody_records);
-  if (!report.custody_why.empty()) writer.member_value("custody_why", report.custody_why);
-  if (report.manifest_digest) writer.member_value("manifest_sha256", to_hex(*report.manifest_digest));
-  if (!report.last_phase.empty()) writer.member_value("last_phase", report.last_phase);
-  writer.member_value("problem_count", report.problem_count);
-  writer.member_value("problems", report.problems);
-  if (salvage) {
-    writer.key("salvage");
-    writer.begin_array();
-    for (const bundle::StreamState& stream : report.salvage) {
-      writer.begin_object();
-      writer.member_value("stream", stream.name);
-      writer.member_value("size_bytes", stream.size_bytes);
-      writer.member_value("whole", stream.whole);
-      if (!stream.why.empty()) writer.member_value("why", stream.why);
-      writer.end_object();
-    }
-    writer.end_array();
-  }
-  writer.end_object();
-  return out + "\n";
-}
-
-std::string verify_text(const std::string& path, const bundle::Report& report, bool salvage) {
-  std::string out = "bundle    " + escape_terminal(path) + "   " + human_size(report.size_bytes) + ", " +
-                    std::to_string(report.members) + " members, " + std::to_string(report.streams) +
-                    " streams\n";
-  out += "verdict   " + std::string(word_of(report.verdict));
-  if (report.verdict == bundle::Verdict::whole) out += ": every byte is as it was sealed";
-  if (report.verdict == bundle::Verdict::cut) {
-    out += ": it ends early, what is there is whole so far; vouched for up to phase ";
-    out += report.last_phase.empty() ? "(none)" : escape_terminal(report.last_phase);
-  }
-  out += "\n";
-  for (const std::string& problem : report.problems) out += "problem   " + escape_terminal(problem) + "\n";
-  if (report.problem_count > report.problems.size()) {
-    out += "problem   and " + std::to_string(report.problem_count - report.problems.size()) + " more\n";
-  }
-  out += "custody   ";
-  if (report.custody_records > 0) {
-    out += std::to_string(report.custody_records) + " records, chain " +
-           (report.verdict == bundle::Verdict::wrong ? "see problems" : "unbroken");
-  } else {
-    out += "no records";
-  }
-  if (!report.custody_why.empty()) out += "; the rest is MISSING: " + escape_terminal(report.custody_why);
-  out += "\n";
-  if (report.manifest_digest) {
-    out += "sha256    " + to_hex(*report.manifest_digest) +
-           "   of manifest.json; compare it with the one noted down: --digest\n";
-  }
-  if (!salvage) {
-    if (report.verdict == bundle::Verdict::cut)
-      out += "next      ctriage verify --salvage " + shell_word(path) + "\n";
-    return out;
-  }
+VerifyResult result_of(const std::string& path, const bundle::Report& report, bool salvage) {
+  const auto if_any = [](const std::string& text) {
+    return text.empty() ? std::optional<Bytes>() : std::optional<Bytes>(Bytes(text));
+  };
+  VerifyResult result;
+  result.path = Bytes(path);
+  result.verdict = report.verdict == bundle::Verdict::whole   ? Soundness::whole
+                   : report.verdict == bundle::Verdict::wrong ? Soundness::wrong
+                                                              : Soundness::cut;
+  result.members = report.members;
+  result.streams = report.streams;
+  result.size_bytes = report.size_bytes;
+  result.custody_records = report.custody_records;
+  result.custody_why = if_any(report.custody_why);
+  if (report.manifest_digest) result.manifest_sha256 = to_hex(*report.manifest_digest);
+  result.last_phase = if_any(report.last_phase);
+  result.problem_count = report.problem_count;
+  for (const std::string& problem : report.problems) result.problems.emplace_back(problem);
+  if (!salvage) return result;
+  result.salvage.emplace();
   for (const bundle::StreamState& stream : report.salvage) {
-    out += (stream.whole ? "whole     " : "PARTLY    ") + escape_terminal(stream.name) + "   " +
-           human_size(stream.size_bytes);
-    if (!stream.why.empty()) out += "   " + escape_terminal(stream.why);
-    out += "\n";
+    result.salvage->push_back({Bytes(stream.name), stream.size_bytes, stream.whole, if_any(stream.why)});
   }
-  return out;
+  return result;
 }
 
 Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) {
@@ -127,11 +61,13 @@ Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) 
   FdSource bytes(*std::move(file), arguments.path, task);
   auto report = bundle::verify(bytes, expected, task);
   if (!report) return fail(io, report.error());
+  VerifyResult result = result_of(arguments.path, *report, arguments.salvage);
+  gaps.finish();
+  result.gaps = report::records_of(gaps.kept(), task.now());
   const bool text = common.output_format() == report::Format::text;
-  auto written = io.out(text ? verify_text(arguments.path, *report, arguments.salvage)
-                             : verify_json(arguments.path, *report, arguments.salvage));
+  auto written =
+      io.out(text ? report::verify_text(result, common.verbose, io.out_style) : report::verify_json(result));
   if (!written) return fail(io, written.error());
-  tell_gaps(io, common, gaps);
   switch (report->verdict) {
     case bundle::Verdict::whole:
       return Exit::complete;

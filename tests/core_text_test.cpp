@@ -240,6 +240,47 @@ TEST(Rfc3339, Tables) {
   }
 }
 
+TEST(ParseSize, WholeNumbersAndUnits) {
+  const struct {
+    const char* text;
+    std::optional<std::uint64_t> size;
+  } cases[] = {
+      {"0", 0},
+      {"1048576", 1'048'576},
+      {"512M", 512ULL << 20},
+      {"8G", 8ULL << 30},
+      {"1K", 1'024},
+      {"3T", 3ULL << 40},
+      {"18446744073709551615", UINT64_MAX},
+      {"18014398509481983K", 18'014'398'509'481'983ULL << 10},
+      {"16777215T", 16'777'215ULL << 40},
+      {"18446744073709551616", std::nullopt},
+      {"18014398509481984K", std::nullopt},
+      {"16777216T", std::nullopt},
+      {"", std::nullopt},
+      {"K", std::nullopt},
+      {"-1", std::nullopt},
+      {"+1", std::nullopt},
+      {"1.5G", std::nullopt},
+      {"1KK", std::nullopt},
+      {"1k", std::nullopt},
+      {"1KiB", std::nullopt},
+      {"1 K", std::nullopt},
+      {" 1", std::nullopt},
+      {"1\n", std::nullopt},
+  };
+  for (const auto& c : cases) EXPECT_EQ(parse_size(c.text), c.size) << c.text;
+}
+
+TEST(Counts, Commas) {
+  EXPECT_EQ(with_commas(0), "0");
+  EXPECT_EQ(with_commas(999), "999");
+  EXPECT_EQ(with_commas(1'000), "1,000");
+  EXPECT_EQ(with_commas(UINT64_MAX), "18,446,744,073,709,551,615");
+  EXPECT_EQ(counted(1, "gap", "gaps"), "1 gap");
+  EXPECT_EQ(counted(2'000, "gap", "gaps"), "2,000 gaps");
+}
+
 TEST(Rfc3339, RefusesTheRest) {
   const std::string whole = "2026-11-21T19:28:51.5+01:00";
   Timestamp at;

@@ -15,8 +15,10 @@
 
 #include "lib/core/text.h"
 #include "lib/model/json.h"
+#include "lib/report/collect_screen.h"
 #include "lib/report/diff.h"
 #include "lib/report/list.h"
+#include "lib/report/progress.h"
 #include "lib/report/screen.h"
 #include "lib/report/show.h"
 #include "lib/report/text.h"
@@ -177,7 +179,6 @@ TEST_P(ReportScreens, Overview) {
   const auto outcome = show_text(fake, options, style, run.out, run.task);
   ASSERT_TRUE(outcome) << outcome.error().what;
   EXPECT_EQ(outcome->worst, Severity::critical);
-  EXPECT_EQ(outcome->findings, 3U);
   EXPECT_EQ(outcome->lost, 6U);
   EXPECT_THAT(run.text, Not(HasSubstr("hunter2")));
   check("overview", run.text);
@@ -221,6 +222,7 @@ TEST_P(ReportScreens, Findings) {
   const auto outcome = show_finding_text(fake, "F1", options, style, run.out, run.task);
   ASSERT_TRUE(outcome) << outcome.error().what;
   EXPECT_EQ(outcome->worst, Severity::critical);
+  EXPECT_THAT(run.text, HasSubstr("not shown: ctriage show x.tar --maps --pid 48017\n"));
   check("finding-process", run.text);
   run.text.clear();
   ASSERT_TRUE(show_finding_text(fake, "0123456789a3", options, style, run.out, run.task));
@@ -233,7 +235,6 @@ TEST_P(ReportScreens, Findings) {
 TEST_P(ReportScreens, Diff) {
   const auto outcome = diff_text(fake, {"x.tar", false}, style, run.out, run.task);
   ASSERT_TRUE(outcome);
-  EXPECT_EQ(outcome->changes.total(), 11U);
   EXPECT_EQ(outcome->lost, 6U);
   EXPECT_THAT(run.text, Not(HasSubstr("/etc/hosts")));
   check("diff", run.text);
@@ -277,16 +278,16 @@ TEST_P(ReportScreens, List) {
   rows[5].ourselves = true;
   rows[6].container.sandbox = true;
   const ListHead head{Bytes("ip-10-0-3-17"), "x86_64", Bytes("containerd 1.7.27"), {1'795'211'520, 0}};
-  check("list", list_text(head, rows, {}, style));
-  check("list-size", list_text(head, rows, {.all = false, .sandboxes = true, .size = true}, style));
+  check("list", list_text(head, rows, {}, {}, style));
+  check("list-size", list_text(head, rows, {}, {.all = false, .sandboxes = true, .size = true}, style));
   ListHead nothing = head;
   nothing.engine = {};
-  check("list-empty", list_text(nothing, {}, {}, style));
+  check("list-empty", list_text(nothing, {}, {}, {}, style));
   std::vector<ListRow> many(30, rows[0]);
   many[29] = rows[1];
-  const std::string text = list_text(head, many, {}, style);
+  const std::string text = list_text(head, many, {}, {}, style);
   EXPECT_THAT(text, HasSubstr("... 21 more with nothing to remark (--all)"));
-  EXPECT_THAT(list_text(head, many, {.all = true}, style), Not(HasSubstr("more with nothing")));
+  EXPECT_THAT(list_text(head, many, {}, {.all = true}, style), Not(HasSubstr("more with nothing")));
 }
 
 TEST_P(ReportScreens, Collect) {
@@ -388,7 +389,6 @@ TEST(ReportJson, LinesAreArtifacts) {
   options.all = true;
   const auto outcome = show_json(fake, options, Format::jsonl, run.out, run.task);
   ASSERT_TRUE(outcome);
-  EXPECT_EQ(outcome->findings, 3U);
   EXPECT_EQ(outcome->lost, 6U);
   EXPECT_TRUE(is_ascii(run.text));
   std::size_t processes = 0;
@@ -405,7 +405,6 @@ TEST(ReportJson, LinesAreArtifacts) {
   Captured diff;
   const auto changed = diff_json(fake, {}, Format::jsonl, diff.out, diff.task);
   ASSERT_TRUE(changed);
-  EXPECT_EQ(changed->changes.total(), fake.changes.size());
   const auto lines = lines_of(diff.text);
   ASSERT_EQ(lines.size(), 1 + fake.changes.size() + enum_names(Facet{}).size() + fake.gaps.size());
   for (std::size_t i = 0; i < fake.changes.size(); ++i) {
@@ -463,6 +462,168 @@ TEST(ReportJson, EveryViewCountsAndCarriesTheGapsOfTheSource) {
       }
     }
   }
+}
+
+// What reading gave just now stands beside what the source recorded, in every view.
+TEST(ReportGaps, OfNowAreInEveryView) {
+  test::FakeSnapshot fake = test::make_intrusion();
+  ShowOptions section;
+  section.processes = true;
+  const std::vector<std::function<Result<Outcome>(Captured&)>> views{
+      [&](Captured& run) { return show_text(fake, {}, {}, run.out, run.task); },
+      [&](Captured& run) { return show_text(fake, section, {}, run.out, run.task); },
+      [&](Captured& run) { return show_finding_text(fake, "F1", {}, {}, run.out, run.task); },
+      [&](Captured& run) { return diff_text(fake, {}, {}, run.out, run.task); },
+      [&](Captured& run) { return show_json(fake, section, Format::json, run.out, run.task); },
+      [&](Captured& run) { return diff_json(fake, {}, Format::json, run.out, run.task); }};
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    SCOPED_TRACE(i);
+    Captured run;
+    run.gaps.add({Impact::lost, "proc.maps", "pid 7", {Errc::denied, "closed to us"}});
+    for (int n = 0; n < 1'100; ++n) {  // more than the log keeps
+      run.gaps.add({Impact::lost, "proc.exe", "pid " + std::to_string(n), {Errc::vanished, "ended"}});
+    }
+    const auto outcome = views[i](run);
+    ASSERT_TRUE(outcome) << outcome.error().what;
+    EXPECT_EQ(outcome->lost, 6U + 1U + 1'100U);
+    EXPECT_THAT(run.text, HasSubstr("closed to us"));
+    EXPECT_THAT(run.text, HasSubstr(i < 4 ? "1,107 lost" : "and 100 more like this"));
+  }
+}
+
+// --fail-on asks for the findings, whatever is shown.
+TEST(ReportFindings, AreEvaluatedWhenAskedFor) {
+  test::FakeSnapshot fake = test::make_intrusion();
+  for (const bool judge : {false, true}) {
+    SCOPED_TRACE(judge);
+    ShowOptions section;
+    section.mounts = true;
+    section.judge = judge;
+    Captured run;
+    const auto shown = show_text(fake, section, {}, run.out, run.task);
+    const auto text = diff_text(fake, {.source = "x", .judge = judge}, {}, run.out, run.task);
+    ASSERT_TRUE(shown && text);
+    const auto expected = judge ? std::optional(Severity::critical) : std::nullopt;
+    EXPECT_EQ(shown->worst, expected);
+    EXPECT_EQ(text->worst, expected);
+    EXPECT_EQ(run.text.find("-- findings: 2 critical, 1 high\n") != std::string::npos, judge);
+    const auto json = diff_json(fake, {.source = "x", .judge = judge}, Format::json, run.out, run.task);
+    ASSERT_TRUE(json);
+    EXPECT_EQ(json->worst, expected);
+  }
+}
+
+TEST(ReportSections, WhichAreWanted) {
+  ShowOptions none;
+  EXPECT_TRUE(none.overview());
+  EXPECT_FALSE(none.wants(&ShowOptions::processes));
+  ShowOptions one;
+  one.maps = true;
+  EXPECT_FALSE(one.overview());
+  EXPECT_TRUE(one.wants(&ShowOptions::maps));
+  EXPECT_FALSE(one.wants(&ShowOptions::mounts));
+  ShowOptions all = one;
+  all.all = true;
+  EXPECT_TRUE(all.wants(&ShowOptions::mounts));
+  ShowOptions pid;
+  pid.pid = 7;
+  EXPECT_FALSE(pid.overview());
+  EXPECT_TRUE(pid.wants(&ShowOptions::threads));
+  EXPECT_FALSE(pid.wants(&ShowOptions::mounts));
+  pid.mounts = true;
+  EXPECT_TRUE(pid.wants(&ShowOptions::mounts));
+  EXPECT_FALSE(pid.wants(&ShowOptions::threads));
+}
+
+// "None" is never confused with "cannot know".
+TEST(ReportList, WhoCannotLookDoesNotSayNone) {
+  const std::vector<Gap> closed{
+      {Impact::lost, "runtime.shim", "12 processes", {Errc::denied, "closed (needs CAP_SYS_PTRACE)"}}};
+  const std::string blind = list_text({Bytes("n"), "x86_64", {}, {}}, {}, closed, {}, {});
+  EXPECT_THAT(blind, Not(HasSubstr("0 running")));
+  EXPECT_THAT(blind, Not(HasSubstr("no containers found")));
+  EXPECT_THAT(blind, HasSubstr("not known"));
+  EXPECT_THAT(blind, HasSubstr("CAP_SYS_PTRACE"));
+  const std::string none = list_text({Bytes("n"), "x86_64", {}, {}}, {}, {}, {}, {});
+  EXPECT_THAT(none, HasSubstr("0 running"));
+  EXPECT_THAT(none, HasSubstr("gaps      none"));
+}
+
+TEST(ReportProgress, OnceASecondAfterTheFirst) {
+  std::int64_t now_ns = 0;
+  std::string drawn;
+  ProgressLine line([&](std::string_view text) { drawn += text; }, [&] { return now_ns; });
+  Meter meter;
+  meter.bytes = 3ULL << 30;
+  const auto at = [&](std::int64_t ms) {
+    drawn.clear();
+    now_ns = ms * 1'000'000;
+    line.draw(meter);
+    return drawn;
+  };
+  EXPECT_EQ(at(999), "");
+  line.clear();
+  EXPECT_EQ(drawn, "");  // nothing to wipe
+  EXPECT_EQ(at(1'000), "\r\x1b[K1s ... 3.0 GiB");
+  EXPECT_EQ(at(1'999), "");
+  meter.entries = 1'204;
+  EXPECT_EQ(at(75'000), "\r\x1b[K1m ... 1,204 files, 3.0 GiB");
+  drawn.clear();
+  line.clear();
+  EXPECT_EQ(drawn, "\r\x1b[K");
+  line.clear();
+  EXPECT_EQ(drawn, "\r\x1b[K");
+}
+
+TEST(ReportCollect, SummaryHasTheWordsOfTheScreen) {
+  std::string screen;
+  CollectScreen collect([&](std::string_view text) { screen += text; }, {.color = true, .width = 80});
+  collect.held(412, 1, 2, false, {1'795'200'099, 0});
+  collect.phase_ended(1, "state", 640'000'000, "9 processes", "9f3c51aa07d2e61b9999");
+  collect.changed(ChangeKind::added);
+  collect.gap({Impact::degraded, "atime", "/x\x1b[31m", {Errc::denied, "no"}});
+  const std::string summary = collect.summary_text(1'500'000'000);
+  expect_harmless(summary);
+  EXPECT_THAT(summary,
+              HasSubstr("412 files, 1 program, 2 tmpfs are open now and outlive the container; not all"));
+  EXPECT_THAT(summary, HasSubstr("sealed, digest 9f3c51aa07d2e61b\n"));
+  EXPECT_THAT(summary,
+              HasSubstr("took      1500 ms\nfindings  none; 1 change: 1 added\ngaps      1 degraded\n"));
+  EXPECT_FALSE(collect.link_times_kept());
+  EXPECT_THAT(touched_text(-2048, false, 2'150'000'000),
+              HasSubstr("its memory -2 KiB, access times of links may have changed, 2.1 CPU s"));
+}
+
+TEST(ReportVerify, TextAndJson) {
+  VerifyResult result;
+  result.path = Bytes("a\x1b b.tar");
+  result.verdict = Soundness::cut;
+  result.members = 1;
+  result.streams = 2;
+  result.problem_count = 3;
+  result.problems = {Bytes("x\n: bad")};
+  result.custody_why = Bytes("no room");
+  result.gaps = {{Impact::degraded, "sandbox", Bytes("landlock"), Errc::unsupported, Bytes("none"), {}}};
+  const std::string text = verify_text(result, false, {});
+  expect_harmless(text);
+  for (const char* part : {"1 member, 2 streams", "verdict   CUT: ", "phase (none)", "problem   x\\n: bad",
+                           "problem   and 2 more", "custody   no records; the rest is MISSING: no room",
+                           "gaps      1 degraded", "next      ctriage verify --salvage 'a"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  const std::string json = verify_json(result);
+  EXPECT_TRUE(is_ascii(json));
+  EXPECT_THAT(json,
+              StartsWith("{\"schema\":\"ctriage.verify/1\",\"path\":\"a\\u001b b.tar\",\"verdict\":\"cut\""));
+  EXPECT_THAT(json, Not(HasSubstr("salvage")));
+  EXPECT_THAT(json, HasSubstr("\"gaps\":[{\"impact\":\"degraded\""));
+  result.verdict = Soundness::whole;
+  result.salvage = {{Bytes("upper.tar"), 7, false, Bytes("cut")}};
+  EXPECT_THAT(verify_text(result, false, {}), HasSubstr("PARTLY    upper.tar   7 B   cut\n"));
+  CollectResult collected;
+  collected.path = Bytes("p\xff");
+  EXPECT_THAT(collect_json(collected), StartsWith("{\"schema\":\"ctriage.collect/1\",\"path\":\"p"));
+  EXPECT_THAT(collect_json(collected), HasSubstr("\"gaps\":[]}"));
 }
 
 TEST(ReportJson, NextNamesTheSourceOfThisView) {

@@ -165,6 +165,28 @@ std::string pod_spec(const std::string& type, const std::string& name, const std
          R"(},"process":{"args":["/app"]},"linux":{"namespaces":[{"type":"pid"},{"type":"network"},{"type":"ipc"}]}})";
 }
 
+// Who may not look says so, once: an empty list would read as "no containers here".
+TEST_F(Discover, WhatIsClosedToUsIsOneGap) {
+  start(bundle("web-id"), "sleep 60 & :");
+  const auto proc = Root::open("/proc");
+  ASSERT_TRUE(proc) << proc.error().what;
+  GapLog gaps;
+  const std::atomic<bool> stop{false};
+  Task task{gaps, stop, [] { return Timestamp{}; }};
+  ASSERT_EQ(seteuid(65534), 0);  // takes the effective capabilities along
+  const auto all = list_containers(*proc, task);
+  ASSERT_EQ(seteuid(0), 0);
+  ASSERT_TRUE(all) << all.error().what;
+  EXPECT_THAT(*all, SizeIs(0));
+  ASSERT_THAT(gaps.kept(), SizeIs(1));
+  const Gap& gap = gaps.kept().front();
+  EXPECT_EQ(gap.impact, Impact::lost);
+  EXPECT_EQ(gap.artifact, "runtime.shim");
+  EXPECT_THAT(gap.origin, HasSubstr("process"));
+  EXPECT_THAT(gap.error.what, HasSubstr("named containerd-shim"));
+  EXPECT_THAT(gap.error.what, HasSubstr("CAP_SYS_PTRACE"));
+}
+
 TEST_F(Discover, APodThatOneShimServes) {
   const std::string logs = base_ + "/pods/shop_web_uid-1";
   fs::create_directories(logs + "/app");

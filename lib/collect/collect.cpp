@@ -115,23 +115,18 @@ std::int64_t growth_of(const Resident& before, const Resident& after) {
   return growth;
 }
 
-std::string count_of(std::uint64_t count, std::string_view one, std::string_view many) {
-  return std::to_string(count) + " " + std::string(count == 1 ? one : many);
-}
-
 std::string phase_text(std::string_view group, const Counts& counts) {
   if (group == "state") {
-    return count_of(counts.processes, "process", "processes") + ", " +
-           count_of(counts.sockets, "socket", "sockets");
+    return counted(counts.processes, "process", "processes") + ", " +
+           counted(counts.sockets, "socket", "sockets");
   }
   if (group == "files") {
     const std::string changes = counts.layers_unread > 0 ? "changes unknown: layers not readable"
-                                                         : count_of(counts.changes, "change", "changes");
+                                                         : counted(counts.changes, "change", "changes");
     return changes + ", " +
-           count_of(counts.programs, "program that is not in the image",
-                    "programs that are not in the image");
+           counted(counts.programs, "program that is not in the image", "programs that are not in the image");
   }
-  return count_of(counts.logs, "container log", "container logs");
+  return counted(counts.logs, "container log", "container logs");
 }
 
 // Runs the collectors of one group. What ends the run is told of every collector that was not reached, later
@@ -248,7 +243,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
     progress.gap(gap);
   });
   log.merge(std::move(task.gaps));
-  Task working{log, task.stop, task.now, task.deadline_ns};
+  Task working = task.with(log);
 
   Collection in(snapshot, out, engine, options, progress, working);
   in.findings = *std::move(findings);

@@ -5,18 +5,9 @@
 #include <algorithm>
 
 #include "lib/core/limits.h"
+#include "lib/core/text.h"
 
 namespace ctriage {
-
-namespace {
-
-std::string with_commas(std::uint64_t count) {
-  std::string text = std::to_string(count);
-  for (std::size_t at = text.size(); at > 3;) text.insert(at -= 3, 1, ',');
-  return text;
-}
-
-}  // namespace
 
 void GapLog::pass_on(const Gap& gap) {
   if (sink_) {

@@ -12,6 +12,7 @@ Result<std::size_t> FdSource::read(std::span<std::byte> into) {
   for (;;) {
     if (auto go_on = task_.check(); !go_on) return std::move(go_on).error().within(name_);
     auto size = sys::read(fd_.get(), into, name_);
+    if (size) task_.passed(*size);
     if (size || size.error().number != EINTR) return size;
   }
 }

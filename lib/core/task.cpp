@@ -5,6 +5,7 @@
 namespace ctriage {
 
 Status Task::check() const {
+  if (meter != nullptr && meter->shown) meter->shown(*meter);
   if (stop.load(std::memory_order_relaxed)) return Error{Errc::stopped, "asked to stop"};
   if (deadline_ns != INT64_MAX && sys::boottime_ns() >= deadline_ns) {
     return Error{Errc::timeout, "the deadline passed"};

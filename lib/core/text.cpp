@@ -222,6 +222,28 @@ std::string human_duration(std::int64_t seconds) {
   return fmt::format("{}d", seconds / 86'400);
 }
 
+std::string with_commas(std::uint64_t count) {
+  std::string text = std::to_string(count);
+  for (std::size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, 1, ',');
+  return text;
+}
+
+std::string counted(std::uint64_t count, std::string_view one, std::string_view many) {
+  return with_commas(count) + ' ' + std::string(count == 1 ? one : many);
+}
+
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  constexpr std::string_view kUnits = "KMGT";
+  std::uint64_t unit = 1;
+  if (const auto at = text.empty() ? kUnits.npos : kUnits.find(text.back()); at != kUnits.npos) {
+    unit = std::uint64_t{1} << (10 * (at + 1));
+    text.remove_suffix(1);
+  }
+  const auto count = parse_number<std::uint64_t>(text);
+  if (!count || *count > UINT64_MAX / unit) return std::nullopt;
+  return *count * unit;
+}
+
 std::string shell_word(std::string_view text) {
   constexpr std::string_view kPlain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";

@@ -43,6 +43,13 @@ std::string human_size(std::uint64_t bytes);
 // "3h12m", "41m", "9d", "12s".
 std::string human_duration(std::int64_t seconds);
 
+// "7,936".
+std::string with_commas(std::uint64_t count);
+// "1 gap", "2,000 gaps".
+std::string counted(std::uint64_t count, std::string_view one, std::string_view many);
+// "512M", "8G", "1048576": a whole number with at most one of K, M, G, T (powers of 1024), or nothing.
+std::optional<std::uint64_t> parse_size(std::string_view text);
+
 // One word of a shell command: quoted where a shell would see more than a plain word. Commands that we print
 // are copied into a root shell, and names in them are the attacker's.
 std::string shell_word(std::string_view text);

@@ -9,6 +9,7 @@
 #include "lib/model/file.h"
 #include "lib/model/finding.h"
 #include "lib/model/gap.h"
+#include "lib/model/outcome.h"
 #include "lib/model/process.h"
 
 namespace ctriage {
@@ -45,7 +46,17 @@ inline constexpr std::string_view kKind<GapRecord> = "gap";
 template <>
 inline constexpr std::string_view kKind<CoverageRecord> = "coverage";
 
+// Documents that are one artifact.
+template <>
+inline constexpr std::string_view kKind<CollectResult> = "collect";
+template <>
+inline constexpr std::string_view kKind<VerifyResult> = "verify";
+
 // Parts of the above.
+template <>
+inline constexpr std::string_view kKind<CollectCounts> = "collect_counts";
+template <>
+inline constexpr std::string_view kKind<SalvagedStream> = "salvaged_stream";
 template <>
 inline constexpr std::string_view kKind<PodRef> = "pod";
 template <>

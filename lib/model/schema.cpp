@@ -26,7 +26,8 @@ Made from the tables in lib/model/*.h by `schema_markdown()`; change them, then 
 - A document and a line of a view (`--json`, `--format jsonl`) name their form in their first key, `schema`:
   a document of `show`, `show SOURCE FINDING`, `diff` and `list` is ctriage.show/1, ctriage.show_finding/1,
   ctriage.diff/1 and ctriage.list/1; a line is one artifact of the tables below, as ctriage.KIND/1. Lines of `show`
-  and `diff` are first the source, then the artifacts, then the coverage, then the gaps.
+  and `diff` are first the source, then the artifacts, then the coverage, then the gaps. `collect` and `verify` end
+  with one document, ctriage.collect/1 and ctriage.verify/1, in either format.
 - The lines of a bundle's .jsonl streams are bare: which artifact they hold is in this table.
 
 | in a bundle | holds | first key of it |
@@ -123,7 +124,8 @@ std::string schema_markdown() {
   }
   append_tables<Source, Container, PodRef, HostMount, Process, Executable, Credentials, Capabilities,
                 NamespaceId, Limit, Thread, Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState,
-                XattrRecord, LogFile, Finding, GapRecord, CoverageRecord>(out);
+                XattrRecord, LogFile, Finding, GapRecord, CoverageRecord, CollectResult, CollectCounts,
+                VerifyResult, SalvagedStream>(out);
   return out;
 }
 

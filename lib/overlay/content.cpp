@@ -116,6 +116,7 @@ Result<Content> ContentReader::read(int fd, const Runs& runs, std::string_view n
       if (!content.failed) {
         auto read = sys::pread_full(fd, block, at, name);
         if (read) got = *read;
+        task_.passed(got);
         if (!read) content.failed = std::move(read).error();
         if (!content.failed && got < block.size()) {
           content.failed =

@@ -43,6 +43,7 @@ Status Walk::run() {
       leave();
       continue;
     }
+    task_.passed(0, 1);
     if (next->only_in_image()) {
       const Frame& frame = frames_.back();
       if (auto told = tell_image(next->name, frame.image_only, path_.substr(0, frame.hider_size)); !told)

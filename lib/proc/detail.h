@@ -37,7 +37,6 @@ inline bool is_gone(const Error& error) {
 // (fs/proc/base.c proc_pid_readlink, fs/proc/namespaces.c proc_ns_readlink), so what looks refused is asked
 // for once more.
 bool has_gone(const Root& proc, std::int32_t pid);
-bool has_gone(const Root& process);  // the same of /proc/PID
 
 // read_namespace of the process or thread that `path` below /proc leads to.
 Result<Hex> read_namespace_at(const Root& proc, std::string_view path, std::string_view type);

@@ -117,6 +117,8 @@ Result<Hex> read_namespace(const Root& process, std::string_view type);  // of a
 Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task,
                                        std::optional<std::uint32_t> wanted = std::nullopt);
 
+bool has_gone(const Root& process);  // ended since, or a zombie
+
 // What /proc/PID/exe says of the running program, without opening it: path, identity, size, owner, times, and
 // the file as an O_PATH descriptor. A path longer than a page is left empty. After an error the path is there
 // if the link could be read.

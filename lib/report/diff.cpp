@@ -110,7 +110,7 @@ std::string change_details(const FileChange& change) {
   return join(parts, ", ");
 }
 
-std::string change_block(const FileChange& change, const Style& style) {
+std::string change_block(const FileChange& change) {
   constexpr std::size_t kLabel = 12;
   constexpr std::size_t kSide = 40;
   std::string out = "   " + safe(change.path.raw) + "   " + std::string(to_text(change.kind)) + '\n';
@@ -148,7 +148,6 @@ std::string change_block(const FileChange& change, const Style& style) {
   row("sha256", [](const FileState& s) { return s.sha256 ? safe(*s.sha256) : std::string("-"); });
   row("xattrs", [](const FileState& s) { return names_of(s.xattrs); });
   if (const std::string details = change_details(change); !details.empty()) out += "   " + details + '\n';
-  static_cast<void>(style);
   return out;
 }
 
@@ -159,8 +158,8 @@ Status has_changes(const Snapshot& snapshot) {
                                       (coverage.why.empty() ? std::string() : ": " + coverage.why)};
 }
 
-Result<DiffOutcome> diff_text(Snapshot& snapshot, const DiffOptions& options, const Style& style,
-                              const Out& out, Task& task) {
+Result<Outcome> diff_text(Snapshot& snapshot, const DiffOptions& options, const Style& style, const Out& out,
+                          Task& task) {
   if (auto known = has_changes(snapshot); !known) return std::move(known).error();
   ChangeTally shown;
   ChangeTally all;
@@ -202,14 +201,14 @@ Result<DiffOutcome> diff_text(Snapshot& snapshot, const DiffOptions& options, co
     text +=
         "-- only partly known" + (coverage.why.empty() ? std::string() : ": " + safe(coverage.why)) + '\n';
   }
-  auto gaps = read_gaps(snapshot, task);
+  auto findings = judge(snapshot, options.judge, task);
+  if (!findings) return std::move(findings).error();
+  if (options.judge) text += "-- findings: " + findings->text() + '\n';
+  auto gaps = gaps_of(snapshot, task);
   if (!gaps) return std::move(gaps).error();
-  if (gaps->total() > 0) text += "-- gaps: " + recorded_gaps_text(*gaps) + '\n';
+  text += "-- gaps: " + gaps->text() + '\n' + gap_lines(*gaps, options.every_gap, style);
   if (auto done = out(text); !done) return std::move(done).error();
-  DiffOutcome outcome;
-  outcome.lost = gaps->count(Impact::lost);
-  outcome.changes = all;
-  return outcome;
+  return Outcome{findings->worst(), gaps->count(Impact::lost)};
 }
 
 }  // namespace ctriage::report

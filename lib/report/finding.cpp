@@ -29,9 +29,16 @@ std::string finding_block(const Finding& finding, const Style& style) {
   return out;
 }
 
-std::string more_text(std::uint64_t count) {
-  return count > kMaxRelatives ? fmt::format("   ... {} more: --ps\n", with_commas(count - kMaxRelatives))
-                               : "";
+// "ctriage show SOURCE --maps": the whole of a command, since a part of it cannot be copied.
+std::string show_command(const ShowOptions& options, const std::string& flags) {
+  return "ctriage show " + (options.source.empty() ? "SOURCE" : safe(shell_word(options.source))) + " " +
+         flags;
+}
+
+std::string more_text(std::uint64_t count, const ShowOptions& options) {
+  if (count <= kMaxRelatives) return "";
+  return fmt::format("   ... {} more: {}\n", with_commas(count - kMaxRelatives),
+                     show_command(options, "--ps"));
 }
 
 struct Relative {  // what the line of a parent needs
@@ -40,8 +47,8 @@ struct Relative {  // what the line of a parent needs
 };
 
 // The finding's process with its parents, sockets, descriptors and the mappings that deserve a look.
-Status around_process(Snapshot& snapshot, const Container& container, std::int32_t pid, const Style& style,
-                      const Out& out, Task& task) {
+Status around_process(Snapshot& snapshot, const Container& container, std::int32_t pid,
+                      const ShowOptions& options, const Style& style, const Out& out, Task& task) {
   std::map<std::int32_t, Relative> relatives;
   std::string block;
   std::string children;
@@ -70,7 +77,7 @@ Status around_process(Snapshot& snapshot, const Container& container, std::int32
     if (at != relatives.end()) parents.insert(0, at->second.text);
   }
   if (!parents.empty()) text += "\nPARENTS\n" + parents;
-  if (!children.empty()) text += "\nCHILDREN\n" + children + more_text(child_count);
+  if (!children.empty()) text += "\nCHILDREN\n" + children + more_text(child_count, options);
   if (done = out(text); !done) return done;
 
   ShowOptions around;
@@ -80,7 +87,7 @@ Status around_process(Snapshot& snapshot, const Container& container, std::int32
   if (done = show_sections(snapshot, container, around, style, out, task); !done) return done;
 
   if (snapshot.covers(Facet::mappings).level == Coverage::Level::none) return Done{};
-  done = out("\nMAPPINGS that are executable and writable, deleted or of no file\n" + mapping_head(style));
+  done = out("\nMAPPINGS that are executable and writable, deleted or of no file\n" + mapping_head());
   if (!done) return done;
   std::uint64_t shown = 0;
   std::uint64_t others = 0;
@@ -101,14 +108,14 @@ Status around_process(Snapshot& snapshot, const Container& container, std::int32
       },
       task);
   if (!done) return done;
-  return out((shown == 0 ? "   none\n" : "") + fmt::format("   {} not shown: --maps --pid {}\n",
-                                                           counted(others, "other mapping", "other mappings"),
-                                                           pid));
+  return out((shown == 0 ? "   none\n" : "") +
+             fmt::format("   {} not shown: {}\n", counted(others, "other mapping", "other mappings"),
+                         show_command(options, fmt::format("--maps --pid {}", pid))));
 }
 
 // Before and after of the finding's file, and who runs it.
-Status around_file(Snapshot& snapshot, const Container& container, const Bytes& path, const Style& style,
-                   const Out& out, Task& task) {
+Status around_file(Snapshot& snapshot, const Container& container, const Bytes& path,
+                   const ShowOptions& options, const Style& style, const Out& out, Task& task) {
   std::string text = "\nFILE\n";
   bool found = false;
   auto done = snapshot.list_changes(
@@ -116,7 +123,7 @@ Status around_file(Snapshot& snapshot, const Container& container, const Bytes& 
       [&](FileChange&& change) -> Status {
         if (change.path != path) return Done{};
         found = true;
-        text += change_block(change, style);
+        text += change_block(change);
         return Done{};
       },
       task);
@@ -137,8 +144,8 @@ Status around_file(Snapshot& snapshot, const Container& container, const Bytes& 
         },
         task);
     if (!done) return done;
-    text += "\nRUN BY\n" +
-            (runs.empty() ? std::string("   no process that is recorded\n") : runs + more_text(running));
+    text += "\nRUN BY\n" + (runs.empty() ? std::string("   no process that is recorded\n")
+                                         : runs + more_text(running, options));
   }
   return out(text);
 }
@@ -231,8 +238,9 @@ Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view wanted, c
         auto done = out(labelled("where", safe(container_name(container)) + "  " + short_id(container.id) +
                                               "  " + safe(container.image.raw)));
         if (!done) return done;
-        if (finding->pid) return around_process(snapshot, container, *finding->pid, style, out, task);
-        if (finding->path) return around_file(snapshot, container, *finding->path, style, out, task);
+        if (finding->pid)
+          return around_process(snapshot, container, *finding->pid, options, style, out, task);
+        if (finding->path) return around_file(snapshot, container, *finding->path, options, style, out, task);
         return Done{};
       },
       task);
@@ -242,11 +250,10 @@ Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view wanted, c
         out(labelled("where", "container " + short_id(finding->container) + ", which is not in this source"));
     if (!done) return std::move(done).error();
   }
-  auto gaps = read_gaps(snapshot, task);
+  auto gaps = gaps_of(snapshot, task);
   if (!gaps) return std::move(gaps).error();
-  if (const std::string missing = recorded_gaps_text(*gaps); !missing.empty()) {
-    if (auto done = out('\n' + labelled("gaps", missing)); !done) return std::move(done).error();
-  }
+  if (auto done = out('\n' + gaps_block(*gaps, options.every_gap, style)); !done)
+    return std::move(done).error();
   if (!options.source.empty()) {
     std::vector<std::pair<std::string, std::string>> hints{
         {"ctriage show " + shell_word(options.source), "the overview"}};
@@ -257,7 +264,6 @@ Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view wanted, c
     if (auto done = out('\n' + next_lines("next", hints, style)); !done) return std::move(done).error();
   }
   Outcome outcome;
-  outcome.findings = 1;
   outcome.worst = finding->severity;
   outcome.lost = gaps->count(Impact::lost);
   return outcome;

@@ -126,7 +126,7 @@ Status append_facet(Document& document, Snapshot& snapshot, Facet facet, Lister<
   });
 }
 
-// Those recorded in the source, then those that reading it just now gave and the task keeps.
+// Those recorded in the source, then those that reading it just now gave.
 Status append_gaps(Document& document, Snapshot& snapshot, Task& task, Outcome& outcome) {
   return document.many<GapRecord>("gaps", [&](const auto& take) -> Status {
     if (snapshot.covers(Facet::gaps).level != Coverage::Level::none) {
@@ -138,6 +138,8 @@ Status append_gaps(Document& document, Snapshot& snapshot, Task& task, Outcome& 
           task);
       if (!done) return done;
     }
+    task.gaps.finish();  // nothing is read any more: what was only counted is told as a number
+    outcome.lost += task.gaps.count(Impact::lost);
     for (const Gap& gap : task.gaps.kept()) {
       if (auto done = take(record_of(gap, task.now ? task.now() : Timestamp{})); !done) return done;
     }
@@ -164,7 +166,6 @@ Status append_findings(Document& document, Snapshot& snapshot, const std::string
         },
         task);
   });
-  outcome.findings = tally.total();
   outcome.worst = tally.worst();
   return done;
 }
@@ -177,23 +178,21 @@ struct Choice {
 
 Choice choose(const ShowOptions& options) {
   Choice choice{{}, options.pid};
-  const bool everything =
-      options.all ||
-      (options.pid && !(options.processes || options.threads || options.files || options.sockets ||
-                        options.mounts || options.environment || options.maps || options.security));
-  const bool overview = !options.any_section();
+  const bool overview = options.overview();
   const auto add = [&](bool wanted, Facet facet) {
-    if (wanted || everything) choice.facets.insert(facet);
+    if (wanted) choice.facets.insert(facet);
   };
-  add(overview || options.processes || options.environment || options.security, Facet::processes);
-  add(options.threads, Facet::threads);
-  add(options.files, Facet::descriptors);
-  add(options.maps, Facet::mappings);
-  add(overview || options.sockets, Facet::sockets);
-  add(overview || options.mounts, Facet::mounts);
-  add(overview, Facet::layers);
-  add(overview, Facet::logs);
-  if (options.pid) choice.facets.erase(Facet::layers), choice.facets.erase(Facet::logs);
+  const auto wants = [&](ShowOptions::Section section) { return options.wants(section); };
+  add(overview || wants(&ShowOptions::processes) || wants(&ShowOptions::environment) ||
+          wants(&ShowOptions::security),
+      Facet::processes);
+  add(wants(&ShowOptions::threads), Facet::threads);
+  add(wants(&ShowOptions::files), Facet::descriptors);
+  add(wants(&ShowOptions::maps), Facet::mappings);
+  add(overview || wants(&ShowOptions::sockets), Facet::sockets);
+  add(overview || wants(&ShowOptions::mounts), Facet::mounts);
+  add(overview || (options.all && !options.pid), Facet::layers);
+  add(overview || (options.all && !options.pid), Facet::logs);
   return choice;
 }
 
@@ -261,7 +260,6 @@ Result<Outcome> show_finding_json(Snapshot& snapshot, std::string_view wanted, c
   }
   Document document(format, out);
   Outcome outcome;
-  outcome.findings = 1;
   outcome.worst = finding->severity;
   document.begin("ctriage.show_finding/1");
   auto done = document.one("source", *source);
@@ -278,23 +276,25 @@ Result<Outcome> show_finding_json(Snapshot& snapshot, std::string_view wanted, c
   return outcome;
 }
 
-Result<DiffOutcome> diff_json(Snapshot& snapshot, const DiffOptions&, Format format, const Out& out,
-                              Task& task) {
+Result<Outcome> diff_json(Snapshot& snapshot, const DiffOptions& options, Format format, const Out& out,
+                          Task& task) {
   if (auto known = has_changes(snapshot); !known) return std::move(known).error();
   auto source = snapshot.describe(task);
   if (!source) return std::move(source).error();
   auto containers = read_containers(snapshot, task);
   if (!containers) return std::move(containers).error();
   Document document(format, out);
-  DiffOutcome outcome;
+  Outcome outcome;
   document.begin("ctriage.diff/1");
   auto done = document.one("source", *source);
   if (done) {
     done = append_facet<FileChange>(document, snapshot, Facet::changes, &Snapshot::list_changes, *containers,
-                                    task, [&outcome](const FileChange& change) {
-                                      outcome.changes.add(change.kind);
-                                      return true;
-                                    });
+                                    task, [](const FileChange&) { return true; });
+  }
+  if (done) {
+    auto findings = judge(snapshot, options.judge, task);
+    if (!findings) return std::move(findings).error();
+    outcome.worst = findings->worst();
   }
   if (done) done = append_completeness(document, snapshot, task, outcome);
   if (done) done = document.end();

@@ -123,7 +123,7 @@ std::string row_text(const ListRow& row, const std::vector<Column>& columns, con
   cells.push_back(rights_text(container));
   cells.push_back(row.ourselves ? "(this is us)" : short_id(container.id));
   cells.resize(columns.size());
-  const std::string line = table_row(columns, cells, 0, style);
+  const std::string line = table_row(columns, cells, style);
   return row.mark() == Mark::look_now && style.color
              ? painted(Severity::high, line.substr(0, 2), style) + line.substr(2)
              : line;
@@ -148,11 +148,16 @@ Mark ListRow::mark() const {
   return container.rights.empty() ? Mark::none : Mark::powerful;
 }
 
-std::string list_text(const ListHead& head, std::span<const ListRow> rows, const ListOptions& options,
-                      const Style& style) {
+std::string list_text(const ListHead& head, std::span<const ListRow> rows, std::span<const Gap> gaps,
+                      const ListOptions& options, const Style& style) {
+  GapTally missing;
+  for (const Gap& gap : gaps) missing.add(gap);
+  const std::string gap_text = gaps_block(missing, options.every_gap, style);
+  // Who could not look cannot say that nothing runs.
+  const bool unknown = rows.empty() && missing.count(Impact::lost) > 0;
   std::string out = "node " + safe(head.node.raw) + "  " + safe(head.machine);
   if (!head.engine.empty()) out += "  " + safe(head.engine.raw);
-  out += "   " + counts_text(rows);
+  out += "   " + (unknown ? "what runs here is not known" : counts_text(rows));
   const std::string now = clock_seconds(head.now);
   const std::size_t width = style.width == 0 ? 120 : style.width;
   if (display_width(out) + now.size() + 2 <= width) out = pad_right(out, width - now.size()) + now;
@@ -160,9 +165,12 @@ std::string list_text(const ListHead& head, std::span<const ListRow> rows, const
 
   const auto listed = static_cast<std::size_t>(std::ranges::count_if(
       rows, [&](const ListRow& row) { return options.sandboxes || !row.container.sandbox; }));
-  if (listed == 0) return out + "no containers found\n";
+  if (listed == 0) {
+    return out + (unknown ? "no containers seen: there may be some, see gaps\n" : "no containers found\n") +
+           gap_text;
+  }
   const auto columns = columns_for(rows, options, style);
-  out += table_head(columns, 0);
+  out += table_head(columns);
   std::set<Mark> marks;
   std::size_t plain = 0;
   std::size_t hidden = 0;
@@ -180,7 +188,7 @@ std::string list_text(const ListHead& head, std::span<const ListRow> rows, const
     out += row_text(row, columns, head, options, style);
   }
   if (hidden > 0) out += fmt::format("   ... {} more with nothing to remark (--all)\n", hidden);
-  out += legend(marks);
+  out += legend(marks) + gap_text;
 
   const auto worst =
       std::ranges::find_if(rows, [](const ListRow& row) { return row.mark() == Mark::look_now; });

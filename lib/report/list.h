@@ -42,10 +42,11 @@ struct ListOptions {
   bool all = false;        // plain rows too when there are many; without: the first kMaxPlainRows
   bool sandboxes = false;  // rows of pod sandboxes
   bool size = false;       // the UPPER column
+  bool every_gap = false;  // all kinds of gaps, not the first few
 };
 
-std::string list_text(const ListHead& head, std::span<const ListRow> rows, const ListOptions& options,
-                      const Style& style);
+std::string list_text(const ListHead& head, std::span<const ListRow> rows, std::span<const Gap> gaps,
+                      const ListOptions& options, const Style& style);
 // "ctriage.list/1", or one "ctriage.container/1" per line and then the gaps, which were noticed at head.now.
 // Nothing is left out.
 std::string list_json(const ListHead& head, std::span<const ListRow> rows, std::span<const Gap> gaps,

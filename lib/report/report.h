@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -34,9 +35,8 @@ using Out = std::function<Status(std::string_view)>;
 
 // What a view saw on its way, for the exit status (--fail-on; lost evidence makes 3).
 struct Outcome {
-  std::optional<Severity> worst;  // of the findings that this view is about
-  std::uint64_t findings = 0;
-  std::uint64_t lost = 0;  // gaps of impact "lost" recorded in the source: the same in every view of it
+  std::optional<Severity> worst;  // of the findings it is about; a view that was not asked for them: none
+  std::uint64_t lost = 0;         // gaps of impact "lost", those recorded in the source and those of now
 };
 
 // "1 critical, 4 high" in bounded memory.
@@ -69,6 +69,7 @@ class GapTally {
  public:
   void add(const GapRecord& gap) { add(gap.impact, gap.artifact, gap.code, gap.origin.raw, gap.reason.raw); }
   void add(const Gap& gap) { add(gap.impact, gap.artifact, gap.error.code, gap.origin, gap.error.what); }
+  void add(const GapLog& log);  // what it keeps, and as a number what it only counted
   [[nodiscard]] std::uint64_t count(Impact impact) const { return counts_[static_cast<std::size_t>(impact)]; }
   [[nodiscard]] std::uint64_t total() const;
   [[nodiscard]] std::string text() const;  // "2 lost, 1 degraded, 14 notes"; "none"
@@ -86,11 +87,13 @@ class GapTally {
 
   std::array<std::uint64_t, 3> counts_{};
   std::map<std::tuple<int, std::string, Errc>, Group> groups_;
-  std::uint64_t beyond_ = 0;
+  std::uint64_t beyond_ = 0;   // of groups that found no room
+  std::uint64_t counted_ = 0;  // of which there is a number and no more
 };
 
 // A gap that reading just now gave, as views write it beside those recorded in the source.
 GapRecord record_of(const Gap& gap, Timestamp at);
+std::vector<GapRecord> records_of(std::span<const Gap> gaps, Timestamp at);
 
 // "shop/web-7d9f/app", or the container's name or short id. Raw: escape before printing.
 std::string container_name(const Container& container);

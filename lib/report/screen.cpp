@@ -50,10 +50,11 @@ void Screen::closing(const Closing& closing) const {
   std::string findings = closing.findings.text();
   if (closing.changes_taken) findings += "; " + closing.changes.text();
   out += labelled("findings", findings);
-  const auto gaps = closing.gaps.lines(kMaxGapLines);
+  const auto gaps = closing.gaps.lines(closing.every_gap ? SIZE_MAX : kMaxGapLines);
   if (gaps.empty()) out += labelled("gaps", "none");
   for (std::size_t i = 0; i < gaps.size(); ++i) {
-    out += labelled(i == 0 ? "gaps" : "", fit(gaps[i], style_.width == 0 ? 0 : 2 * style_.width));
+    out +=
+        labelled(i == 0 ? "gaps" : "", fit(gaps[i], closing.every_gap ? 0 : 2 * std::size_t{style_.width}));
   }
   for (std::size_t i = 0; i < closing.left_out.size(); ++i) {
     out += labelled(i == 0 ? "left out" : "", safe(closing.left_out[i]));

@@ -30,6 +30,7 @@ struct Closing {  // the end of a collect
   std::uint64_t bundle_bytes = 0;
   bool encrypted = false;
   bool partial = false;  // still NAME.part
+  bool every_gap = false;
   std::string sha256;
   std::vector<Hint> next;
 };

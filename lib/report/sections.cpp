@@ -45,7 +45,7 @@ std::string process_row(const Process& process, const Style& style) {
                     uids.empty() ? "?" : user_text(uids.size() > 1 ? uids[1] : uids[0]),
                     from_text(process.exe), clock_seconds(process.started_at), column_size(process.rss_bytes),
                     std::string(to_text(process.membership)), command},
-                   0, style);
+                   style);
 }
 
 // The namespaces that differ from those of the container's first process.
@@ -68,7 +68,7 @@ std::string security_row(const Process& process, const std::vector<NamespaceId>&
                     hex(process.capabilities.bounding.value), process.no_new_privs ? "on" : "off",
                     seccomp_text(process.seccomp), own_namespaces(process, first),
                     process.lsm_label ? safe(process.lsm_label->raw) : "-"},
-                   0, style);
+                   style);
 }
 
 std::string thread_row(const Thread& thread, const Style& style) {
@@ -76,14 +76,14 @@ std::string thread_row(const Thread& thread, const Style& style) {
       kThreadColumns,
       {number(thread.pid), number(thread.tid), safe(thread.state), safe(thread.comm.raw),
        thread.wchan ? safe(thread.wchan->raw) : "-", thread.syscall ? safe(thread.syscall->raw) : "-"},
-      0, style);
+      style);
 }
 
 std::string mount_row(const Mount& mount, const Style& style) {
   return table_row(
       kMountColumns,
       {safe(mount.fstype.raw), safe(mount.mountpoint.raw), safe(mount.source.raw), safe(mount.options.raw)},
-      0, style);
+      style);
 }
 
 // One section: a heading, the table's head, its rows; or why it is not there.
@@ -118,9 +118,9 @@ class Section {
 
 }  // namespace
 
-std::string descriptor_head(const Style&) { return table_head(kDescriptorColumns, 0); }
-std::string socket_head(const Style&) { return table_head(kSocketColumns, 0); }
-std::string mapping_head(const Style&) { return table_head(kMappingColumns, 0); }
+std::string descriptor_head() { return table_head(kDescriptorColumns); }
+std::string socket_head() { return table_head(kSocketColumns); }
+std::string mapping_head() { return table_head(kMappingColumns); }
 
 std::string descriptor_row(const Descriptor& descriptor, const Style& style) {
   return table_row(
@@ -128,7 +128,7 @@ std::string descriptor_row(const Descriptor& descriptor, const Style& style) {
       {number(descriptor.pid), number(descriptor.fd), safe(descriptor.kind), hex(descriptor.flags.value),
        descriptor.kind == "regular" || descriptor.kind == "memfd" ? column_size(descriptor.size_bytes) : "-",
        safe(descriptor.target.raw) + (descriptor.deleted ? "  DELETED" : "")},
-      0, style);
+      style);
 }
 
 std::string socket_row(const Socket& socket, const Style& style) {
@@ -140,7 +140,7 @@ std::string socket_row(const Socket& socket, const Style& style) {
                     socket.local.empty() ? "-" : safe(socket.local.raw),
                     socket.remote.empty() ? "-" : safe(socket.remote.raw), column_size(queued),
                     pids.empty() ? "-" : join(pids, ",")},
-                   0, style);
+                   style);
 }
 
 std::string mapping_row(const Mapping& mapping, const Style& style) {
@@ -149,14 +149,11 @@ std::string mapping_row(const Mapping& mapping, const Style& style) {
   return table_row(kMappingColumns,
                    {number(mapping.pid), hex(mapping.start.value), column_size(size),
                     safe(mapping.protection), mapping.path.empty() ? "(anonymous)" : safe(mapping.path.raw)},
-                   0, style);
+                   style);
 }
 
 Status show_sections(Snapshot& snapshot, const Container& container, const ShowOptions& options,
                      const Style& style, const Out& out, Task& task) {
-  const bool everything =
-      options.all || !(options.processes || options.threads || options.files || options.sockets ||
-                       options.mounts || options.environment || options.maps || options.security);
   const auto wanted = [&options](std::int32_t pid) { return !options.pid || *options.pid == pid; };
   Section section(snapshot, out);
   Status done = Done{};
@@ -173,43 +170,43 @@ Status show_sections(Snapshot& snapshot, const Container& container, const ShowO
           task);
     };
   };
-  if (options.processes || everything) {
+  if (options.wants(&ShowOptions::processes)) {
     if (options.pid) {
       done = section.print(Facet::processes, "PROCESS", "",
                            of_processes([&](const Process& process, const auto& print) {
                              return print(process_block(process, style));
                            }));
     } else {
-      done = section.print(Facet::processes, "PROCESSES", table_head(kProcessColumns, 0),
+      done = section.print(Facet::processes, "PROCESSES", table_head(kProcessColumns),
                            of_processes([&](const Process& process, const auto& print) {
                              return print(process_row(process, style));
                            }));
     }
     if (!done) return done;
   }
-  if (options.security || everything) {
+  if (options.wants(&ShowOptions::security)) {
     std::vector<NamespaceId> first;
-    done = section.print(Facet::processes, "SECURITY", table_head(kSecurityColumns, 0),
+    done = section.print(Facet::processes, "SECURITY", table_head(kSecurityColumns),
                          of_processes([&](const Process& process, const auto& print) {
                            if (first.empty()) first = process.namespaces;
                            return print(security_row(process, first, style));
                          }));
     if (!done) return done;
   }
-  if (options.environment || everything) {
-    done = section.print(Facet::processes, "ENVIRONMENT", table_head(kEnvironmentColumns, 0),
+  if (options.wants(&ShowOptions::environment)) {
+    done = section.print(Facet::processes, "ENVIRONMENT", table_head(kEnvironmentColumns),
                          of_processes([&](const Process& process, const auto& print) -> Status {
                            for (const Bytes& variable : process.environ) {
                              auto printed = print(table_row(
-                                 kEnvironmentColumns, {number(process.pid), safe(variable.raw)}, 0, style));
+                                 kEnvironmentColumns, {number(process.pid), safe(variable.raw)}, style));
                              if (!printed) return printed;
                            }
                            return Done{};
                          }));
     if (!done) return done;
   }
-  if (options.threads || everything) {
-    done = section.print(Facet::threads, "THREADS", table_head(kThreadColumns, 0), [&](const auto& print) {
+  if (options.wants(&ShowOptions::threads)) {
+    done = section.print(Facet::threads, "THREADS", table_head(kThreadColumns), [&](const auto& print) {
       return snapshot.list_threads(
           container.id,
           [&](Thread&& thread) {
@@ -219,8 +216,8 @@ Status show_sections(Snapshot& snapshot, const Container& container, const ShowO
     });
     if (!done) return done;
   }
-  if (options.files || everything) {
-    done = section.print(Facet::descriptors, "OPEN FILES", descriptor_head(style), [&](const auto& print) {
+  if (options.wants(&ShowOptions::files)) {
+    done = section.print(Facet::descriptors, "OPEN FILES", descriptor_head(), [&](const auto& print) {
       return snapshot.list_descriptors(
           container.id,
           [&](Descriptor&& item) {
@@ -230,8 +227,8 @@ Status show_sections(Snapshot& snapshot, const Container& container, const ShowO
     });
     if (!done) return done;
   }
-  if (options.sockets || everything) {
-    done = section.print(Facet::sockets, "SOCKETS", socket_head(style), [&](const auto& print) {
+  if (options.wants(&ShowOptions::sockets)) {
+    done = section.print(Facet::sockets, "SOCKETS", socket_head(), [&](const auto& print) {
       return snapshot.list_sockets(
           container.id,
           [&](Socket&& socket) -> Status {
@@ -243,8 +240,8 @@ Status show_sections(Snapshot& snapshot, const Container& container, const ShowO
     });
     if (!done) return done;
   }
-  if (options.maps || everything) {
-    done = section.print(Facet::mappings, "MAPPINGS", mapping_head(style), [&](const auto& print) {
+  if (options.wants(&ShowOptions::maps)) {
+    done = section.print(Facet::mappings, "MAPPINGS", mapping_head(), [&](const auto& print) {
       return snapshot.list_mappings(
           container.id,
           [&](Mapping&& item) { return wanted(item.pid) ? print(mapping_row(item, style)) : Status(Done{}); },
@@ -252,8 +249,8 @@ Status show_sections(Snapshot& snapshot, const Container& container, const ShowO
     });
     if (!done) return done;
   }
-  if ((options.mounts || everything) && !(options.pid && everything)) {
-    done = section.print(Facet::mounts, "MOUNTS", table_head(kMountColumns, 0), [&](const auto& print) {
+  if (options.wants(&ShowOptions::mounts)) {
+    done = section.print(Facet::mounts, "MOUNTS", table_head(kMountColumns), [&](const auto& print) {
       return snapshot.list_mounts(
           container.id, [&](Mount&& mount) { return print(mount_row(mount, style)); }, task);
     });

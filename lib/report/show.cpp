@@ -12,7 +12,6 @@ namespace ctriage::report {
 namespace {
 
 constexpr std::size_t kMaxFindingsShown = 10;
-constexpr std::size_t kMaxGapsShown = 8;
 
 bool has(const Snapshot& snapshot, Facet facet) {
   return snapshot.covers(facet).level != Coverage::Level::none;
@@ -127,12 +126,27 @@ std::string finding_line(const Finding& finding, const Style& style) {
   return fmt::format("   {} {}  {:<9}  {}\n", id, severity, when, safe(finding.what.raw));
 }
 
-Result<GapTally> read_gaps(Snapshot& snapshot, Task& task) {
+Result<GapTally> gaps_of(Snapshot& snapshot, Task& task) {
   GapTally tally;
-  if (!has(snapshot, Facet::gaps)) return tally;
-  auto done = snapshot.list_gaps(
-      [&tally](GapRecord&& gap) {
-        tally.add(gap);
+  if (has(snapshot, Facet::gaps)) {
+    auto done = snapshot.list_gaps(
+        [&tally](GapRecord&& gap) {
+          tally.add(gap);
+          return Status(Done{});
+        },
+        task);
+    if (!done) return std::move(done).error();
+  }
+  tally.add(task.gaps);
+  return tally;
+}
+
+Result<FindingTally> judge(Snapshot& snapshot, bool asked, Task& task) {
+  FindingTally tally;
+  if (!asked || !has(snapshot, Facet::findings)) return tally;
+  auto done = snapshot.list_findings(
+      [&tally](Finding&& finding) {
+        tally.add(finding.severity);
         return Status(Done{});
       },
       task);
@@ -140,11 +154,8 @@ Result<GapTally> read_gaps(Snapshot& snapshot, Task& task) {
   return tally;
 }
 
-std::string recorded_gaps_text(const GapTally& gaps) {
-  return gaps.total() == 0 ? std::string() : gaps.text() + " recorded in this source";
-}
-
-std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, const Style& style) {
+std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, bool every_gap,
+                          const Style& style) {
   std::string out = "how complete is this\n";
   for (std::size_t i = 0; i < enum_names(Facet{}).size(); ++i) {
     const auto facet = static_cast<Facet>(i);
@@ -162,8 +173,7 @@ std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, const 
   out += labelled(
       "gaps", gaps.text() +
                   (unrecorded ? " while reading it" + (kept.why.empty() ? "" : "; " + safe(kept.why)) : ""));
-  for (const std::string& line : gaps.lines(kMaxGapsShown)) out += "   " + fit(line, 2 * style.width) + '\n';
-  return out;
+  return out + gap_lines(gaps, every_gap, style);
 }
 
 Status show_overview(Snapshot& snapshot, const ShowOptions& options, const Style& style, const Out& out,
@@ -194,7 +204,6 @@ Status show_overview(Snapshot& snapshot, const ShowOptions& options, const Style
         },
         task);
     if (!done) return done;
-    outcome.findings = tally.total();
     outcome.worst = tally.worst();
     findings.insert(0, labelled("findings", tally.text()));
     if (tally.total() > kMaxFindingsShown) {
@@ -202,11 +211,10 @@ Status show_overview(Snapshot& snapshot, const ShowOptions& options, const Style
     }
   }
 
-  auto gaps = read_gaps(snapshot, task);
+  auto gaps = gaps_of(snapshot, task);
   if (!gaps) return std::move(gaps).error();
   outcome.lost = gaps->count(Impact::lost);
-  for (const Gap& gap : task.gaps.kept()) gaps->add(gap);  // what reading it just now gave
-  std::string text = coverage_text(snapshot, *gaps, style) + findings;
+  std::string text = coverage_text(snapshot, *gaps, options.every_gap, style) + findings;
   if (!options.source.empty()) {
     hints.emplace_back("ctriage diff " + shell_word(options.source), "file changes against the image");
     hints.emplace_back(again + " --all", "every section");
@@ -218,7 +226,7 @@ Status show_overview(Snapshot& snapshot, const ShowOptions& options, const Style
 Result<Outcome> show_text(Snapshot& snapshot, const ShowOptions& options, const Style& style, const Out& out,
                           Task& task) {
   Outcome outcome;
-  if (!options.any_section()) {
+  if (options.overview()) {
     auto done = show_overview(snapshot, options, style, out, task, outcome);
     if (!done) return std::move(done).error();
     return outcome;
@@ -248,12 +256,16 @@ Result<Outcome> show_text(Snapshot& snapshot, const ShowOptions& options, const 
   if (options.pid && !pid_seen) {
     return Error{Errc::not_found, fmt::format("no process here has pid {}", *options.pid)};
   }
-  auto gaps = read_gaps(snapshot, task);
+  auto findings = judge(snapshot, options.judge, task);
+  if (!findings) return std::move(findings).error();
+  outcome.worst = findings->worst();
+  auto gaps = gaps_of(snapshot, task);
   if (!gaps) return std::move(gaps).error();
   outcome.lost = gaps->count(Impact::lost);
-  if (const std::string missing = recorded_gaps_text(*gaps); !missing.empty()) {
-    if (auto done = out('\n' + labelled("gaps", missing)); !done) return std::move(done).error();
-  }
+  std::string text = "\n";
+  if (options.judge) text += labelled("findings", findings->text());
+  if (auto done = out(text + gaps_block(*gaps, options.every_gap, style)); !done)
+    return std::move(done).error();
   return outcome;
 }
 

@@ -23,10 +23,18 @@ struct ShowOptions {
   bool security = false;
   bool all = false;                 // every section
   std::optional<std::int32_t> pid;  // narrows everything to this process; without a section: all of them
+  bool judge = false;               // evaluate the findings where the view does not list them, for --fail-on
+  bool every_gap = false;           // all kinds of gaps, not the first few
 
-  [[nodiscard]] bool any_section() const {
-    return processes || threads || files || sockets || mounts || environment || maps || security || all ||
-           pid;
+  using Section = bool ShowOptions::*;
+  [[nodiscard]] bool names_a_section() const {
+    return processes || threads || files || sockets || mounts || environment || maps || security;
+  }
+  [[nodiscard]] bool overview() const { return !names_a_section() && !all && !pid; }
+  // wants(&ShowOptions::maps). Mounts are no part of one process: of it they have to be named.
+  [[nodiscard]] bool wants(Section section) const {
+    const bool everything = !names_a_section() && (all || pid);
+    return this->*section || ((all || everything) && !(pid && section == &ShowOptions::mounts));
   }
 };
 

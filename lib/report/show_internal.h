@@ -46,11 +46,13 @@ struct SocketSummary {
 };
 
 // Facets and how much of each the source has, with the gaps recorded in it.
-std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, const Style& style);
-// Gaps recorded in the source; a source that records none gives none.
-Result<GapTally> read_gaps(Snapshot& snapshot, Task& task);
-// "6 lost, 1 note recorded in this source" for the end of a view that does not list them; empty for none.
-std::string recorded_gaps_text(const GapTally& gaps);
+std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, bool every_gap, const Style& style);
+// What is missing, for the end of every view: the gaps recorded in the source, and those that reading it just
+// now gave.
+Result<GapTally> gaps_of(Snapshot& snapshot, Task& task);
+// Counts the findings of a source that are not listed by the view. Nothing where it was not asked for, or
+// where the source has none.
+Result<FindingTally> judge(Snapshot& snapshot, bool asked, Task& task);
 // `next` with {source} filled in, for a view of `source`.
 Finding with_source(Finding finding, std::string_view source);
 // "F1  CRIT  12:05:31Z  what", and the finding's next command.
@@ -69,8 +71,8 @@ std::string process_block(const Process& process, const Style& style);
 std::string descriptor_row(const Descriptor& descriptor, const Style& style);
 std::string socket_row(const Socket& socket, const Style& style);
 std::string mapping_row(const Mapping& mapping, const Style& style);
-std::string descriptor_head(const Style& style);
-std::string socket_head(const Style& style);
-std::string mapping_head(const Style& style);
+std::string descriptor_head();
+std::string socket_head();
+std::string mapping_head();
 
 }  // namespace ctriage::report

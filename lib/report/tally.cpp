@@ -82,6 +82,19 @@ void GapTally::add(Impact impact, std::string_view artifact, Errc code, std::str
   }
 }
 
+void GapTally::add(const GapLog& log) {
+  std::array<std::uint64_t, 3> kept{};
+  for (const Gap& gap : log.kept()) {
+    add(gap);
+    ++kept[static_cast<std::size_t>(gap.impact)];
+  }
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    const std::uint64_t all = std::max(log.count(static_cast<Impact>(i)), kept[i]);
+    counts_[i] += all - kept[i];
+    counted_ += all - kept[i];
+  }
+}
+
 std::uint64_t GapTally::total() const { return sum(counts_); }
 
 std::string GapTally::text() const {
@@ -114,11 +127,19 @@ std::vector<std::string> GapTally::lines(std::size_t most) const {
     lines.push_back(line + safe(group.reason));
   }
   if (untold > 0) lines.push_back("... " + counted(untold, "more gap", "more gaps") + " of other kinds");
+  if (counted_ > 0)
+    lines.push_back("... " + counted(counted_, "more gap", "more gaps") + " that were only counted");
   return lines;
 }
 
 GapRecord record_of(const Gap& gap, Timestamp at) {
   return {gap.impact, gap.artifact, Bytes(gap.origin), gap.error.code, Bytes(gap.error.what), at};
+}
+
+std::vector<GapRecord> records_of(std::span<const Gap> gaps, Timestamp at) {
+  std::vector<GapRecord> records;
+  for (const Gap& gap : gaps) records.push_back(record_of(gap, at));
+  return records;
 }
 
 std::string container_name(const Container& container) {

@@ -128,15 +128,15 @@ std::string pad_left(std::string text, std::size_t width) {
   return text;
 }
 
-std::string table_head(const std::vector<Column>& columns, std::size_t indent) {
+std::string table_head(const std::vector<Column>& columns) {
   std::vector<std::string> titles;
   for (const Column& column : columns) titles.emplace_back(column.title);
-  return table_row(columns, titles, indent, Style{.color = false, .width = 0});
+  return table_row(columns, titles, Style{.color = false, .width = 0});
 }
 
 std::string table_row(const std::vector<Column>& columns, const std::vector<std::string>& cells,
-                      std::size_t indent, const Style& style) {
-  std::string line(indent, ' ');
+                      const Style& style) {
+  std::string line;
   for (std::size_t i = 0; i < columns.size() && i < cells.size(); ++i) {
     const Column& column = columns[i];
     if (i > 0) line += ' ';
@@ -188,16 +188,6 @@ std::string column_size(std::uint64_t bytes) {
                       : fmt::format("{:.0f}{}", value, kUnits[unit]);
 }
 
-std::string with_commas(std::uint64_t count) {
-  std::string text = std::to_string(count);
-  for (std::size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, 1, ',');
-  return text;
-}
-
-std::string counted(std::uint64_t count, std::string_view one, std::string_view many) {
-  return with_commas(count) + ' ' + std::string(count == 1 ? one : many);
-}
-
 std::string short_id(std::string_view id) { return safe(id.substr(0, 12)); }
 
 std::string clock_seconds(Timestamp at) {
@@ -226,6 +216,18 @@ bool is_secret_name(std::string_view name) {
 
 std::string labelled(std::string_view label, std::string_view safe_text) {
   return pad_right(std::string(label), kLabelColumns - 1).append(" ").append(safe_text).append("\n");
+}
+
+std::string gap_lines(const GapTally& gaps, bool every, const Style& style) {
+  std::string out;
+  for (const std::string& line : gaps.lines(every ? SIZE_MAX : kFewGaps)) {
+    out += "   " + (every ? line : fit(line, 2 * std::size_t{style.width})) + '\n';
+  }
+  return out;
+}
+
+std::string gaps_block(const GapTally& gaps, bool every, const Style& style) {
+  return labelled("gaps", gaps.text()) + gap_lines(gaps, every, style);
 }
 
 std::string next_lines(std::string_view label, const std::vector<std::pair<std::string, std::string>>& hints,

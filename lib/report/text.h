@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/core/text.h"
 #include "lib/core/values.h"
 #include "lib/model/finding.h"
 #include "lib/model/process.h"
@@ -37,9 +38,9 @@ struct Column {
   bool right = false;  // aligned
   bool whole = false;  // last column only: never cut
 };
-std::string table_head(const std::vector<Column>& columns, std::size_t indent);
+std::string table_head(const std::vector<Column>& columns);
 std::string table_row(const std::vector<Column>& columns, const std::vector<std::string>& cells,
-                      std::size_t indent, const Style& style);
+                      const Style& style);
 
 std::string severity_word(Severity severity);  // "CRIT", "HIGH", "MED", "LOW", "INFO"
 std::string painted(Severity severity, std::string text, const Style& style);
@@ -47,11 +48,9 @@ std::string from_text(const Executable& exe);  // "image", "UPPER", "DELETED"
 std::string user_text(std::uint32_t uid);      // "root", "1000"
 std::string mode_text(std::uint32_t mode);     // "4755"
 std::string column_size(std::uint64_t bytes);  // "214M", "1.2M", "12K", "0"
-std::string counted(std::uint64_t count, std::string_view one, std::string_view many);  // "1 gap", "2 gaps"
-std::string with_commas(std::uint64_t count);                                           // "7,936"
-std::string short_id(std::string_view id);  // the first 12 characters
-std::string clock_seconds(Timestamp at);    // "12:03:07Z"
-std::string date_seconds(Timestamp at);     // "2026-11-21 12:03:07Z"
+std::string short_id(std::string_view id);     // the first 12 characters
+std::string clock_seconds(Timestamp at);       // "12:03:07Z"
+std::string date_seconds(Timestamp at);        // "2026-11-21 12:03:07Z"
 std::string join(const std::vector<std::string>& parts, std::string_view between);
 
 // Names of environment variables whose values overviews hide.
@@ -60,6 +59,11 @@ bool is_secret_name(std::string_view name);
 constexpr std::size_t kLabelColumns = 10;
 // "container " + text, and a line end.
 std::string labelled(std::string_view label, std::string_view safe_text);
+constexpr std::size_t kFewGaps = 8;
+// "gaps      2 lost, 1 note", and below it what they are: a few kinds, or every one.
+std::string gaps_block(const GapTally& gaps, bool every, const Style& style);
+// The lines below it.
+std::string gap_lines(const GapTally& gaps, bool every, const Style& style);
 // Commands and what they are for, two to a line where they fit.
 std::string next_lines(std::string_view label, const std::vector<std::pair<std::string, std::string>>& hints,
                        const Style& style);

@@ -100,9 +100,6 @@ class Engine {
   Status evaluate(const FileChange& change, const Container& container, std::string_view source,
                   const Emit<Finding>& emit);
 
-  [[nodiscard]] const std::vector<Rule>& rules() const { return rules_; }
-  [[nodiscard]] std::uint64_t found() const { return found_; }
-
  private:
   std::vector<Rule> rules_;
   std::uint64_t found_ = 0;

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "lib/core/limits.h"
+#include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/proc/proc.h"
 
@@ -35,14 +36,38 @@ std::string_view last_name(std::string_view path) { return path.substr(path.rfin
 
 bool is_gone(const Error& error) { return error.code == Errc::not_found || error.code == Errc::vanished; }
 
+// Processes whose exe link we may not read. Without CAP_SYS_PTRACE that is most of the node, and whether one
+// of them is a shim cannot be known. With it what is still closed (to a security module, say) is of no
+// interest unless it is named like a shim: a real one keeps its name.
+struct Closed {
+  std::uint64_t processes = 0;
+  std::uint64_t call_themselves_shim = 0;
+
+  void add(const Root& process) {
+    ++processes;
+    const auto comm = process.read_file_in_root("comm", kMaxProcTextBytes);
+    if (comm && comm->starts_with(kProgram)) ++call_themselves_shim;
+  }
+  void tell(GapLog& gaps) const {
+    constexpr std::uint64_t kPtrace = std::uint64_t{1} << 19U;  // CAP_SYS_PTRACE, capabilities(7)
+    const auto ours = sys::effective_capabilities();
+    const bool may = ours && (*ours & kPtrace) != 0;
+    const std::uint64_t unknown = may ? call_themselves_shim : processes;
+    if (unknown == 0) return;
+    std::string what = "whether they run containers is not known: the exe link is closed to us";
+    if (call_themselves_shim > 0)
+      what += ", and " + with_commas(call_themselves_shim) + " of them named " + std::string(kProgram);
+    gaps.add({Impact::lost, std::string(kArtifact), counted(unknown, "process", "processes"),
+              Error{Errc::denied, what + " (needs CAP_SYS_PTRACE)"}});
+  }
+};
+
 // Whether /proc/PID/exe says shim. exe is not there for kernel threads and what has ended.
-Result<bool> is_called_shim(const Root& process) {
+bool is_called_shim(const Root& process, Closed& closed) {
   const auto exe = process.read_link_beneath("exe");
   if (exe) return last_name(proc::without_deleted(*exe)).starts_with(kProgram);
-  if (exe.error().code != Errc::denied) return false;
-  const auto comm = process.read_file_in_root("comm", kMaxProcTextBytes);
-  if (!comm || !comm->starts_with(kProgram)) return false;
-  return Error(exe.error()).within("needs CAP_SYS_PTRACE");
+  if (exe.error().code == Errc::denied) closed.add(process);
+  return false;
 }
 
 // NSpid has one number per pid namespace that the process is visible in, outermost first, proc_pid_status(5):
@@ -140,6 +165,7 @@ Result<std::vector<BundleSet>> find_bundle_sets(const Root& proc, Task& task) {
   const auto pids = proc::list_pids(proc);
   if (!pids) return pids.error();
   std::vector<BundleSet> sets;
+  Closed closed;
   for (const std::int32_t pid : *pids) {
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     const std::string name = std::to_string(pid);
@@ -148,12 +174,7 @@ Result<std::vector<BundleSet>> find_bundle_sets(const Root& proc, Task& task) {
     };
     const auto process = proc.descend(name);  // stays this process, whoever gets its number next
     if (!process) continue;                   // ended since it was listed
-    const auto called = is_called_shim(*process);
-    if (!called) {
-      refuse(Impact::lost, called.error());
-      continue;
-    }
-    if (!*called) continue;
+    if (!is_called_shim(*process, closed)) continue;
     if (const Status taken = check_shim(proc, *process); !taken) {
       const bool by_choice = taken.error().code == Errc::mismatch || taken.error().code == Errc::unsupported;
       if (!is_gone(taken.error())) refuse(by_choice ? Impact::note : Impact::lost, taken.error());
@@ -175,6 +196,7 @@ Result<std::vector<BundleSet>> find_bundle_sets(const Root& proc, Task& task) {
     if (known == sets.end()) known = sets.insert(sets.end(), *std::move(set));
     known->shims.try_emplace(id, pid);
   }
+  closed.tell(task.gaps);
   return sets;
 }
 

@@ -2,6 +2,7 @@
 
 #include "lib/core/limits.h"
 #include "lib/model/json.h"
+#include "lib/source/remembered.h"
 
 namespace ctriage::source {
 namespace {
@@ -101,6 +102,14 @@ Result<Source> BundleSnapshot::describe(Task& task) {
 
 template <class T>
 Status BundleSnapshot::list(const std::string& stream, const Emit<T>& emit, Task& task) {
+  const bool first = listed_.insert(stream).second;
+  if (first) return read_lines(stream, emit, task);
+  Again again(task);
+  return read_lines(stream, emit, again.task());
+}
+
+template <class T>
+Status BundleSnapshot::read_lines(const std::string& stream, const Emit<T>& emit, Task& task) {
   auto source = reader_->open(stream, task);
   if (!source) return std::move(source).error().within(stream);
   LineReader lines(**source, kMaxJsonLineBytes);
@@ -133,6 +142,7 @@ Status BundleSnapshot::list_of(const std::string& container, std::string_view fi
   if (folder == folders_.end()) return Error{Errc::not_found, container + ": no such container in " + name_};
   const std::string stream = folder->second + std::string(file);
   if (!reader_->has(stream)) {
+    if (!listed_.insert(stream).second) return Done{};  // told
     task.gaps.add({Impact::note, "bundle.stream", stream, {Errc::not_found, "not in this bundle"}});
     return Done{};
   }

@@ -2,6 +2,7 @@
 // The Snapshot of a bundle: what collect wrote, read back stream by stream.
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,11 +38,14 @@ class BundleSnapshot final : public Snapshot {
   template <class T>
   Status list(const std::string& stream, const Emit<T>& emit, Task& task);
   template <class T>
+  Status read_lines(const std::string& stream, const Emit<T>& emit, Task& task);
+  template <class T>
   Status list_of(const std::string& container, std::string_view file, const Emit<T>& emit, Task& task);
 
   std::unique_ptr<bundle::Reader> reader_;
   std::string name_;
   std::map<std::string, std::string> folders_;  // container id -> "containers/app/"
+  std::set<std::string> listed_;                // streams whose gaps were told
 };
 
 }  // namespace ctriage::source

@@ -97,7 +97,7 @@ Status LiveSnapshot::list_containers(const Emit<Container>& emit, Task&) {
   return Done{};
 }
 
-Status LiveSnapshot::list_processes(const std::string& container, const Emit<Process>& emit, Task& task) {
+Status LiveSnapshot::read_processes(const std::string& container, const Emit<Process>& emit, Task& task) {
   LiveContainer* live = find(container);
   if (live == nullptr) return Done{};
   if (auto refreshed = refresh_members(*node_, *live, task); !refreshed) return refreshed;
@@ -243,12 +243,19 @@ Status LiveSnapshot::list_descriptors(const std::string& container, const Emit<D
 LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer& live, Task& task) {
   SocketOwners owners;
   GapLog unseen;  // gaps of descriptors are told by list_descriptors
-  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  Task quiet = task.with(unseen);
   for (const auto& [pid, held] : live.processes) {
     if (held.gone || held.ended) continue;
-    const auto process = proc::open_process(node_->proc, pid, held.start_ticks);
-    if (!process) continue;
     const std::int32_t owner = pid;
+    const auto lose = [&task, owner](const Error& error) {
+      task.gaps.add(
+          {Impact::lost, "proc.sockets", pid_text(owner), Error(error).within("which sockets it holds")});
+    };
+    const auto process = proc::open_process(node_->proc, pid, held.start_ticks);
+    if (!process) {
+      if (process.error().code != Errc::vanished) lose(process.error());
+      continue;  // its end is told with its descriptors
+    }
     const Emit<Descriptor> note_owner = [&owners, owner](Descriptor&& descriptor) -> Status {
       if (descriptor.kind == "socket") {
         auto& pids = owners.by_inode[descriptor.inode.value];
@@ -256,12 +263,20 @@ LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer&
       }
       return Done{};
     };
-    (void)proc::list_descriptors(*process, pid, note_owner, quiet);
+    const std::uint64_t lost_before = unseen.count(Impact::lost);
+    const auto listed = proc::list_descriptors(*process, pid, note_owner, quiet);
     const auto living = proc::open_living(*process);
-    if (auto ns = living ? proc::read_namespace(*living, "net") : Result<Hex>(living.error()))
-      owners.members_of[ns->value].push_back({pid, 0});
-    for (const auto& [ns, tid] : proc::list_thread_namespaces(*process, "net", task))
-      owners.members_of[ns].push_back({pid, tid});
+    const auto ns = living ? proc::read_namespace(*living, "net") : Result<Hex>(living.error());
+    if (ns) owners.members_of[ns->value].push_back({pid, 0});
+    for (const auto& [own, tid] : proc::list_thread_namespaces(*process, "net", task))
+      owners.members_of[own].push_back({pid, tid});
+    if ((listed && ns && unseen.count(Impact::lost) == lost_before) || proc::has_gone(*process)) continue;
+    if (!task.check()) return owners;  // whoever lists the sockets sees that, too
+    if (!listed || !ns) {
+      lose(!listed ? listed.error() : ns.error());
+    } else {
+      lose({Errc::io, "some of its descriptors could not be read"});
+    }
   }
   return owners;
 }
@@ -271,6 +286,10 @@ Status LiveSnapshot::list_sockets(const std::string& container, const Emit<Socke
   if (live == nullptr) return Done{};
   const SocketOwners owners = find_socket_owners(*live, task);
   const auto host = proc::read_namespace(node_->proc, node_->host, "net");
+  if (!host) {
+    task.gaps.add({Impact::lost, "proc.sockets", "the node's network namespace",
+                   Error(host.error()).within("sockets that no member holds are left out")});
+  }
   for (const auto& [ns, members] : owners.members_of) {
     // In the host's network namespace only what a member holds is the container's.
     const bool shared = !host || host->value == ns;
@@ -322,7 +341,7 @@ Status LiveSnapshot::list_layers(const std::string& container, const Emit<Layer>
   return Done{};
 }
 
-Status LiveSnapshot::list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) {
+Status LiveSnapshot::read_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) {
   LiveContainer* live = find(container);
   if (live == nullptr || !live->stack) return Done{};
   HashOnly visitor(emit);

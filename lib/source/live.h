@@ -16,6 +16,7 @@
 #include "lib/proc/proc.h"
 #include "lib/rules/rules.h"
 #include "lib/runtime/runtime.h"
+#include "lib/source/remembered.h"
 #include "lib/source/target.h"
 
 namespace ctriage::source {
@@ -122,7 +123,8 @@ class LiveSnapshot final : public Snapshot {
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
 
-  // What list_findings evaluates; without it a live source has none.
+  // What list_findings evaluates; without it a live source has none. Who gives rules is a view: processes and
+  // changes are read once for all that it asks.
   void use_rules(std::vector<rules::Rule> rules) { rules_ = std::move(rules); }
 
   // The UpperDir with its contents, for a visitor that takes both. Errc::unsupported where there is no
@@ -153,6 +155,9 @@ class LiveSnapshot final : public Snapshot {
         members_of;  // pid and, where it is a thread's own, tid
   };
   SocketOwners find_socket_owners(const LiveContainer& live, Task& task);
+  Status read_processes(const std::string& container, const Emit<Process>& emit, Task& task);
+  Status read_changes(const std::string& container, const Emit<FileChange>& emit, Task& task);
+  [[nodiscard]] bool is_viewed() const { return rules_ && !rules_->empty(); }
   LiveContainer* find(const std::string& container);
   bool hold_current_program(LiveContainer& live, HeldProcess& held, const Process& process, Task& task);
   void classify_program(LiveContainer& container, Process& process, Task& task);
@@ -162,6 +167,8 @@ class LiveSnapshot final : public Snapshot {
   std::vector<LiveContainer> containers_;
   std::optional<std::vector<rules::Rule>> rules_;
   bool access_times_told_ = false;
+  Remembered<Process> processes_{8 << 20};
+  Remembered<FileChange> changes_{16 << 20};
   struct ProgramHash {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;

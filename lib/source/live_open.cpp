@@ -94,7 +94,7 @@ std::string base_of_relative_paths(const Node& node, const LiveContainer& contai
                                    const Task& task) {
   constexpr std::string_view kMerged = "/merged";
   GapLog unseen;  // without a base the path that needs one is told
-  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  Task quiet = task.with(unseen);
   for (const std::int32_t pid : {container.shim_pid, node.host}) {
     if (pid <= 0) continue;
     auto mounts = proc::read_mounts(node.proc, pid, quiet);
@@ -178,7 +178,7 @@ Status refresh_members(Node& node, LiveContainer& live, Task& task) {
   GapLog looking([&](const Gap& gap) {
     if (node.told.insert(gap.artifact + " " + gap.origin + " " + gap.error.what).second) task.gaps.add(gap);
   });
-  Task once{looking, task.stop, task.now, task.deadline_ns};
+  Task once = task.with(looking);
   auto members =
       proc::find_members(node.proc, live.container.init_pid, live.shim_pid, once, &live.other_inits);
   if (!members) {

@@ -77,7 +77,7 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
   }
   const bool is_file = !forced_live(query.token) && (open_file(query.token) || Root::open(query.token));
   GapLog aside;  // what this node hides is no gap of a file
-  Task looking{is_file ? aside : task.gaps, task.stop, task.now, task.deadline_ns};
+  Task looking = task.with(is_file ? aside : task.gaps);
   auto live = open_live(query, looking);
   if (is_file && live) {
     return Error{Errc::mismatch, query.token + ": both a file here and a live target; write ./" +

@@ -93,7 +93,7 @@ std::optional<KnownMount> find_mount(const Node& node, const LiveContainer& live
                                      std::uint32_t id, const Task& task) {
   if (const Mount* mount = mount_by_id(live.mounts, id)) return KnownMount{*mount, KnownMount::Of::container};
   GapLog unseen;  // a mount table that cannot be read is told by what follows
-  Task quiet{unseen, task.stop, task.now, task.deadline_ns};
+  Task quiet = task.with(unseen);
   // A mount namespace of its own, below the container.
   for (const bool of_node : {false, true}) {
     const auto mounts = proc::read_mounts(node.proc, of_node ? node.host : pid, quiet, id);

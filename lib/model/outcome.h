@@ -1,0 +1,130 @@
+#pragma once
+// What `collect --json` and `verify --json` say at the end.
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/core/values.h"
+#include "lib/model/fields.h"
+#include "lib/model/gap.h"
+
+namespace ctriage {
+
+struct CollectCounts {
+  std::uint64_t containers = 0;
+  std::uint64_t processes = 0;
+  std::uint64_t sockets = 0;
+  std::optional<std::uint64_t> changes;
+  std::uint64_t programs = 0;
+  std::uint64_t logs = 0;
+  std::uint64_t findings = 0;
+  std::uint64_t held_files = 0;
+  std::uint64_t held_programs = 0;
+  std::uint64_t gaps_lost = 0;
+  std::uint64_t gaps_degraded = 0;
+  std::uint64_t gaps_note = 0;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("containers", self.containers, "containers, the pod's sandbox included");
+    v("processes", self.processes, "processes recorded");
+    v("sockets", self.sockets, "sockets recorded");
+    v("changes", self.changes, "changed files; absent: layers of a container could not be read");
+    v("programs", self.programs, "running programs that are not in the image, taken");
+    v("logs", self.logs, "container logs taken");
+    v("findings", self.findings, "what rules named");
+    v("held_files", self.held_files, "files opened before anything was read");
+    v("held_programs", self.held_programs, "running programs opened before anything was read");
+    v("gaps_lost", self.gaps_lost, "gaps of impact lost, all that were counted");
+    v("gaps_degraded", self.gaps_degraded, "gaps of impact degraded");
+    v("gaps_note", self.gaps_note, "gaps of impact note");
+  }
+};
+
+struct CollectResult {
+  Bytes path;
+  std::optional<std::string> manifest_sha256;
+  std::uint64_t size_bytes = 0;
+  bool complete = false;
+  std::optional<Bytes> not_sealed;
+  std::int32_t exit_status = 0;
+  CollectCounts counts;
+  std::int64_t hold_ns = 0;
+  std::int64_t state_ns = 0;
+  std::int64_t took_ns = 0;
+  std::int64_t cpu_ns = 0;
+  std::int64_t resident_growth_bytes = 0;
+  std::vector<GapRecord> gaps;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("path", self.path, "of the bundle");
+    v("manifest_sha256", self.manifest_sha256, "what verify --digest takes; absent: not sealed");
+    v("size_bytes", self.size_bytes, "of the bundle");
+    v("complete", self.complete, "sealed and nothing lost");
+    v("not_sealed", self.not_sealed, "why the bundle is still NAME.part");
+    v("exit_status", self.exit_status, "0 complete, 3 evidence was lost, 4 findings at or above --fail-on");
+    v("counts", self.counts, "how much was taken and missed");
+    v("hold_ns", self.hold_ns, "until everything was open that would be gone with the container");
+    v("state_ns", self.state_ns, "until the state was on disk");
+    v("took_ns", self.took_ns, "all of it");
+    v("cpu_ns", self.cpu_ns, "processor time of ctriage");
+    v("resident_growth_bytes", self.resident_growth_bytes, "of the target's memory while we looked");
+    v("gaps", self.gaps, "what is missing; of many of a kind the first, and a count of the rest");
+  }
+};
+
+enum class Soundness : std::uint8_t { whole, wrong, cut };
+constexpr auto enum_names(Soundness) { return std::array<std::string_view, 3>{"whole", "wrong", "cut"}; }
+
+struct SalvagedStream {
+  Bytes stream;
+  std::uint64_t size_bytes = 0;
+  bool whole = false;
+  std::optional<Bytes> why;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("stream", self.stream, "name in the bundle");
+    v("size_bytes", self.size_bytes, "original bytes that can be read");
+    v("whole", self.whole, "all of it can be read");
+    v("why", self.why, "why not");
+  }
+};
+
+struct VerifyResult {
+  Bytes path;
+  Soundness verdict = Soundness::wrong;
+  std::uint64_t members = 0;
+  std::uint64_t streams = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t custody_records = 0;
+  std::optional<Bytes> custody_why;
+  std::optional<std::string> manifest_sha256;
+  std::optional<Bytes> last_phase;
+  std::uint64_t problem_count = 0;
+  std::vector<Bytes> problems;
+  std::optional<std::vector<SalvagedStream>> salvage;
+  std::vector<GapRecord> gaps;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("path", self.path, "of the bundle, as typed");
+    v("verdict", self.verdict, "whole; wrong: a byte differs from what was sealed; cut: whole so far");
+    v("members", self.members, "members of the archive");
+    v("streams", self.streams, "streams they make");
+    v("size_bytes", self.size_bytes, "bytes that were read");
+    v("custody_records", self.custody_records, "records of the custody chain");
+    v("custody_why", self.custody_why, "why custody.jsonl is not whole");
+    v("manifest_sha256", self.manifest_sha256, "SHA-256 of manifest.json");
+    v("last_phase", self.last_phase, "of a bundle that is cut: the last phase that is vouched for");
+    v("problem_count", self.problem_count, "all problems, those not listed too");
+    v("problems", self.problems, "each names the member and what is wrong");
+    v("salvage", self.salvage, "with --salvage: what can be read of each stream");
+    v("gaps", self.gaps, "what verify itself could not do");
+  }
+};
+
+}  // namespace ctriage

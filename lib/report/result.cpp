@@ -1,0 +1,79 @@
+// The ends of `collect` and `verify`: one JSON document each, and verify's lines.
+#include "lib/core/text.h"
+#include "lib/model/json.h"
+#include "lib/model/kinds.h"
+#include "lib/report/collect_screen.h"
+#include "lib/report/text.h"
+
+namespace ctriage::report {
+namespace {
+
+template <class T>
+std::string document(const T& artifact) {
+  std::string out;
+  JsonWriter writer(out);
+  writer.begin_object();
+  writer.member_value("schema", schema_of<T>());
+  writer.members(artifact);
+  writer.end_object();
+  return out += '\n';
+}
+
+std::string verdict_text(const VerifyResult& result) {
+  switch (result.verdict) {
+    case Soundness::whole:
+      return "whole: every byte is as it was sealed";
+    case Soundness::wrong:
+      return "WRONG";
+    case Soundness::cut:
+      return "CUT: it ends early, what is there is whole so far; vouched for up to phase " +
+             (result.last_phase ? safe(result.last_phase->raw) : std::string("(none)"));
+  }
+  return "?";
+}
+
+std::string custody_text(const VerifyResult& result) {
+  std::string out = "no records";
+  if (result.custody_records > 0) {
+    out = counted(result.custody_records, "record", "records") + ", chain " +
+          (result.verdict == Soundness::wrong ? "see problems" : "unbroken");
+  }
+  if (result.custody_why) out += "; the rest is MISSING: " + safe(result.custody_why->raw);
+  return out;
+}
+
+}  // namespace
+
+std::string collect_json(const CollectResult& result) { return document(result); }
+std::string verify_json(const VerifyResult& result) { return document(result); }
+
+std::string verify_text(const VerifyResult& result, bool every_gap, const Style& style) {
+  std::string out = labelled("bundle", safe(result.path.raw) + "   " + human_size(result.size_bytes) + ", " +
+                                           counted(result.members, "member", "members") + ", " +
+                                           counted(result.streams, "stream", "streams"));
+  out += labelled("verdict", verdict_text(result));
+  for (const Bytes& problem : result.problems) out += labelled("problem", safe(problem.raw));
+  if (result.problem_count > result.problems.size()) {
+    out += labelled("problem", "and " + with_commas(result.problem_count - result.problems.size()) + " more");
+  }
+  out += labelled("custody", custody_text(result));
+  GapTally gaps;
+  for (const GapRecord& gap : result.gaps) gaps.add(gap);
+  if (gaps.total() > 0) out += gaps_block(gaps, every_gap, style);
+  if (result.manifest_sha256) {
+    out += labelled("sha256", *result.manifest_sha256 +
+                                  "   of manifest.json; compare it with the one noted down: --digest");
+  }
+  if (!result.salvage) {
+    if (result.verdict != Soundness::cut) return out;
+    return out + next_lines("next", {{"ctriage verify --salvage " + shell_word(result.path.raw), ""}}, style);
+  }
+  for (const SalvagedStream& stream : *result.salvage) {
+    out += labelled(stream.whole ? "whole" : "PARTLY", safe(stream.stream.raw) + "   " +
+                                                           human_size(stream.size_bytes) +
+                                                           (stream.why ? "   " + safe(stream.why->raw) : ""));
+  }
+  return out;
+}
+
+}  // namespace ctriage::report
