@@ -16,7 +16,7 @@ import time
 import unittest
 
 import lab
-from lab import Box, Case
+from lab import Box, Bundle, Case
 
 # Statuses that a run may end with when one of its calls fails: usage (2) is never the answer, a crash even less.
 ALLOWED = (0, 1, 3)
@@ -46,8 +46,8 @@ class EveryCall(Case):
         self.sweep()
 
 
-def one_run(nth, target, base):
-    """Fails call `nth` (0: none). Gives (status, calls made, problem or None)."""
+def one_run(nth, target, base, whole=None):
+    """Fails call `nth` (0: none). Gives (status, calls made, problem or None); `whole` is what tally() gave for none."""
     out = tempfile.mkdtemp(prefix=f"run-{nth}-", dir=base)
     counts = os.path.join(base, f"count-{nth}")
     environ = {**os.environ, "CTRIAGE_FAULT_NTH": str(nth), "CTRIAGE_FAULT_COUNT_FILE": counts}
@@ -63,13 +63,29 @@ def one_run(nth, target, base):
             with open(counts, encoding="ascii") as file:
                 numbers = dict(line.split() for line in file)
             calls, descriptors = int(numbers["calls"]), int(numbers["descriptors"])
-        problem = check(run.returncode, said, descriptors, out, nth)
+        problem = check(run.returncode, said, descriptors, out, nth, whole)
+        if nth == 0 and not problem:
+            whole.update(tally(glob.glob(out + "/*")[0]))
         return run.returncode, calls or 0, problem and f"call {nth}: {problem}; status {run.returncode}\n{said[-1500:]}"
     finally:
         shutil.rmtree(out, ignore_errors=True)
 
 
-def check(status, said, descriptors, out, nth):
+def tally(path):
+    """How many records of each kind a sealed bundle has. The box sleeps, so nothing of this varies: not how many processes,
+    threads, mappings, descriptors, sockets and changes there are, and not what the rules find. Left out is what a run
+    says of itself: gaps.jsonl and custody.jsonl."""
+    with Bundle(path) as bundle:
+        return {name: len(bundle.records(name)) for name in bundle.streams
+                if name.endswith(".jsonl") and name not in ("gaps.jsonl", "custody.jsonl")}
+
+
+def lost_gaps(path):
+    with Bundle(path) as bundle:
+        return [gap for gap in bundle.records("gaps.jsonl") if gap["impact"] == "lost"]
+
+
+def check(status, said, descriptors, out, nth, whole):
     if status not in ALLOWED or (nth == 0 and status != 0):
         return "wrong status"
     if re.search(r"Sanitizer|runtime error:|terminate called", said):
@@ -86,12 +102,21 @@ def check(status, said, descriptors, out, nth):
             continue
         verified = subprocess.run([os.environ["CTRIAGE"], "verify", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, check=False)
-        allowed = (0, 3) if path.endswith(".part") else (0,)
-        if verified.returncode not in allowed:
+        sealed = not path.endswith(".part")
+        if verified.returncode not in ((0,) if sealed else (0, 3)):
             return (f"verify {os.path.basename(path)} gives {verified.returncode}: "
                     f"{verified.stdout.decode(errors='backslashreplace')[-800:]}")
-        if status == 0 and (path.endswith(".part") or b"MISSING" in verified.stdout):
-            return f"status 0 and not sealed, or without all of custody.jsonl: {verified.stdout.decode(errors='backslashreplace')[-800:]}"
+        # custody.jsonl and gaps.jsonl themselves can be what is lost: then the manifest says so, and verify.
+        cut = b"MISSING" in verified.stdout or b"partial" in verified.stdout
+        if status == 0:
+            if not sealed or cut:
+                return f"status 0 and not whole: {verified.stdout.decode(errors='backslashreplace')[-800:]}"
+            if lost := lost_gaps(path):
+                return f"status 0 and lost: {lost}"
+            if nth and (now := tally(path)) != whole:
+                return f"status 0 and fewer records: {now}, not {whole}"
+        if status == 3 and sealed and not cut and "not sealed" not in said and not lost_gaps(path):
+            return "status 3 and nothing is lost"
     return None
 
 
@@ -101,12 +126,13 @@ def main():
     with Box("printf '#!/bin/sh\n' > /tmp/new; chmod 4755 /tmp/new; rm /etc/motd; echo x >> /etc/hosts; echo box-is-up; "
              "exec sleep 100000", size="8m", wait_for="box-is-up", base=base) as box:
         target = f"pid:{box.pid}"
-        status, calls, problem = one_run(0, target, base)
+        whole = {}
+        _, calls, problem = one_run(0, target, base, whole)
         if problem:
             problems.append(problem)
         last = calls + calls // 20  # retries and scheduling move the count a little
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for status, _, problem in pool.map(lambda nth: one_run(nth, target, base), range(1, last + 1) if not problem else []):
+            for status, _, problem in pool.map(lambda nth: one_run(nth, target, base, whole), range(1, last + 1) if not problem else []):
                 statuses[str(status)] = statuses.get(str(status), 0) + 1
                 if problem:
                     problems.append(problem)
