@@ -415,8 +415,7 @@ TEST_F(OverlayHeld, WithoutClone) {
     TaskKit kit;
     auto stack = overlay::Stack::open(options, *node, "c1", kit.task);
     if (!stack) ::_exit(3);
-    const bool said =
-        kit.gaps.count(Impact::degraded) == 1 && kit.gaps.kept()[0].artifact == "atime";
+    const bool said = kit.gaps.count(Impact::degraded) == 1 && kit.gaps.kept()[0].artifact == "atime";
     const auto seen = take(*stack, kit);
     ::_exit(!said ? 4 : seen.changes.size() != whole.changes.size() ? 5 : kit.gaps.total() != 1 ? 6 : 0);
   }

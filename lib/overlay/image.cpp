@@ -65,8 +65,9 @@ Status Walk::tell_below(std::string within, ImageOnly state, const std::string& 
     Listing& here = listings.back();
     within.resize(here.path_size);
     auto name = here.names.peek(lower_);
-    if (!name) gap(Impact::degraded, "overlay.lower", within, std::move(name).error());
-    if (!name || *name == nullptr) {
+    const bool listed = name.has_value();
+    if (!listed) gap(Impact::degraded, "overlay.lower", within, name.error());
+    if (!listed || *name == nullptr) {
       lower_.leave();
       listings.pop_back();
       continue;

@@ -82,7 +82,7 @@ Result<std::string> read_text(const Root& proc, std::int32_t pid, std::string_vi
 
 namespace {
 
-Result<Stat> parse_text(Result<std::string> text, std::string origin) {
+Result<Stat> parse_text(Result<std::string> text, const std::string& origin) {
   if (!text) {
     if (is_gone(text.error()))
       return Error{Errc::vanished, origin + ": no such process", text.error().number};
@@ -152,7 +152,7 @@ Result<Root> open_living(const Root& proc, std::int32_t pid, std::uint64_t start
 }
 
 std::string live_path(const Root& proc, const Stat& stat) {
-  const std::string own = std::to_string(stat.pid);
+  std::string own = std::to_string(stat.pid);
   if (!stat.main_thread_ended() || stat.has_ended()) return own;
   auto process = proc.descend(own);
   const std::string thread = process ? living_thread_of(*process, stat) : std::string();
