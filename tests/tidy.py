@@ -12,8 +12,8 @@ import re
 import subprocess
 import sys
 
-# bundle, source, collect, report and cmd/ are still to come: join them here once they are clean.
-MODULES = tuple(f"/lib/{name}/" for name in ("core", "model", "archive", "proc", "overlay", "runtime", "rules"))
+# source, collect, report and cmd/ are still to come: join them here once they are clean.
+MODULES = tuple(f"/lib/{name}/" for name in ("core", "model", "archive", "proc", "overlay", "runtime", "rules", "bundle"))
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
