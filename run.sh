@@ -147,7 +147,9 @@ cmd_fuzz() {
   local seconds=${1:-60} target module failed=0
   cmd_setup
   install_packages "${fuzz_packages[@]}"
-  logged fuzz-build build_preset fuzz || return 1
+  local targets=()
+  for target in tests/fuzz/*_fuzz.cpp; do targets+=("$(basename "$target" .cpp)"); done
+  logged fuzz-build build_preset fuzz "${targets[@]}" || return 1
   while IFS= read -r target; do
     module=$(basename "$target" _fuzz)
     mkdir -p "build/fuzz-corpus/$module" "build/fuzz-crashes/$module"

@@ -72,7 +72,7 @@ class JsonWriter {
   template <class T>
   void members(const T& item) {
     auto each = [this](std::string_view name, const auto& member, std::string_view) {
-      member_value(name, member);
+      this->member_value(name, member);
     };
     T::fields(item, each);
   }
