@@ -160,6 +160,21 @@ class Bundle:
         self.close()
 
 
+class BoxCase(Case):
+    """Collects a box, a bundle of one container, and reads its records."""
+
+    def collect(self, box, *statuses):
+        out = self.temp()
+        run = self.expect(ctriage("collect", f"pid:{box.pid}", "-o", out, "--json"), *(statuses or (0,)))
+        bundle = Bundle(self.one_bundle(out))
+        self.addCleanup(bundle.close)
+        (self.container,) = bundle.containers()
+        return run, bundle
+
+    def records(self, bundle, stream):
+        return bundle.records(f"containers/{self.container}/{stream}.jsonl")
+
+
 def path_of(record):
     """The bytes of a record's path: `path` is always text, `path_b64` stands beside it where that loses something."""
     import base64

@@ -7,7 +7,7 @@ import unittest
 
 import fuse
 import lab
-from lab import Box, Bundle, Case, ctriage
+from lab import Box, BoxCase
 
 
 def setUpModule():
@@ -16,23 +16,12 @@ def setUpModule():
     lab.need("unshare", "pivot_root", "nsenter")
 
 
-class Evasion(Case):
+class Evasion(BoxCase):
     def box(self, script):
         box = Box("echo evil > /root/implant; echo box-is-up; sleep 5000", wait_for="box-is-up")
         self.addCleanup(box.stop)
         box.run(script)
         return box
-
-    def collect(self, box, *statuses):
-        out = self.temp()
-        run = self.expect(ctriage("collect", f"pid:{box.pid}", "-o", out, "--json"), *(statuses or (0,)))
-        bundle = Bundle(self.one_bundle(out))
-        self.addCleanup(bundle.close)
-        (self.container,) = bundle.containers()
-        return run, bundle
-
-    def records(self, bundle, stream):
-        return bundle.records(f"containers/{self.container}/{stream}.jsonl")
 
     def program(self, bundle, path):
         found = [p for p in self.records(bundle, "processes") if p["exe"]["path"].startswith(path)]

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import lab
-from lab import Box, Bundle, Case, build_implant, ctriage
+from lab import Box, BoxCase, build_implant
 
 HIDER = "/opt/hider"
 
@@ -16,24 +16,13 @@ def setUpModule():
     lab.need("unshare", "pivot_root", "nsenter", "gcc")
 
 
-class Hiding(Case):
+class Hiding(BoxCase):
     def box(self, script="true", command="sleep 5000"):
         program = build_implant(lab.BUILD_DIR, "hider")
         box = Box(f"echo box-is-up; {command}", files={HIDER: program}, wait_for="box-is-up")
         self.addCleanup(box.stop)
         box.run(script)
         return box
-
-    def collect(self, box, *statuses):
-        out = self.temp()
-        run = self.expect(ctriage("collect", f"pid:{box.pid}", "-o", out, "--json"), *statuses)
-        bundle = Bundle(self.one_bundle(out))
-        self.addCleanup(bundle.close)
-        (self.container,) = bundle.containers()
-        return run, bundle
-
-    def records(self, bundle, stream):
-        return bundle.records(f"containers/{self.container}/{stream}.jsonl")
 
     def gaps(self, bundle, *impacts):
         return [gap for gap in bundle.records("gaps.jsonl") if gap["impact"] in (impacts or ("lost", "degraded"))]
