@@ -150,9 +150,8 @@ class LiveSnapshot final : public Snapshot {
                    const List& list, Task& task);
   struct SocketOwners {
     std::map<std::uint64_t, std::vector<std::int32_t>> by_inode;
-    // Network namespace -> paths below /proc of members (and threads) in it.
-    std::map<std::uint64_t, std::vector<std::pair<std::int32_t, std::int32_t>>>
-        members_of;  // pid and, where it is a thread's own, tid
+    // Network namespace -> members in it: pid, and the tid where only a thread of it is, else 0.
+    std::map<std::uint64_t, std::vector<std::pair<std::int32_t, std::int32_t>>> members_of;
   };
   SocketOwners find_socket_owners(const LiveContainer& live, Task& task);
   Status read_processes(const std::string& container, const Emit<Process>& emit, Task& task);
