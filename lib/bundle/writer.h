@@ -25,9 +25,10 @@ enum class Encoding : std::uint8_t {
 };
 
 struct WriterOptions {
-  Timestamp started_at;                  // mtime of every member, so that verify can re-create each header
-  unsigned workers = 2;                  // compressing threads; 0: all in the caller's thread
-  int level = 1;                         // zstd level
+  Timestamp started_at;  // mtime of every member, so that verify can re-create each header
+  unsigned workers = 2;  // compressing threads; 0: all in the caller's thread
+  // zstd: 1.6 times as fast as level 1, and 13 % larger (/usr/bin): on the node time is what is short.
+  int level = -1;
   std::uint64_t max_bytes = UINT64_MAX;  // the whole file, ending included; at least 2 MiB
   std::string tool = "ctriage";          // name and version, for the manifest
 };

@@ -24,6 +24,13 @@ ContextPtr make_context() {
   return made;
 }
 
+// Looked up once: a lookup for each of many small files costs more than their hashes.
+const EVP_MD* algorithm() {
+  static const EVP_MD* const fetched = EVP_MD_fetch(nullptr, "SHA2-256", nullptr);
+  if (fetched == nullptr) throw std::bad_alloc();
+  return fetched;
+}
+
 Digest finish(EVP_MD_CTX* context) {
   Digest digest{};
   must(EVP_DigestFinal_ex(context, reinterpret_cast<unsigned char*>(digest.data()), nullptr));
@@ -40,11 +47,11 @@ int digit(char c) {
 
 struct Sha256::Context {
   ContextPtr state = make_context();
-  ContextPtr copy = make_context();
+  ContextPtr copy;  // once a digest was asked for
 };
 
 Sha256::Sha256() : context_(std::make_unique<Context>()) {
-  must(EVP_DigestInit_ex(context_->state.get(), EVP_sha256(), nullptr));
+  must(EVP_DigestInit_ex2(context_->state.get(), algorithm(), nullptr));
 }
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;
@@ -56,6 +63,7 @@ void Sha256::update(std::span<const std::byte> bytes) {
 }
 
 Digest Sha256::digest() const {
+  if (!context_->copy) context_->copy = make_context();
   must(EVP_MD_CTX_copy_ex(context_->copy.get(), context_->state.get()));
   return finish(context_->copy.get());
 }

@@ -12,7 +12,7 @@
 namespace ctriage::overlay {
 namespace {
 
-constexpr std::size_t kBlockBytes = 1 << 20;
+constexpr std::size_t kBlockBytes = 256 << 10;  // hashed and passed on while it is in the cache
 constexpr std::size_t kZeroBytes = 64 << 10;
 constexpr std::uint64_t kMaxBridgeBytes =
     64 << 10;  // a hole up to this is read as zeros when there are too many runs
