@@ -87,15 +87,15 @@ class ReachOfPrograms : public ::testing::Test, protected TaskFixture {
     ASSERT_TRUE(readers);
     const std::int32_t host = proc::node_process(*proc);
     node_.emplace(Node{*std::move(proc), *std::move(readers), {}, host, {}});
+    node_->descriptors = 1;
   }
-  HeldProcess held_of(std::int32_t pid) {
-    HeldProcess held;
+  std::shared_ptr<HeldProgram> program_of(std::int32_t pid) {
     const auto stat = proc::read_stat(node_->proc, pid);
     const auto process = proc::open_process(node_->proc, pid, stat ? stat->start_ticks : 0);
     EXPECT_TRUE(process);
-    const auto taken = hold_program(*node_, live_, *process, pid, held, task);
+    const auto taken = hold_program(*node_, live_, *process, pid, task);
     EXPECT_TRUE(taken) << taken.error().what;
-    return held;
+    return taken ? *taken : nullptr;
   }
   std::optional<Node> node_;
   LiveContainer live_;
@@ -123,8 +123,9 @@ TEST_F(ReachOfPrograms, MemfdIsHeld) {
     if (exe && exe->starts_with("/memfd:")) break;
     ::usleep(1000);
   }
-  HeldProcess held = held_of(child.pid());
-  EXPECT_EQ(held.reach, Reach::hold);
+  const auto held = program_of(child.pid());
+  ASSERT_TRUE(held);
+  EXPECT_EQ(held->reach, Reach::hold);
   ASSERT_EQ(live_.detached.size(), 1U);
   auto source = read_program(*node_, held, "x", task);
   ASSERT_TRUE(source) << source.error().what;
@@ -136,11 +137,11 @@ TEST_F(ReachOfPrograms, MemfdIsHeld) {
 }
 
 TEST_F(ReachOfPrograms, BytesAreTheSameWhicheverWayTheyAreHad) {
-  HeldProcess held = held_of(::getpid());
-  ASSERT_TRUE(held.program);
+  const auto held = program_of(::getpid());
+  ASSERT_TRUE(held);
   std::string first;
   for (const Reach reach : {Reach::aside, Reach::later, Reach::hold}) {
-    if (reach != Reach::hold) held.reach = reach;
+    if (reach != Reach::hold) held->reach = reach;
     for (int pass = 0; pass < 2; ++pass) {
       auto source = read_program(*node_, held, "test", task);
       ASSERT_TRUE(source) << source.error().what;
@@ -149,15 +150,42 @@ TEST_F(ReachOfPrograms, BytesAreTheSameWhicheverWayTheyAreHad) {
       if (first.empty()) first = *bytes;
       EXPECT_EQ(bytes->size(), first.size());
       EXPECT_TRUE(*bytes == first);
-      EXPECT_EQ(held.reach, reach == Reach::aside ? Reach::aside : Reach::hold);
+      EXPECT_EQ(held->reach, reach == Reach::aside ? Reach::aside : Reach::hold);
     }
   }
-  held.reach = Reach::never;
-  held.lies_on = "fuse.x at /mnt";
+  held->reach = Reach::never;
+  held->lies_on = "fuse.x at /mnt";
   const auto refused = read_program(*node_, held, "/mnt/tool", task);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::outside);
   EXPECT_NE(refused.error().what.find("/mnt/tool: lies on fuse.x at /mnt"), std::string::npos);
+}
+
+// One descriptor for all that run a file; without one to spare it is the caller's alone, and read all the
+// same.
+TEST_F(ReachOfPrograms, DescriptorsAreSharedAndCounted) {
+  const auto run = [] {
+    ::execl("/bin/sleep", "sleep", "1000", nullptr);
+    ::_exit(1);
+  };
+  Child one(run), two(run);
+  for (const std::int32_t pid : {one.pid(), two.pid()}) {
+    for (int tries = 0; tries < 5000; ++tries) {
+      const auto exe = node_->proc.read_link_beneath(std::to_string(pid) + "/exe");
+      if (exe && exe->ends_with("/sleep")) break;
+      ::usleep(1000);
+    }
+  }
+  const auto first = program_of(one.pid());
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(first->crowded);
+  EXPECT_EQ(node_->descriptors, 0U);
+  EXPECT_EQ(program_of(two.pid()), first);
+  const auto other = program_of(::getpid());
+  ASSERT_TRUE(other);
+  EXPECT_TRUE(other->crowded);
+  EXPECT_EQ(other.use_count(), 1);
+  EXPECT_TRUE(read_program(*node_, other, "test", task));
 }
 
 }  // namespace

@@ -182,8 +182,9 @@ Result<std::string> PartFile::seal() {
       renamed = sys::renameat2(dir, part_name_, dir, final_name, 0);
     }
     if (renamed) {
+      part_name_ = final_name;
       if (auto synced = sys::fsync_directory(dir, directory_.name()); !synced)
-        return std::move(synced).error();
+        return std::move(synced).error().within("whole, but its name may be lost with the power");
       return final_name;
     }
     if (renamed.error().number != EEXIST) return std::move(renamed).error();

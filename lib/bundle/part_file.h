@@ -40,7 +40,8 @@ class PartFile {
   // SHA-256 of all bytes so far, once: hashing of the file ends with it.
   std::optional<Digest> take_digest();
   Status sync();
-  // Cuts off what was allocated ahead, syncs and renames: gives the final name.
+  // Cuts off what was allocated ahead, syncs and renames: gives the final name, which part_name() is from
+  // then on, also where the last sync failed.
   Result<std::string> seal();
   [[nodiscard]] const std::string& part_name() const { return part_name_; }
 

@@ -108,13 +108,11 @@ Status take_programs(Collection& in) {
       return c.container.id == program.container;
     });
     if (live == containers.end()) continue;
-    const auto held = live->processes.find(program.pid);
-    if (held == live->processes.end() || !held->second.program) continue;
     const std::string path = in.bulk_path(in.path_of(*live, "executables/" + key.second));
     auto stream = in.out.open(path, in.bulk_encoding(),
                               "/proc/" + std::to_string(program.pid) + "/exe " + program.path);
     if (!stream) return std::move(stream).error();
-    auto source = in.snapshot.open_program(held->second, program.path, in.task);
+    auto source = in.snapshot.open_program(*live, program.pid, program.path, in.task);
     auto copied = source ? copy_file(**source, program.size_bytes, program.path, **stream)
                          : Result<Digest>(std::move(source).error());
     if (!copied) {

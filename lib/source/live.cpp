@@ -132,14 +132,17 @@ Status LiveSnapshot::read_processes(const std::string& container, const Emit<Pro
 bool LiveSnapshot::hold_current_program(LiveContainer& live, HeldProcess& held, const Process& process,
                                         Task& task) {
   const auto is_held = [&] {
-    const auto info = held.program ? file_info(held.program.get(), process.exe.path.raw)
+    const auto info = held.program ? file_info(held.program->file.get(), process.exe.path.raw)
                                    : Result<FileInfo>(Error{Errc::vanished, "no program"});
     return info && info->inode == process.exe.inode.value && info->device() == process.exe.device.value;
   };
   if (is_held()) return true;
   const auto there = proc::open_living(node_->proc, process.pid, held.start_ticks);
-  const bool taken = there && hold_program(*node_, live, *there, process.pid, held, task);
-  const bool same = taken && is_held();
+  auto taken = there ? hold_program(*node_, live, *there, process.pid, task)
+                     : Result<std::shared_ptr<HeldProgram>>(there.error());
+  if (taken && *taken) held.program = *std::move(taken);
+  const bool same = is_held();
+  if (same && held.crowded) return true;
   task.gaps.add(
       {same ? Impact::note : Impact::lost,
        "proc.exe",
@@ -151,28 +154,41 @@ bool LiveSnapshot::hold_current_program(LiveContainer& live, HeldProcess& held, 
 
 void LiveSnapshot::classify_program(LiveContainer& live, Process& process, Task& task) {
   HeldProcess& held = live.processes[process.pid];
-  if (!held.program || !hold_current_program(live, held, process, task)) return;
+  if (!held.program && !held.crowded) return;
+  if (!hold_current_program(live, held, process, task)) return;
+  const std::shared_ptr<HeldProgram> program = held.program;
+  if (held.crowded) held.program.reset();  // closed when this is over
   const ProgramHash key{process.exe.device.value, process.exe.inode.value,
                         process.exe.mtime.value_or(Timestamp{}), process.exe.size_bytes};
   std::string& digest = program_hashes_[key];
   if (digest.empty()) {
-    auto source = open_program(held, process.exe.path.raw, task);
+    auto source = read_program(*node_, program, process.exe.path.raw, task);
     auto hashed = source ? hash_source(**source) : Result<std::string>(std::move(source).error());
     if (hashed) {
       digest = std::move(*hashed);
     } else {
       task.gaps.add({Impact::lost, "proc.exe", pid_text(process.pid), std::move(hashed).error()});
       // Of a volume the mount says where it is from; of a layer only the bytes do.
-      if (held.reach == Reach::hold) return;
+      if (program->reach == Reach::hold) return;
     }
   }
   if (!digest.empty()) process.exe.sha256 = digest;
-  process.exe.origin = program_origin(*node_, live, process, held.program.get(), task);
+  process.exe.origin = program_origin(*node_, live, process, program->file.get(), task);
 }
 
-Result<std::unique_ptr<ByteSource>> LiveSnapshot::open_program(HeldProcess& held, const std::string& name,
-                                                               const Task& task) {
-  return read_program(*node_, held, name, task);
+Result<std::unique_ptr<ByteSource>> LiveSnapshot::open_program(LiveContainer& live, std::int32_t pid,
+                                                               const std::string& name, const Task& task) {
+  const HeldProcess& held = live.processes[pid];
+  std::shared_ptr<HeldProgram> program = held.program;
+  if (!program) {
+    const auto there = proc::open_living(node_->proc, pid, held.start_ticks);
+    if (!there) return there.error();
+    auto taken = hold_program(*node_, live, *there, pid, task);
+    if (!taken) return std::move(taken).error();
+    program = *std::move(taken);
+  }
+  if (!program) return Error{Errc::vanished, name + ": the process ended before its program could be opened"};
+  return read_program(*node_, program, name, task);
 }
 
 void LiveSnapshot::tell_access_times(Task& task) {

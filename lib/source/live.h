@@ -30,6 +30,9 @@ struct Node {
   std::int32_t host = 1;            // a process in the node's own namespaces
   Root::AccessTimes touched = {};   // what was opened without O_NOATIME
   std::set<std::string> told = {};  // gaps of looking for members, each once: that is done more than once
+  // What may still be held open: by programs, and by tmpfs and UpperDir files, which get what programs leave.
+  std::size_t descriptors = 0;
+  std::size_t descriptors_for_files = 0;
 
   [[nodiscard]] std::string host_link(std::string_view name) const {
     return std::to_string(host) + "/" + std::string(name);
@@ -45,15 +48,21 @@ enum class Reach : std::uint8_t {  // how the bytes of a running program may be 
   never,  // FUSE: its server may be the intruder, and who waits for it cannot always be killed
 };
 
+// A file that is run: by all processes that run it from the same mount.
+struct HeldProgram {
+  UniqueFd file;  // open for reading where `reach` is hold, else O_PATH
+  Reach reach = Reach::hold;
+  std::string lies_on;   // "fuse.sshfs at /mnt", for messages
+  bool crowded = false;  // no descriptor was left to keep it with the container
+};
+
 struct HeldProcess {
   std::uint64_t start_ticks = 0;
   Membership membership = Membership::child;
-  UniqueFd program;  // /proc/PID/exe, open for reading where `reach` is hold, else O_PATH; none for kernel
-                     // threads and zombies
-  Reach reach = Reach::hold;
-  std::string lies_on;  // "fuse.sshfs at /mnt", for messages
-  bool gone = false;    // ended before it could be read: told once
-  bool ended = false;   // a zombie when it was found
+  std::shared_ptr<HeldProgram> program;  // none for kernel threads and zombies
+  bool crowded = false;  // no descriptor was left for its program: it is opened when its turn comes
+  bool gone = false;     // ended before it could be read: told once
+  bool ended = false;    // a zombie when it was found
 };
 
 struct HeldLog {
@@ -75,6 +84,13 @@ struct LiveContainer {
   std::string no_stack;  // why there is none
   overlay::Held held;
   std::map<std::int32_t, HeldProcess> processes;
+  struct ProgramId {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::uint32_t mount = 0;
+    auto operator<=>(const ProgramId&) const = default;
+  };
+  std::map<ProgramId, std::shared_ptr<HeldProgram>> programs;
   std::map<std::uint64_t, Reach> detached;  // file systems that are in no mount table, by device
   std::vector<HeldLog> logs;
   std::vector<UniqueFd> tmpfs;
@@ -135,8 +151,8 @@ class LiveSnapshot final : public Snapshot {
   [[nodiscard]] Node& node() { return *node_; }
   [[nodiscard]] const Node& node() const { return *node_; }
   // The running program of a member, from its beginning.
-  Result<std::unique_ptr<ByteSource>> open_program(HeldProcess& held, const std::string& name,
-                                                   const Task& task);
+  Result<std::unique_ptr<ByteSource>> open_program(LiveContainer& container, std::int32_t pid,
+                                                   const std::string& name, const Task& task);
   // Once, where it was so: reading may have changed access times.
   void tell_access_times(Task& task);
   [[nodiscard]] const std::string& name() const { return name_; }

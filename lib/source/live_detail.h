@@ -11,6 +11,8 @@ namespace ctriage::source {
 inline std::string pid_text(std::int32_t pid) { return "pid " + std::to_string(pid); }
 // Adds which capability a refusal asks for.
 Error needs(Error error, std::string_view capability);
+// Raises our limit as far as it goes: how many descriptors may be held, the rest is for the work.
+std::size_t raise_descriptors();
 // Joins who is a member now with who was; a member that ended stays, so that its end is told when it is read.
 // An error only when the task must end.
 Status refresh_members(Node& node, LiveContainer& live, Task& task);

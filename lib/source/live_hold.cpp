@@ -4,6 +4,7 @@
 #include <set>
 
 #include "lib/core/sys.h"
+#include "lib/core/text.h"
 #include "lib/source/live.h"
 #include "lib/source/live_detail.h"
 #include "lib/source/programs.h"
@@ -12,10 +13,19 @@
 namespace ctriage::source {
 namespace {
 
-void hold_tmpfs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
+std::string no_room_for(const std::string& what) {
+  return "no descriptor was left to hold " + what + " (more with ulimit -n 65536)";
+}
+
+void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
   auto root = node.proc.descend_magic(proc::live_path(node.proc, container.container.init_pid) + "/root");
+  std::uint64_t crowded = 0;
   for (const Mount& mount : container.mounts) {
     if (mount.fstype.raw != "tmpfs") continue;
+    if (node.descriptors_for_files == 0) {
+      ++crowded;
+      continue;
+    }
     if (const Mount* server = server_on_the_way(container, mount.mountpoint.raw)) {
       task.gaps.add(
           {Impact::degraded, "container.tmpfs", mount.mountpoint.raw,
@@ -33,7 +43,12 @@ void hold_tmpfs(const Node& node, LiveContainer& container, HoldCounts& counts, 
     if (auto held = sys::duplicate(dir->fd(), mount.mountpoint.raw)) {
       container.tmpfs.push_back(*std::move(held));
       ++counts.tmpfs;
+      --node.descriptors_for_files;
     }
+  }
+  if (crowded > 0) {
+    task.gaps.add({Impact::lost, "container.tmpfs", container.container.id,
+                   Error{Errc::limit, no_room_for(counted(crowded, "tmpfs mount", "tmpfs mounts"))}});
   }
 }
 
@@ -84,39 +99,43 @@ void hold_logs(const Node& node, LiveContainer& container, HoldCounts& counts, T
   }
 }
 
-// Each file held is a descriptor: as many as we may have.
-void raise_descriptor_limit() {
-  const auto limit = sys::getrlimit(RLIMIT_NOFILE);
-  if (limit && limit->soft < limit->hard) {
-    (void)sys::setrlimit(RLIMIT_NOFILE, {limit->hard, limit->hard}).has_value();
-  }
-}
+}  // namespace
 
-// What may be held open: our limit less what the work itself needs.
-std::size_t descriptors_to_spend() {
+std::size_t raise_descriptors() {
   constexpr std::uint64_t kForWork = 512;
-  const auto limit = sys::getrlimit(RLIMIT_NOFILE);
-  if (!limit || limit->soft < 2 * kForWork) return kForWork / 2;
+  auto limit = sys::getrlimit(RLIMIT_NOFILE);
+  if (limit && limit->soft < limit->hard && sys::setrlimit(RLIMIT_NOFILE, {limit->hard, limit->hard}))
+    limit->soft = limit->hard;
+  if (!limit) return 0;
+  if (limit->soft < 2 * kForWork) return static_cast<std::size_t>(limit->soft / 4);
   return static_cast<std::size_t>(std::min<std::uint64_t>(limit->soft - kForWork, 1 << 16));
 }
 
-}  // namespace
-
 void hold_processes(Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
-  raise_descriptor_limit();
-  std::set<std::pair<std::uint64_t, std::uint64_t>> programs;
+  std::uint64_t crowded = 0;
   for (auto& [pid, held] : container.processes) {
-    if (held.program || held.ended) continue;
+    if (held.program || held.crowded || held.ended) continue;
     const auto process = proc::open_living(node.proc, pid, held.start_ticks);
     if (!process) continue;  // told when it is read
-    if (auto taken = hold_program(node, container, *process, pid, held, task); !taken) {
+    auto taken = hold_program(node, container, *process, pid, task);
+    if (!taken) {
       task.gaps.add(
           {Impact::lost, "proc.exe", pid_text(pid), needs(std::move(taken).error(), "CAP_SYS_PTRACE")});
+      continue;
     }
-    if (!held.program || held.reach != Reach::hold) continue;
-    if (auto info = file_info(held.program.get(), "exe")) programs.emplace(info->device(), info->inode);
+    held.crowded = *taken && (*taken)->crowded;
+    if (held.crowded) {
+      ++crowded;
+    } else {
+      held.program = *std::move(taken);
+    }
   }
-  counts.programs += programs.size();
+  if (crowded > 0) {
+    task.gaps.add({Impact::degraded, "container.hold", container.container.id,
+                   Error{Errc::limit, no_room_for(counted(crowded, "program", "programs"))}});
+  }
+  counts.programs += static_cast<std::uint64_t>(std::ranges::count(
+      container.programs, Reach::hold, [](const auto& entry) { return entry.second->reach; }));
 }
 
 HoldCounts LiveSnapshot::hold(Task& task) {
@@ -130,7 +149,7 @@ HoldCounts LiveSnapshot::hold(Task& task) {
   for (LiveContainer& live : containers_) {
     if (!live.stack) continue;
     overlay::Held::Budget budget;
-    budget.descriptors = descriptors_to_spend() / containers_.size();
+    budget.descriptors = (node_->descriptors_for_files + node_->descriptors) / containers_.size();
     budget.memory_bytes /= containers_.size();
     auto held = overlay::Held::take(*live.stack, budget, task);
     if (!held) {

@@ -237,7 +237,11 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
   const std::int32_t host = proc::node_process(*procfs);
   const auto touched = std::make_shared<std::atomic<std::uint64_t>>(0);
   procfs->count_access_times(touched);
-  return std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched});
+  auto node = std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched});
+  const std::size_t descriptors = raise_descriptors();
+  node->descriptors = descriptors / 2;
+  node->descriptors_for_files = descriptors - node->descriptors;
+  return node;
 }
 
 std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all) {

@@ -52,18 +52,15 @@ Reach ask(Node& node, LiveContainer& live, int pin, const FileInfo& info, const 
   return reach;
 }
 
-// The kernel gives one for every open file, proc_pid_fdinfo(5); without it nothing is known of where it lies.
-Reach place(Node& node, LiveContainer& live, std::int32_t pid, HeldProcess& held, const FileInfo& info,
-            const Task& task) {
-  const auto id = mount_id(node.proc, held.program.get());
-  if (!id) return Reach::never;
-  const auto found = find_mount(node, live, pid, *id, task);
+Reach place(Node& node, LiveContainer& live, std::int32_t pid, std::uint32_t mount_id, HeldProgram& program,
+            const FileInfo& info, const Task& task) {
+  const auto found = find_mount(node, live, pid, mount_id, task);
   if (!found) {
-    held.lies_on = "a mount that is in no mount table";
-    return ask(node, live, held.program.get(), info, task);
+    program.lies_on = "a mount that is in no mount table";
+    return ask(node, live, program.file.get(), info, task);
   }
   const Mount& mount = found->mount;
-  held.lies_on = mount.fstype.raw + " at " + mount.mountpoint.raw;
+  program.lies_on = mount.fstype.raw + " at " + mount.mountpoint.raw;
   const bool of_node = found->of == KnownMount::Of::node && mount.mountpoint.raw == "/";
   const bool of_container = live.alone || of_node || mount.device == live.root_device;
   return reach_of(mount.fstype.raw, of_container);
@@ -72,16 +69,17 @@ Reach place(Node& node, LiveContainer& live, std::int32_t pid, HeldProcess& held
 // Its own position, as every pass begins at the start.
 class PreadSource final : public ByteSource {
  public:
-  PreadSource(int fd, std::string name, const Task& task) : fd_(fd), name_(std::move(name)), task_(task) {}
+  PreadSource(std::shared_ptr<HeldProgram> program, std::string name, const Task& task)
+      : program_(std::move(program)), name_(std::move(name)), task_(task) {}
   Result<std::size_t> read(std::span<std::byte> into) override {
     if (auto go_on = task_.check(); !go_on) return std::move(go_on).error();
-    auto got = sys::pread(fd_, into, at_, name_);
+    auto got = sys::pread(program_->file.get(), into, at_, name_);
     if (got) at_ += *got;
     return got;
   }
 
  private:
-  int fd_;
+  std::shared_ptr<HeldProgram> program_;
   std::string name_;
   const Task& task_;
   std::uint64_t at_ = 0;
@@ -116,43 +114,55 @@ Reach reach_of_magic(std::uint64_t type) {
   return std::ranges::find(kLocalMagic, type) != kLocalMagic.end() ? Reach::hold : Reach::aside;
 }
 
-Status hold_program(Node& node, LiveContainer& live, const Root& process, std::int32_t pid, HeldProcess& held,
-                    const Task& task) {
+Result<std::shared_ptr<HeldProgram>> hold_program(Node& node, LiveContainer& live, const Root& process,
+                                                  std::int32_t pid, const Task& task) {
   auto pin = process.pin_magic("exe");
-  if (!pin) return pin.error().code == Errc::denied ? Status(std::move(pin).error()) : Done{};
+  if (!pin && pin.error().code == Errc::denied) return std::move(pin).error();
+  if (!pin) return std::shared_ptr<HeldProgram>();
   auto info = file_info(pin->get(), "exe");
   if (!info) return std::move(info).error();
-  held.program = *std::move(pin);
-  held.reach = place(node, live, pid, held, *info, task);
-  if (held.reach != Reach::hold) return Done{};
-  auto opened = node.proc.open_pinned(held.program.get(), "exe");
-  if (!opened) {
-    held.program.reset();
-    return std::move(opened).error();
+  // The kernel gives one for every open file, proc_pid_fdinfo(5); without it nothing is known of where it
+  // lies.
+  const auto mount = mount_id(node.proc, pin->get());
+  const LiveContainer::ProgramId id{info->device(), info->inode, mount.value_or(0)};
+  if (const auto known = live.programs.find(id); mount && known != live.programs.end()) return known->second;
+
+  auto program = std::make_shared<HeldProgram>();
+  program->file = *std::move(pin);
+  program->reach = mount ? place(node, live, pid, *mount, *program, *info, task) : Reach::never;
+  if (program->reach == Reach::hold) {
+    auto opened = node.proc.open_pinned(program->file.get(), "exe");
+    if (!opened) return std::move(opened).error();
+    program->file = *std::move(opened);
   }
-  held.program = *std::move(opened);
-  return Done{};
+  if (!mount) return program;
+  program->crowded = node.descriptors == 0;
+  if (!program->crowded) {
+    --node.descriptors;
+    live.programs.emplace(id, program);
+  }
+  return program;
 }
 
-Result<std::unique_ptr<ByteSource>> read_program(Node& node, HeldProcess& held, const std::string& name,
-                                                 const Task& task) {
-  if (held.reach == Reach::never) {
-    return Error{Errc::outside, name + ": lies on " + held.lies_on +
+Result<std::unique_ptr<ByteSource>> read_program(Node& node, const std::shared_ptr<HeldProgram>& program,
+                                                 const std::string& name, const Task& task) {
+  if (program->reach == Reach::never) {
+    return Error{Errc::outside, name + ": lies on " + program->lies_on +
                                     ", whose server may never answer: not read; take it from where that "
                                     "file system is served, or copy /proc/PID/exe at the risk of a hang"};
   }
-  if (held.reach == Reach::aside) {
-    auto source = node.readers.open_pinned(held.program.get(), name, task);
-    if (!source) return std::move(source).error().within("on " + held.lies_on);
+  if (program->reach == Reach::aside) {
+    auto source = node.readers.open_pinned(program->file.get(), name, task);
+    if (!source) return std::move(source).error().within("on " + program->lies_on);
     return source;
   }
-  if (held.reach == Reach::later) {
-    auto opened = node.proc.open_pinned(held.program.get(), name);
+  if (program->reach == Reach::later) {
+    auto opened = node.proc.open_pinned(program->file.get(), name);
     if (!opened) return std::move(opened).error();
-    held.program = *std::move(opened);
-    held.reach = Reach::hold;
+    program->file = *std::move(opened);
+    program->reach = Reach::hold;
   }
-  return std::unique_ptr<ByteSource>(std::make_unique<PreadSource>(held.program.get(), name, task));
+  return std::unique_ptr<ByteSource>(std::make_unique<PreadSource>(program, name, task));
 }
 
 const Mount* server_on_the_way(const LiveContainer& live, std::string_view mountpoint) {

@@ -25,12 +25,13 @@ Reach reach_of(std::string_view fstype, bool of_container);
 Reach reach_of_magic(std::uint64_t type);
 
 // Pins the program of `process` (/proc/PID) and opens it where that is allowed in the hold. A process without
-// a program (kernel threads, zombies, ended) is no error: `held.program` stays empty.
-Status hold_program(Node& node, LiveContainer& container, const Root& process, std::int32_t pid,
-                    HeldProcess& held, const Task& task);
+// a program (kernel threads, zombies, ended) is no error: nullptr. Each file has one descriptor, which all
+// that run it share; it stays open with the container where Node::descriptors has one to spare.
+Result<std::shared_ptr<HeldProgram>> hold_program(Node& node, LiveContainer& container, const Root& process,
+                                                  std::int32_t pid, const Task& task);
 // The bytes of a pinned program from their beginning. Errc::outside where they are not to be read.
-Result<std::unique_ptr<ByteSource>> read_program(Node& node, HeldProcess& held, const std::string& name,
-                                                 const Task& task);
+Result<std::unique_ptr<ByteSource>> read_program(Node& node, const std::shared_ptr<HeldProgram>& program,
+                                                 const std::string& name, const Task& task);
 
 // The mount on the way to this mount point of the container whose server would be asked; nullptr: none.
 const Mount* server_on_the_way(const LiveContainer& container, std::string_view mountpoint);

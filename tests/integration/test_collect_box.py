@@ -1,6 +1,7 @@
 """A container without an engine: targets by pid, hostile upper layers, ends that come early."""
 import glob
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -269,6 +270,25 @@ class Hostile(BoxCase):
         self.assertEqual(min(before), 2048)
         self.collect(box)
         self.assertEqual([lab.resident_pages(p) for p in paths], before)
+
+
+class FewDescriptors(BoxCase):
+    """More programs and processes than we may hold descriptors: opened when their turn comes, and that is said."""
+
+    def test_all_programs_are_taken(self):
+        box = self.box("for n in $(seq 60); do mkdir -p /root/p$n; cp /bin/busybox /root/p$n; for m in 1 2; do /root/p$n/busybox sleep 100000 & done; "
+                       "done; sleep 1; echo all-run; while :; do sleep 1000; done", wait_for="all-run", size="256m")
+        run, bundle = self.collect(box, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160)))
+        (container,) = bundle.containers()
+        own = [p for p in bundle.records(f"containers/{container}/processes.jsonl") if "/p" in p["exe"]["path"]]
+        self.assertEqual(len(own), 120)
+        self.assertEqual({p["exe"]["origin"] for p in own}, {"upper"})
+        digest = {p["exe"]["sha256"] for p in own}
+        self.assertEqual(len(digest), 1)
+        self.assertIn(f"containers/{container}/executables/{digest.pop()}.zst", bundle.streams)
+        gaps = [g for g in bundle.records("gaps.jsonl") if "no descriptor was left" in g["what"]]
+        self.assertEqual([g["impact"] for g in gaps], ["degraded"], gaps)
+        self.assertIn(b"no descriptor was left to hold ", run.out + run.err)
 
 
 class Ends(BoxCase):
