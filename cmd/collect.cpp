@@ -1,10 +1,15 @@
 #include "lib/collect/collect.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
+#include <map>
 
 #include "cmd/commands.h"
 #include "lib/collect/place.h"
+#include "lib/collect/plan.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/report/collect_screen.h"
@@ -18,14 +23,51 @@ struct CollectArguments {
   std::string output;
   std::string compress = "zstd";
   std::string max_bytes;
+  std::string deadline;
+  std::string wait;
+  std::vector<std::string> only;
+  std::vector<std::string> skip;
+  std::vector<std::string> attach;
+  bool plan = false;
+  collect::Case about;
 };
+
+// What the arguments mean; anything wrong with them is a matter of usage.
+struct Wanted {
+  std::uint64_t max_bytes = UINT64_MAX;
+  std::int64_t deadline_ns = INT64_MAX;  // CLOCK_BOOTTIME
+  std::optional<std::int64_t> wait_s;
+  collect::LeftOut left_out;
+};
+
+std::uint64_t seconds_of(const std::vector<collect::PlanLine>& plan) {
+  return static_cast<std::uint64_t>(std::ceil(collect::estimated_seconds(plan)));
+}
+
+// "state, upper 214 MiB, logs 38 MiB; about 2 s; no freeze": groups as a whole, and what has a size.
+std::string takes_text(const std::vector<collect::PlanLine>& plan) {
+  std::string text;
+  std::string_view group;
+  for (const collect::PlanLine& line : plan) {
+    if (!line.left_out.empty()) continue;
+    const std::string_view name = line.bytes ? line.collector->name : line.collector->group;
+    if (!line.bytes && group == line.collector->group) continue;
+    if (!line.bytes) group = line.collector->group;
+    text += (text.empty() ? "" : ", ") + std::string(name);
+    if (line.bytes) text += " " + human_size(*line.bytes);
+  }
+  return text + "; about " + std::to_string(seconds_of(plan)) + " s; no freeze";
+}
 
 // What collect tells goes to the screen; its gaps are kept for the JSON as well.
 class ToScreen final : public collect::Progress {
  public:
-  explicit ToScreen(report::CollectScreen& screen) : screen_(screen) {}
+  ToScreen(report::CollectScreen& screen, const collect::LeftOut& left_out, std::string writes)
+      : screen_(screen), left_out_(left_out), writes_(std::move(writes)) {}
 
-  void held(const source::HoldCounts& counts, Timestamp at) override {
+  void held(const source::HoldCounts& counts, const source::LiveSnapshot& snapshot, Timestamp at) override {
+    screen_.line("takes", takes_text(collect::plan_of(snapshot, left_out_)));
+    screen_.line("writes", writes_);
     screen_.held(counts.files, counts.programs, counts.tmpfs, counts.complete, at);
   }
   void phase_ended(const collect::PhaseEnd& phase) override {
@@ -45,6 +87,8 @@ class ToScreen final : public collect::Progress {
 
  private:
   report::CollectScreen& screen_;
+  const collect::LeftOut& left_out_;
+  std::string writes_;
   std::vector<Gap> gaps_;
 };
 
@@ -106,7 +150,8 @@ std::string target_text(const source::LiveSnapshot& snapshot, const Source& sour
          ", " + counted(processes, "process", "processes") + up_text(snapshot, source);
 }
 
-CollectResult result_of(const std::string& path, const collect::Summary& summary, Exit exit) {
+CollectResult result_of(const std::string& path, const collect::Summary& summary,
+                        const collect::LeftOut& left_out, Exit exit) {
   CollectResult result;
   result.path = Bytes(path);
   if (summary.not_sealed.empty()) {
@@ -119,11 +164,14 @@ CollectResult result_of(const std::string& path, const collect::Summary& summary
   result.exit_status = static_cast<std::int32_t>(exit);
   CollectCounts& counts = result.counts;
   counts.containers = summary.counts.containers;
-  counts.processes = summary.counts.processes;
-  counts.sockets = summary.counts.sockets;
-  if (summary.counts.layers_unread == 0) counts.changes = summary.counts.changes;
-  counts.programs = summary.counts.programs;
-  counts.logs = summary.counts.logs;
+  const auto taken = [&](std::string_view collector, std::uint64_t count) {
+    return left_out.contains(collector) ? std::nullopt : std::optional(count);
+  };
+  counts.processes = taken("processes", summary.counts.processes);
+  counts.sockets = taken("sockets", summary.counts.sockets);
+  if (summary.counts.layers_unread == 0) counts.changes = taken("upper", summary.counts.changes);
+  counts.programs = taken("programs", summary.counts.programs);
+  counts.logs = taken("logs", summary.counts.logs);
   counts.findings = summary.counts.findings;
   counts.held_files = summary.held.files;
   counts.held_programs = summary.held.programs;
@@ -136,6 +184,31 @@ CollectResult result_of(const std::string& path, const collect::Summary& summary
   result.cpu_ns = summary.cpu_ns;
   result.resident_growth_bytes = summary.resident_growth_bytes;
   return result;
+}
+
+// "sockets, logs (--skip)", by option.
+std::vector<std::string> left_out_lines(const collect::LeftOut& left_out) {
+  std::map<std::string, std::string> by_option;
+  for (const auto& [name, option] : left_out) {
+    std::string& names = by_option[option];
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  std::vector<std::string> lines;
+  for (const auto& [option, names] : by_option) lines.push_back("by plan: " + names + " (" + option + ")");
+  return lines;
+}
+
+// What keeps the pod and its node from being replaced under our hands: for whoever may talk to the API.
+void add_keep_lines(const source::LiveSnapshot& snapshot, const Source& source, const std::string& case_id,
+                    report::Closing& closing) {
+  const auto& containers = snapshot.containers();
+  if (containers.empty() || !containers.front().container.pod) return;
+  const PodRef& pod = *containers.front().container.pod;
+  closing.keep = {{"keep pod", "kubectl -n " + shell_word(pod.ns) + " label --overwrite pod " +
+                                   shell_word(pod.name) + " quarantine=" +
+                                   shell_word(case_id.empty() ? "yes" : case_id) + " pod-template-hash-"},
+                  {"keep node", "kubectl annotate --overwrite node " + shell_word(source.node.raw) +
+                                    " karpenter.sh/do-not-disrupt=true"}};
 }
 
 report::Closing closing_of(const CollectResult& result, const collect::Summary& summary,
@@ -155,65 +228,175 @@ report::Closing closing_of(const CollectResult& result, const collect::Summary& 
   return closing;
 }
 
+Result<Wanted> wanted_of(const CollectArguments& arguments) {
+  Wanted wanted;
+  if (!arguments.max_bytes.empty()) {
+    const auto bytes = parse_size(arguments.max_bytes);
+    if (!bytes)
+      return Error{Errc::malformed, "--max-bytes " + arguments.max_bytes + ": not a size like 512M or 8G"};
+    wanted.max_bytes = *bytes;
+  }
+  const auto seconds = [](const char* option, const std::string& text) -> Result<std::int64_t> {
+    const auto parsed = parse_duration(text);
+    if (!parsed)
+      return Error{Errc::malformed, std::string(option) + " " + text + ": not a time like 90s, 10m or 2h"};
+    return *parsed;
+  };
+  if (!arguments.deadline.empty()) {
+    auto limit = seconds("--deadline", arguments.deadline);
+    if (!limit) return std::move(limit).error();
+    wanted.deadline_ns = sys::boottime_ns() + *limit * 1'000'000'000;
+  }
+  if (!arguments.wait.empty()) {
+    auto limit = seconds("--wait", arguments.wait);
+    if (!limit) return std::move(limit).error();
+    wanted.wait_s = *limit;
+  }
+  auto left_out = collect::leave_out(arguments.only, arguments.skip);
+  if (!left_out) return std::move(left_out).error();
+  wanted.left_out = *std::move(left_out);
+  return wanted;
+}
+
+// The files of --attach, open: what they cannot be read for is known before anything is taken.
+Result<std::vector<collect::Attachment>> open_attachments(const std::vector<std::string>& paths,
+                                                          const Task& task) {
+  std::vector<collect::Attachment> attachments;
+  for (const std::string& path : paths) {
+    const auto slash = path.rfind('/');
+    auto directory = Root::open(slash == std::string::npos ? "." : path.substr(0, slash + 1));
+    if (!directory) return std::move(directory).error().within("--attach");
+    collect::Attachment attachment;
+    attachment.path = path;
+    attachment.name = path.substr(slash + 1);
+    auto file = directory->open_beneath(attachment.name);
+    if (!file) return std::move(file).error().within("--attach");
+    auto info = file_info(file->get(), path);
+    if (!info) return std::move(info).error().within("--attach");
+    attachment.size_bytes = info->size_bytes;
+    attachment.bytes = std::make_unique<FdSource>(*std::move(file), path, task);
+    attachments.push_back(std::move(attachment));
+  }
+  return attachments;
+}
+
+// --plan: nothing is taken.
+Exit tell_plan(source::LiveSnapshot& snapshot, const Wanted& wanted, const Common& common, Task& task,
+               Io& io) {
+  static_cast<void>(snapshot.hold(task));
+  const auto plan = collect::plan_of(snapshot, wanted.left_out);
+  PlanResult result;
+  result.target = Bytes(snapshot.name());
+  result.seconds = seconds_of(plan);
+  for (const collect::PlanLine& line : plan) {
+    PlannedStep step;
+    step.name = line.collector->name;
+    step.group = line.collector->group;
+    step.gone_with = to_text(line.collector->volatility);
+    step.what = line.collector->what;
+    step.size_bytes = line.bytes;
+    if (!line.left_out.empty()) step.left_out = line.left_out;
+    result.steps.push_back(std::move(step));
+  }
+  const bool text = common.output_format() == report::Format::text;
+  auto written = io.out(text ? report::plan_text(result, io.out_style) : report::plan_json(result));
+  tell_gaps(io, common, task.gaps);
+  if (!written) return fail(io, written.error());
+  return task.gaps.count(Impact::lost) > 0 ? Exit::lost : Exit::complete;
+}
+
 Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io) {
-  std::optional<std::uint64_t> max_bytes = UINT64_MAX;
-  if (!arguments.max_bytes.empty()) max_bytes = parse_size(arguments.max_bytes);
-  if (!max_bytes) {
-    io.err("ctriage: --max-bytes " + escape_terminal(arguments.max_bytes) + ": not a size like 512M or 8G\n");
+  auto wanted = wanted_of(arguments);
+  if (!wanted) {
+    (void)fail(io, wanted.error());
     return Exit::usage;
   }
-  if (arguments.output.empty()) return tell_places(arguments, io);
+  if (arguments.output.empty() && !arguments.plan) return tell_places(arguments, io);
   auto rules = load_rules(common);
   if (!rules) return fail(io, rules.error());
   GapLog gaps;
   Task task = make_task(gaps, io);
-  auto opened = source::open_live(arguments.query, task);
+  task.deadline_ns = wanted->deadline_ns;
+  // Opened before the sandbox, which the target's formats are parsed in.
+  const bool piped = arguments.output == "-";
+  UniqueFd pipe;
+  if (piped && !arguments.plan) {
+    auto out = sys::duplicate(STDOUT_FILENO, "standard output");
+    if (!out) return fail(io, out.error());
+    pipe = *std::move(out);
+    if (sys::is_terminal(pipe.get())) {
+      io.err(
+          "ctriage: -o -: standard output is a terminal, and a bundle is not for reading; use a pipe or a "
+          "file\n");
+      return Exit::usage;
+    }
+  }
+  auto attachments = open_attachments(arguments.attach, task);
+  if (!attachments) return fail(io, attachments.error());
+  auto opened = wanted->wait_s ? source::wait_live(arguments.query, *wanted->wait_s, task)
+                               : source::open_live(arguments.query, task);
   if (!opened) return fail(io, opened.error());
   source::LiveSnapshot& snapshot = **opened;
+  if (arguments.plan) return tell_plan(snapshot, *wanted, common, task, io);
   const Root& proc = snapshot.node().proc;
-  const collect::KeepOut keep_out = collect::keep_out_of(snapshot, task);
 
-  auto directory = Root::open(arguments.output);
-  if (!directory) return fail(io, std::move(directory).error().within("-o"));
-  auto place = collect::check_place(*directory, arguments.output, proc, keep_out);
-  if (!place) return fail(io, place.error());
+  collect::Options options;
+  options.max_bytes = wanted->max_bytes;
+  std::optional<Root> directory;
+  std::string writes =
+      "standard output, " + (wanted->max_bytes == UINT64_MAX ? std::string("without a limit")
+                                                             : human_size(wanted->max_bytes) + " at most");
+  if (!piped) {
+    const collect::KeepOut keep_out = collect::keep_out_of(snapshot, task);
+    auto found = Root::open(arguments.output);
+    if (!found) return fail(io, std::move(found).error().within("-o"));
+    auto place = collect::check_place(*found, arguments.output, proc, keep_out);
+    if (!place) return fail(io, place.error());
+    directory = *std::move(found);
+    options.max_bytes = std::min(options.max_bytes, place->allowed_bytes);
+    writes = arguments.output + " (" + place->filesystem + ", " + human_size(place->free_bytes) + " free" +
+             (place->kubelet_disk ? "" : ", not kubelet's disk") + "), " + human_size(options.max_bytes) +
+             " at most";
+  }
 
   const bool text = common.output_format() == report::Format::text;
   const bool silent = common.quiet && !text;
-  report::Screen::Write write = [&io, text, silent](std::string_view line) {
+  const bool to_stderr = piped || !text;
+  report::Screen::Write write = [&io, to_stderr, silent](std::string_view line) {
     if (silent) return;
-    if (text) {
-      (void)io.out(line);
-    } else {
+    if (to_stderr) {
       io.err(line);
+    } else {
+      (void)io.out(line);
     }
   };
-  report::CollectScreen screen(std::move(write), text ? io.out_style : io.err_style);
+  report::CollectScreen screen(std::move(write), to_stderr ? io.err_style : io.out_style);
 
   auto source = snapshot.describe(task);
   if (!source) return fail(io, source.error());
-  collect::Options options;
   options.tool = "ctriage " + std::string(kVersion);
   options.command_line = io.command_line;
   options.compression =
       arguments.compress == "none" ? collect::Compression::none : collect::Compression::zstd;
   options.workers = std::min(sys::cpu_count(), 4U);
-  options.max_bytes = std::min(*max_bytes, place->allowed_bytes);
+  options.left_out = wanted->left_out;
+  options.about = arguments.about;
+  options.attachments = *std::move(attachments);
   screen.line("target", target_text(snapshot, *source));
-  screen.line("writes", arguments.output + " (" + place->filesystem + ", " + human_size(place->free_bytes) +
-                            " free" + (place->kubelet_disk ? "" : ", not kubelet's disk") + "), " +
-                            human_size(options.max_bytes) + " at most");
 
   rules::Engine engine(*std::move(rules));
-  ToScreen progress(screen);
-  auto summary = collect::collect(snapshot, *directory, engine, options, progress, task);
+  ToScreen progress(screen, options.left_out, std::move(writes));
+  const collect::Output output = piped ? collect::Output(&pipe) : collect::Output(&*directory);
+  auto summary = collect::collect(snapshot, output, engine, options, progress, task);
   if (!summary) return fail(io, summary.error());
 
   const Exit exit = exit_for(common, screen.worst(), summary->lost);
-  CollectResult result = result_of(
-      arguments.output + (arguments.output.ends_with('/') ? "" : "/") + summary->path, *summary, exit);
+  const std::string folder = piped ? "" : arguments.output + (arguments.output.ends_with('/') ? "" : "/");
+  CollectResult result = result_of(folder + summary->path, *summary, options.left_out, exit);
   report::Closing closing = closing_of(result, *summary, screen);
   closing.every_gap = common.verbose;
+  closing.left_out = left_out_lines(options.left_out);
+  add_keep_lines(snapshot, *source, arguments.about.id, closing);
   screen.close(std::move(closing));
   if (result.not_sealed) {
     io.err("ctriage: " + escape_terminal(result.path.raw) +
@@ -221,7 +404,12 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   }
   if (!text) {
     result.gaps = report::records_of(progress.gaps(), task.now());
-    if (auto written = io.out(report::collect_json(result)); !written) return fail(io, written.error());
+    const std::string document = report::collect_json(result);
+    if (piped) {  // standard output is the bundle
+      io.err(document);
+    } else if (auto written = io.out(document); !written) {
+      return fail(io, written.error());
+    }
   }
   return exit;
 }
@@ -235,13 +423,30 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
   sub->add_option("target", arguments->query.token, "pod, ns/pod, ns/pod/container, container ID, or pid:N")
       ->required();
   add_target_options(*sub, arguments->query);
-  sub->add_option("-o,--output", arguments->output, "existing directory that the bundle is written to");
+  sub->add_option("-o,--output", arguments->output,
+                  "existing directory that the bundle is written to, or - for standard output");
+  sub->add_flag("--plan", arguments->plan, "say what would be taken and about how much, and take nothing");
+  sub->add_option("--only", arguments->only,
+                  "take these groups or collectors only: state, files, upper, ... (--plan)")
+      ->delimiter(',');
+  sub->add_option("--skip", arguments->skip, "leave these out")->delimiter(',');
+  sub->add_option("--deadline", arguments->deadline, "end and seal after that time: 90s, 10m");
+  sub->add_option("--wait", arguments->wait,
+                  "wait that long for the target to start, and hold it at once: 10m");
   sub->add_option("--compress", arguments->compress, "zstd or none")->check(CLI::IsMember({"zstd", "none"}));
   sub->add_option("--max-bytes", arguments->max_bytes, "of the bundle: 512M, 8G");
+  sub->add_option("--case", arguments->about.id, "the case's number; the bundle's name begins with it");
+  sub->add_option("--item", arguments->about.item, "the evidence item's number");
+  sub->add_option("--examiner", arguments->about.examiner, "who takes the evidence");
+  sub->add_option("--authority", arguments->about.authority, "on whose authority");
+  sub->add_option("--note", arguments->about.note, "free text for the bundle");
+  sub->add_option("--attach", arguments->attach, "a file that goes into the bundle, too; may be given again");
   add_rule_options(*sub, common);
   sub->footer(
-      "Examples:\n  ctriage collect shop/web-7d9f -o /evidence\n  ctriage collect pid:48213 -o /mnt/usb "
-      "--json\n");
+      "Examples:\n  ctriage collect shop/web-7d9f -o /evidence --case IR-41\n"
+      "  ctriage collect pid:48213 -o /mnt/usb --json\n"
+      "  ctriage collect shop/web-7d9f --skip logs --deadline 90s -o - | ssh host 'cat > web.ctriage.tar'\n"
+      "  ctriage collect batch/export --wait 10m -o /evidence\n");
   sub->callback([arguments, &common, &chosen] {
     chosen = [arguments, &common](Io& io) { return run_collect(*arguments, common, io); };
   });

@@ -18,7 +18,7 @@ using ctriage::testing::Child;
 using ctriage::testing::TaskFixture;
 
 struct Silent final : Progress {
-  void held(const source::HoldCounts&, Timestamp) override {}
+  void held(const source::HoldCounts&, const source::LiveSnapshot&, Timestamp) override {}
   void phase_ended(const PhaseEnd&) override {}
   void found(const Finding&) override {}
   void changed(ChangeKind) override {}

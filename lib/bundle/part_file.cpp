@@ -64,15 +64,16 @@ Result<PartFile> PartFile::create(const Root& directory, std::string_view name, 
     return Error{Errc::limit, "the size limit is below 2 MiB, the least that a bundle needs"};
   auto own = directory.duplicate();
   if (!own) return std::move(own).error();
-  PartFile part(*std::move(own), max_bytes);
+  PartFile part(max_bytes);
+  part.directory_ = *std::move(own);
   part.name_ = name;
   for (unsigned copy = 1; copy < kMaxCopies && !part.file_; ++copy) {
     const std::string final_name = numbered(name, copy);
-    auto taken = sys::stat_at(part.directory_.fd(), final_name);
+    auto taken = sys::stat_at(part.directory_->fd(), final_name);
     if (taken) continue;
     if (taken.error().code != Errc::not_found) return std::move(taken).error();
     part.part_name_ = final_name + ".part";
-    auto made = sys::openat2(part.directory_.fd(), part.part_name_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
+    auto made = sys::openat2(part.directory_->fd(), part.part_name_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
                              RESOLVE_BENEATH, 0600);
     if (made) {
       part.file_ = *std::move(made);
@@ -83,23 +84,30 @@ Result<PartFile> PartFile::create(const Root& directory, std::string_view name, 
   }
   if (!part.file_) return Error{Errc::limit, "every name like " + numbered(name, 1) + " is taken"};
   auto room = part.make_room(kTailBytes);
-  if (room) room = sys::fsync_directory(part.directory_.fd(), part.directory_.name());
+  if (room) room = sys::fsync_directory(part.directory_->fd(), part.directory_->name());
   if (!room) {  // empty, and ours: nothing is lost with it
-    const auto gone = sys::unlinkat(part.directory_.fd(), part.part_name_);
+    const auto gone = sys::unlinkat(part.directory_->fd(), part.part_name_);
     return gone ? std::move(room).error() : std::move(room).error().within(part.part_name_ + " stays behind");
   }
   return part;
 }
 
+PartFile PartFile::stream(UniqueFd file, std::string_view name, std::uint64_t max_bytes) {
+  PartFile part(max_bytes);
+  part.file_ = std::move(file);
+  part.part_name_ = numbered(name, 1);
+  return part;
+}
+
 bool PartFile::surely_fits(std::uint64_t more_bytes) const {
   const std::uint64_t end = length_ + more_bytes + ending_ + kTailBytes;
-  return end <= allocated_ && end <= max_bytes_;
+  return (end <= allocated_ || !directory_) && end <= max_bytes_;
 }
 
 // Blocks up to `end` belong to the file afterwards, or Errc::full.
 Status PartFile::make_room(std::uint64_t end) {
   if (end > max_bytes_) return Error{Errc::full, part_name_ + ": the size limit is reached"};
-  if (end <= allocated_) return Done{};
+  if (end <= allocated_ || !directory_) return Done{};
   if (!allocates_) return ask_file_system(end);
   const std::uint64_t from = std::max(allocated_.load(), length_.load());
   const std::uint64_t ahead = std::min(end + kAheadBytes, max_bytes_);
@@ -138,7 +146,8 @@ Status PartFile::append(std::span<const std::byte> bytes, Priority priority) {
     auto room = make_room(length_ + bytes.size() + ending_ + tail_for(priority));
     if (!room) return room;
   }
-  auto written = sys::pwrite_all(file_.get(), bytes, length_, part_name_);
+  auto written = directory_ ? sys::pwrite_all(file_.get(), bytes, length_, part_name_)
+                            : sys::write_all(file_.get(), bytes, part_name_);
   if (!written) return roll_back(std::move(written).error());
   if (hash_) hash_->update(bytes);
   length_ += bytes.size();
@@ -147,6 +156,10 @@ Status PartFile::append(std::span<const std::byte> bytes, Priority priority) {
 
 Status PartFile::roll_back(Error error) {
   if (is_full(error)) error.code = Errc::full;
+  if (!directory_) {
+    broken_ = true;
+    return error;
+  }
   auto cut = sys::ftruncate(file_.get(), length_, part_name_);
   if (!cut) {
     broken_ = true;
@@ -165,16 +178,20 @@ std::optional<Digest> PartFile::take_digest() {
   return digest;
 }
 
-Status PartFile::sync() { return sys::fdatasync(file_.get(), part_name_); }
+Status PartFile::sync() {
+  if (!directory_) return Done{};
+  return sys::fdatasync(file_.get(), part_name_);
+}
 
 Result<std::string> PartFile::seal() {
   if (broken_) return Error{Errc::io, part_name_ + ": damaged by an earlier error"};
+  if (!directory_) return part_name_;
   auto done = sys::ftruncate(file_.get(), length_, part_name_);
   if (done) done = sys::fsync(file_.get(), part_name_);
   if (!done) return std::move(done).error();
   for (unsigned copy = copy_; copy < kMaxCopies; ++copy) {
     const std::string final_name = numbered(name_, copy);
-    const int dir = directory_.fd();
+    const int dir = directory_->fd();
     auto renamed = sys::renameat2(dir, part_name_, dir, final_name, RENAME_NOREPLACE);
     if (!renamed && is_unknown(renamed.error())) {  // NFS, FUSE: without the kernel's help, look first
       auto taken = sys::stat_at(dir, final_name);
@@ -183,7 +200,7 @@ Result<std::string> PartFile::seal() {
     }
     if (renamed) {
       part_name_ = final_name;
-      if (auto synced = sys::fsync_directory(dir, directory_.name()); !synced)
+      if (auto synced = sys::fsync_directory(dir, directory_->name()); !synced)
         return std::move(synced).error().within("whole, but its name may be lost with the power");
       return final_name;
     }

@@ -29,7 +29,11 @@ class PartFile {
   // NAME.ctriage.tar.part in `directory`, or NAME-2, ... Errc::full when there is no room for the ending.
   static Result<PartFile> create(const Root& directory, std::string_view name, std::uint64_t max_bytes);
 
-  // All of it or nothing: what was written of a failed append is cut off again. Errc::full, io.
+  // A pipe or a file that was given: written from where it stands, without names, room or a way back.
+  static PartFile stream(UniqueFd file, std::string_view name, std::uint64_t max_bytes);
+
+  // All of it or nothing: what was written of a failed append is cut off again, but not of a stream, which
+  // ends there. Errc::full, io.
   Status append(std::span<const std::byte> bytes, Priority priority);
   // What the ending will take grows by this much.
   void expect_ending(std::uint64_t more_bytes) { ending_.fetch_add(more_bytes); }
@@ -49,13 +53,12 @@ class PartFile {
   PartFile& operator=(PartFile&&) = delete;
 
  private:
-  PartFile(Root directory, std::uint64_t max_bytes)
-      : directory_(std::move(directory)), max_bytes_(max_bytes) {}
+  explicit PartFile(std::uint64_t max_bytes) : max_bytes_(max_bytes) {}
   Status make_room(std::uint64_t end);
   Status ask_file_system(std::uint64_t end);
   Status roll_back(Error error);
 
-  Root directory_;
+  std::optional<Root> directory_;  // none: a stream
   UniqueFd file_;
   std::string name_;  // as the caller gave it
   std::string part_name_;

@@ -270,6 +270,20 @@ class BundleWriter final : public Writer {
   Digest last_record_{};  // zeros before the first
 };
 
+Result<std::unique_ptr<Writer>> begin_writing(PartFile part, const WriterOptions& options, const Task& task) {
+  std::vector<FrameEncoder> encoders;
+  for (std::size_t i = 0; i < std::clamp<std::size_t>(options.workers, 1, kMostWorkers); ++i) {
+    auto encoder = FrameEncoder::create(options.level);
+    if (!encoder) return std::move(encoder).error();
+    encoders.push_back(*std::move(encoder));
+  }
+  part.expect_ending(kEndingBase);
+  auto shared = std::make_shared<Shared>(std::move(part), std::move(encoders), options, task);
+  auto writer = std::make_unique<BundleWriter>(std::move(shared), options);
+  if (auto begun = writer->begin(); !begun) return std::move(begun).error();
+  return std::unique_ptr<Writer>(std::move(writer));
+}
+
 }  // namespace
 
 Status Stream::write_line(std::string_view json) {
@@ -283,19 +297,14 @@ Result<std::unique_ptr<Writer>> Writer::create(const Root& directory, std::strin
   if (!is_member_name(name) || name.find('/') != std::string_view::npos) {
     return Error{Errc::malformed, "not a name for a bundle: " + std::string(name)};
   }
-  std::vector<FrameEncoder> encoders;
-  for (std::size_t i = 0; i < std::clamp<std::size_t>(options.workers, 1, kMostWorkers); ++i) {
-    auto encoder = FrameEncoder::create(options.level);
-    if (!encoder) return std::move(encoder).error();
-    encoders.push_back(*std::move(encoder));
-  }
   auto part = PartFile::create(directory, name, options.max_bytes);
   if (!part) return std::move(part).error();
-  part->expect_ending(kEndingBase);
-  auto shared = std::make_shared<Shared>(*std::move(part), std::move(encoders), options, task);
-  auto writer = std::make_unique<BundleWriter>(std::move(shared), options);
-  if (auto begun = writer->begin(); !begun) return std::move(begun).error();
-  return std::unique_ptr<Writer>(std::move(writer));
+  return begin_writing(*std::move(part), options, task);
+}
+
+Result<std::unique_ptr<Writer>> Writer::stream(UniqueFd out, std::string_view name,
+                                               const WriterOptions& options, const Task& task) {
+  return begin_writing(PartFile::stream(std::move(out), name, options.max_bytes), options, task);
 }
 
 }  // namespace ctriage::bundle

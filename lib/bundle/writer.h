@@ -15,6 +15,7 @@
 #include "lib/core/root.h"
 #include "lib/core/stream.h"
 #include "lib/core/task.h"
+#include "lib/core/unique_fd.h"
 
 namespace ctriage::bundle {
 
@@ -64,6 +65,9 @@ class Writer {
   // Creates NAME.ctriage.tar.part (O_EXCL, 0600) in `directory`; NAME-2, NAME-3, ... when NAME is taken as
   // either. Starts the worker threads: fork before.
   static Result<std::unique_ptr<Writer>> create(const Root& directory, std::string_view name,
+                                                const WriterOptions& options, const Task& task);
+  // The same bundle to a pipe, from its first byte to its last.
+  static Result<std::unique_ptr<Writer>> stream(UniqueFd out, std::string_view name,
                                                 const WriterOptions& options, const Task& task);
   virtual ~Writer() = default;
 

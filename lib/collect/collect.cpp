@@ -14,20 +14,38 @@
 namespace ctriage::collect {
 namespace {
 
-// The one table: order, phases and, later, --plan, --only and --skip come from it.
+std::uint64_t upper_bytes(const source::LiveSnapshot& snapshot) {
+  std::uint64_t bytes = 0;
+  for (const source::LiveContainer& live : snapshot.containers()) bytes += live.held.bytes();
+  return bytes;
+}
+
+std::uint64_t log_bytes(const source::LiveSnapshot& snapshot) {
+  std::uint64_t bytes = 0;
+  for (const source::LiveContainer& live : snapshot.containers()) {
+    for (const source::HeldLog& held : live.logs) bytes += held.log.size_bytes;
+  }
+  return bytes;
+}
+
+// The one table: order, phases, --plan, --only and --skip come from it.
 constexpr std::array<Collector, 12> kCollectors{{
-    {"containers", "state", "identity and OCI spec of each container", take_containers},
-    {"processes", "state", "processes with credentials, capabilities, namespaces, programs", take_processes},
-    {"sockets", "state", "sockets of the pod's network namespace with their owners", take_sockets},
-    {"descriptors", "state", "open files", take_descriptors},
-    {"threads", "state", "threads", take_threads},
-    {"mappings", "state", "memory mappings", take_mappings},
-    {"mounts", "state", "mounts and layers", take_mounts},
-    {"raw", "state", "texts of /proc/PID as they are", take_raw},
-    {"node", "state", "kernel, mounts and os-release of the node", take_node},
-    {"programs", "files", "running programs that are not in the image", take_programs},
-    {"upper", "files", "the UpperDir and what it changed", take_upper},
-    {"logs", "logs", "container logs", take_logs},
+    {"containers", "state", Volatility::pod, "identity and OCI spec of each container", nullptr,
+     take_containers},
+    {"processes", "state", Volatility::process,
+     "processes with credentials, capabilities, namespaces, programs", nullptr, take_processes},
+    {"sockets", "state", Volatility::process, "sockets of the pod's network namespace with their owners",
+     nullptr, take_sockets},
+    {"descriptors", "state", Volatility::process, "open files", nullptr, take_descriptors},
+    {"threads", "state", Volatility::process, "threads", nullptr, take_threads},
+    {"mappings", "state", Volatility::process, "memory mappings", nullptr, take_mappings},
+    {"mounts", "state", Volatility::process, "mounts and layers", nullptr, take_mounts},
+    {"raw", "state", Volatility::process, "texts of /proc/PID as they are", nullptr, take_raw},
+    {"node", "state", Volatility::pod, "kernel, mounts and os-release of the node", nullptr, take_node},
+    {"programs", "files", Volatility::process, "running programs that are not in the image", nullptr,
+     take_programs},
+    {"upper", "files", Volatility::container, "the UpperDir and what it changed", upper_bytes, take_upper},
+    {"logs", "logs", Volatility::pod, "container logs", log_bytes, take_logs},
 }};
 
 std::string time_stamp(Timestamp at) {
@@ -51,6 +69,17 @@ void name_folders(std::vector<source::LiveContainer>& containers) {
   }
 }
 
+void write_case(JsonWriter& writer, const Case& about) {
+  writer.key("case");
+  writer.begin_object();
+  for (const auto& [key, value] :
+       {std::pair{"id", &about.id}, std::pair{"item", &about.item}, std::pair{"examiner", &about.examiner},
+        std::pair{"authority", &about.authority}, std::pair{"note", &about.note}}) {
+    if (!value->empty()) writer.member_value(key, Bytes(*value));
+  }
+  writer.end_object();
+}
+
 std::string bundle_json(const Source& source, const Options& options,
                         const std::optional<std::string>& tool_digest) {
   std::string out;
@@ -64,8 +93,15 @@ std::string bundle_json(const Source& source, const Options& options,
   writer.value(options.command_line);
   writer.key("plan");
   writer.begin_array();
-  for (const Collector& collector : kCollectors) writer.text(collector.name);
+  for (const Collector& collector : kCollectors) {
+    if (!options.left_out.contains(collector.name)) writer.text(collector.name);
+  }
   writer.end_array();
+  writer.key("left_out");
+  writer.begin_array();
+  for (const auto& [name, option] : options.left_out) writer.text(name);
+  writer.end_array();
+  write_case(writer, options.about);
   writer.key("options");
   writer.begin_object();
   writer.key("compression");
@@ -115,18 +151,25 @@ std::int64_t growth_of(const Resident& before, const Resident& after) {
   return growth;
 }
 
-std::string phase_text(std::string_view group, const Counts& counts) {
+// What was left out has no number.
+std::string phase_text(std::string_view group, const Counts& counts, const LeftOut& left_out) {
+  std::string text;
+  const auto add = [&](std::string_view collector, std::string words) {
+    if (left_out.contains(collector)) words = std::string(collector) + " left out";
+    text += (text.empty() ? "" : ", ") + words;
+  };
   if (group == "state") {
-    return counted(counts.processes, "process", "processes") + ", " +
-           counted(counts.sockets, "socket", "sockets");
+    add("processes", counted(counts.processes, "process", "processes"));
+    add("sockets", counted(counts.sockets, "socket", "sockets"));
+  } else if (group == "files") {
+    add("upper", counts.layers_unread > 0 ? "changes unknown: layers not readable"
+                                          : counted(counts.changes, "change", "changes"));
+    add("programs",
+        counted(counts.programs, "program that is not in the image", "programs that are not in the image"));
+  } else {
+    add("logs", counted(counts.logs, "container log", "container logs"));
   }
-  if (group == "files") {
-    const std::string changes = counts.layers_unread > 0 ? "changes unknown: layers not readable"
-                                                         : counted(counts.changes, "change", "changes");
-    return changes + ", " +
-           counted(counts.programs, "program that is not in the image", "programs that are not in the image");
-  }
-  return counted(counts.logs, "container log", "container logs");
+  return text;
 }
 
 // Runs the collectors of one group. What ends the run is told of every collector that was not reached, later
@@ -136,6 +179,11 @@ Status run_group(Collection& in, std::string_view group, const Status& so_far) {
   for (const Collector& collector : kCollectors) {
     if (collector.group != group) continue;
     const std::string name = std::string(group) + "." + std::string(collector.name);
+    if (const auto left = in.options.left_out.find(collector.name); left != in.options.left_out.end()) {
+      in.task.gaps.add({Impact::note, name, in.snapshot.name(),
+                        Error{Errc::unsupported, "left out by plan (" + left->second + ")"}});
+      continue;
+    }
     if (going) going = in.task.check();
     if (!going) {
       in.task.gaps.add({Impact::lost, name, in.snapshot.name(), Error(going.error()).within("not reached")});
@@ -188,25 +236,37 @@ Status Collection::add_file(const std::string& path, Result<std::string> text, s
   return Done{};
 }
 
-std::string bundle_name(const Source& source, const source::LiveSnapshot& snapshot) {
+std::string bundle_name(const std::string& case_id, const Source& source,
+                        const source::LiveSnapshot& snapshot) {
   const auto& containers = snapshot.containers();
   std::string target = snapshot.name();
   if (!containers.empty()) {
     const Container& first = containers.front().container;
     target = first.pod ? first.pod->name : first.name.raw;
   }
-  return bundle::member_name(source.node.raw) + "_" + bundle::member_name(target) + "_" +
-         time_stamp(source.taken_at.value_or(Timestamp{}));
+  return (case_id.empty() ? "" : bundle::member_name(case_id) + "_") + bundle::member_name(source.node.raw) +
+         "_" + bundle::member_name(target) + "_" + time_stamp(source.taken_at.value_or(Timestamp{}));
 }
 
-Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, rules::Engine& engine,
+Result<std::unique_ptr<bundle::Writer>> create_writer(const Output& output, const std::string& name,
+                                                      const bundle::WriterOptions& options, Task& task) {
+  if (const auto* directory = std::get_if<const Root*>(&output)) {
+    auto writer = bundle::Writer::create(**directory, name, options, task);
+    return writer ? std::move(writer)
+                  : Result<std::unique_ptr<bundle::Writer>>(
+                        std::move(writer).error().within((*directory)->name()));
+  }
+  return bundle::Writer::stream(std::move(*std::get<UniqueFd*>(output)), name, options, task);
+}
+
+Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, rules::Engine& engine,
                         const Options& options, Progress& progress, Task& task) {
   const std::int64_t began_ns = sys::boottime_ns();
   Summary summary;
   // First things first: what would be gone with the container is opened before anything is read or written.
   summary.held = snapshot.hold(task);
   summary.hold_ns = summary.held.took_ns;
-  progress.held(summary.held, task.now());
+  progress.held(summary.held, snapshot, task.now());
 
   auto source = snapshot.describe(task);
   if (!source) return std::move(source).error();
@@ -222,8 +282,8 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
   writing.workers = options.workers;
   writing.tool = options.tool;
   writing.max_bytes = options.max_bytes;
-  auto writer = bundle::Writer::create(directory, bundle_name(*source, snapshot), writing, task);
-  if (!writer) return std::move(writer).error().within(directory.name());
+  auto writer = create_writer(output, bundle_name(options.about.id, *source, snapshot), writing, task);
+  if (!writer) return std::move(writer).error();
   bundle::Writer& out = **writer;
   if (auto status = out.add("bundle.json", bundle_json(*source, options, tool_digest), "ctriage"); !status) {
     return std::move(status).error();
@@ -252,6 +312,8 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
                             {"programs", std::uint64_t{summary.held.programs}},
                             {"took_ns", static_cast<std::uint64_t>(summary.hold_ns)},
                             {"frozen_ns", std::uint64_t{0}}});
+  if (auto attached = take_attachments(in); !attached)
+    log.add({Impact::lost, "attach", "files of the examiner", attached.error()});
   const auto resident = resident_sizes(snapshot);
 
   unsigned number = 0;
@@ -264,8 +326,11 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, r
     if (!mark && (going || !ends_the_run(mark.error())))
       log.add({Impact::lost, "bundle", std::string(group), mark.error()});
     if (group == "state") summary.state_ns = sys::boottime_ns() - began_ns;
-    PhaseEnd ended{
-        ++number, std::string(group), sys::boottime_ns() - phase_ns, phase_text(group, in.counts), {}};
+    PhaseEnd ended{++number,
+                   std::string(group),
+                   sys::boottime_ns() - phase_ns,
+                   phase_text(group, in.counts, options.left_out),
+                   {}};
     if (mark && group == "state") ended.digest = mark->digest;
     progress.phase_ended(ended);
     for (const Finding& finding : in.to_tell) progress.found(finding);

@@ -7,17 +7,21 @@
 //   2 files   programs that are not in the image, then the UpperDir
 //   3 logs
 //   ending    findings, gaps, custody, SUMMARY.txt, seal
+#include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "lib/bundle/writer.h"
 #include "lib/core/root.h"
 #include "lib/core/task.h"
+#include "lib/core/unique_fd.h"
 #include "lib/model/snapshot.h"
 #include "lib/rules/rules.h"
 #include "lib/source/live.h"
@@ -26,12 +30,33 @@ namespace ctriage::collect {
 
 enum class Compression : std::uint8_t { zstd, none };
 
+// Collectors that are not to run, by name, and the option that says so.
+using LeftOut = std::map<std::string, std::string, std::less<>>;
+
+// Who takes the evidence and what for: into bundle.json as it was typed.
+struct Case {
+  std::string id;  // also begins the bundle's name
+  std::string item;
+  std::string examiner;
+  std::string authority;
+  std::string note;
+};
+struct Attachment {  // a file of the examiner's, into attach/
+  std::string path;  // as typed
+  std::string name;  // its last component
+  std::unique_ptr<ByteSource> bytes;
+  std::uint64_t size_bytes = 0;
+};
+
 struct Options {
   std::string tool;                       // name and version, for bundle.json
   std::vector<std::string> command_line;  // as typed, for bundle.json
   Compression compression = Compression::zstd;
   unsigned workers = 2;
   std::uint64_t max_bytes = UINT64_MAX;  // of the bundle
+  LeftOut left_out;
+  Case about;
+  std::vector<Attachment> attachments;
 };
 
 struct Counts {
@@ -73,7 +98,8 @@ struct Summary {
 // Who is told while it runs. lib/collect knows no terminal.
 struct Progress {
   virtual ~Progress() = default;
-  virtual void held(const source::HoldCounts& counts, Timestamp at) = 0;
+  // Everything is held; what follows takes about that.
+  virtual void held(const source::HoldCounts& counts, const source::LiveSnapshot& snapshot, Timestamp at) = 0;
   virtual void phase_ended(const PhaseEnd& phase) = 0;
   virtual void found(const Finding& finding) = 0;
   virtual void changed(ChangeKind kind) = 0;
@@ -82,22 +108,35 @@ struct Progress {
   virtual std::string summary_text(const Summary& summary) = 0;
 };
 
+// What it is gone with: the order of taking, RFC 3227.
+enum class Volatility : std::uint8_t { process, container, pod };
+constexpr auto enum_names(Volatility) {
+  return std::array<std::string_view, 3>{"process", "container", "pod"};
+}
+
 struct Collector {
   std::string_view name;   // "processes"
-  std::string_view group;  // "state", "files", "logs": what --only and --skip will name
-  std::string_view what;   // one line for people
+  std::string_view group;  // "state", "files", "logs"; --only and --skip name either
+  Volatility volatility;
+  std::string_view what;  // one line for people
+  // Bytes before compression, about, of a snapshot that holds; none: not known before they are read.
+  std::uint64_t (*estimate)(const source::LiveSnapshot& snapshot);
   Status (*take)(class Collection& collection);
 };
 // In the order they run: the most volatile first.
 std::span<const Collector> collectors();
 
-// Takes it all into `directory`. An error only when there is no bundle: what could not be taken is a gap. The
+// Where the bundle goes: a directory, in which it grows as NAME.part, or a pipe.
+using Output = std::variant<const Root*, UniqueFd*>;
+
+// Takes it all into `output`. An error only when there is no bundle: what could not be taken is a gap. The
 // gaps that `task` has kept so far go into the bundle first; those of the run reach it and `progress` as they
 // come.
-Result<Summary> collect(source::LiveSnapshot& snapshot, const Root& directory, rules::Engine& engine,
+Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, rules::Engine& engine,
                         const Options& options, Progress& progress, Task& task);
 
-// NAME of the bundle: <node>_<pod or container>_<time>, parts made safe by bundle::member_name.
-std::string bundle_name(const Source& source, const source::LiveSnapshot& snapshot);
+// NAME of the bundle: <case>_<node>_<pod or container>_<time>, parts made safe by bundle::member_name.
+std::string bundle_name(const std::string& case_id, const Source& source,
+                        const source::LiveSnapshot& snapshot);
 
 }  // namespace ctriage::collect

@@ -116,5 +116,6 @@ Status take_raw(Collection& in);
 Status take_programs(Collection& in);
 Status take_upper(Collection& in);
 Status take_logs(Collection& in);
+Status take_attachments(Collection& in);  // no collector: nothing of the target's
 
 }  // namespace ctriage::collect

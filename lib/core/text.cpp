@@ -244,6 +244,22 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
   return *count * unit;
 }
 
+std::optional<std::int64_t> parse_duration(std::string_view text) {
+  constexpr std::array<std::pair<char, std::int64_t>, 4> kUnits{
+      {{'s', 1}, {'m', 60}, {'h', 3'600}, {'d', 86'400}}};
+  constexpr std::int64_t kLongest = 366 * 86'400;
+  std::int64_t unit = 1;
+  for (const auto& [letter, seconds] : kUnits) {
+    if (!text.ends_with(letter)) continue;
+    unit = seconds;
+    text.remove_suffix(1);
+    break;
+  }
+  const auto count = parse_number<std::uint32_t>(text);
+  if (!count || *count > kLongest / unit) return std::nullopt;
+  return *count * unit;
+}
+
 std::string shell_word(std::string_view text) {
   constexpr std::string_view kPlain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";

@@ -50,6 +50,9 @@ std::string counted(std::uint64_t count, std::string_view one, std::string_view 
 // "512M", "8G", "1048576": a whole number with at most one of K, M, G, T (powers of 1024), or nothing.
 std::optional<std::uint64_t> parse_size(std::string_view text);
 
+// "90s", "10m", "2h", "1d", "90": seconds, or nothing.
+std::optional<std::int64_t> parse_duration(std::string_view text);
+
 // One word of a shell command: quoted where a shell would see more than a plain word. Commands that we print
 // are copied into a root shell, and names in them are the attacker's.
 std::string shell_word(std::string_view text);

@@ -50,11 +50,15 @@ inline constexpr std::string_view kKind<CoverageRecord> = "coverage";
 template <>
 inline constexpr std::string_view kKind<CollectResult> = "collect";
 template <>
+inline constexpr std::string_view kKind<PlanResult> = "plan";
+template <>
 inline constexpr std::string_view kKind<VerifyResult> = "verify";
 
 // Parts of the above.
 template <>
 inline constexpr std::string_view kKind<CollectCounts> = "collect_counts";
+template <>
+inline constexpr std::string_view kKind<PlannedStep> = "planned_step";
 template <>
 inline constexpr std::string_view kKind<SalvagedStream> = "salvaged_stream";
 template <>

@@ -1,5 +1,5 @@
 #pragma once
-// What `collect --json` and `verify --json` say at the end.
+// What `collect --json`, `collect --plan` and `verify --json` say.
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -14,11 +14,11 @@ namespace ctriage {
 
 struct CollectCounts {
   std::uint64_t containers = 0;
-  std::uint64_t processes = 0;
-  std::uint64_t sockets = 0;
+  std::optional<std::uint64_t> processes;
+  std::optional<std::uint64_t> sockets;
   std::optional<std::uint64_t> changes;
-  std::uint64_t programs = 0;
-  std::uint64_t logs = 0;
+  std::optional<std::uint64_t> programs;
+  std::optional<std::uint64_t> logs;
   std::uint64_t findings = 0;
   std::uint64_t held_files = 0;
   std::uint64_t held_programs = 0;
@@ -29,11 +29,13 @@ struct CollectCounts {
   template <class Self, class V>
   static void fields(Self& self, V& v) {
     v("containers", self.containers, "containers, the pod's sandbox included");
-    v("processes", self.processes, "processes recorded");
-    v("sockets", self.sockets, "sockets recorded");
-    v("changes", self.changes, "changed files; absent: layers of a container could not be read");
-    v("programs", self.programs, "running programs that are not in the image, taken");
-    v("logs", self.logs, "container logs taken");
+    v("processes", self.processes, "processes recorded; absent: left out by plan");
+    v("sockets", self.sockets, "sockets recorded; absent: left out by plan");
+    v("changes", self.changes,
+      "changed files; absent: left out by plan, or layers of a container could not be read");
+    v("programs", self.programs,
+      "running programs that are not in the image, taken; absent: left out by plan");
+    v("logs", self.logs, "container logs taken; absent: left out by plan");
     v("findings", self.findings, "what rules named");
     v("held_files", self.held_files, "files opened before anything was read");
     v("held_programs", self.held_programs, "running programs opened before anything was read");
@@ -73,6 +75,38 @@ struct CollectResult {
     v("cpu_ns", self.cpu_ns, "processor time of ctriage");
     v("resident_growth_bytes", self.resident_growth_bytes, "of the target's memory while we looked");
     v("gaps", self.gaps, "what is missing; of many of a kind the first, and a count of the rest");
+  }
+};
+
+struct PlannedStep {
+  std::string name;
+  std::string group;
+  std::string gone_with;
+  std::string what;
+  std::optional<std::uint64_t> size_bytes;
+  std::optional<std::string> left_out;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("name", self.name, "of the collector: --only and --skip take it");
+    v("group", self.group, "of the collector: --only and --skip take it, too");
+    v("gone_with", self.gone_with, "what ends this evidence: process, container, pod");
+    v("what", self.what, "what is taken");
+    v("size_bytes", self.size_bytes, "about, before compression; absent: not known before it is read");
+    v("left_out", self.left_out, "by which option; absent: it is taken");
+  }
+};
+
+struct PlanResult {
+  Bytes target;
+  std::uint64_t seconds = 0;
+  std::vector<PlannedStep> steps;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("target", self.target, "as it resolved");
+    v("seconds", self.seconds, "it would take, about");
+    v("steps", self.steps, "the collectors in the order they run");
   }
 };
 

@@ -125,7 +125,7 @@ std::string schema_markdown() {
   append_tables<Source, Container, PodRef, HostMount, Process, Executable, Credentials, Capabilities,
                 NamespaceId, Limit, Thread, Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState,
                 XattrRecord, LogFile, Finding, GapRecord, CoverageRecord, CollectResult, CollectCounts,
-                VerifyResult, SalvagedStream>(out);
+                PlanResult, PlannedStep, VerifyResult, SalvagedStream>(out);
   return out;
 }
 

@@ -245,11 +245,16 @@ Result<Held> Held::take(const Stack& stack, const Budget& budget, Task& task) {
   std::sort(state.entries.begin(), state.entries.end(), [](const HeldEntry& a, const HeldEntry& b) {
     return a.parent != b.parent ? a.parent < b.parent : a.name < b.name;
   });
-  for (const HeldEntry& entry : state.entries) state.files += entry.info.is_regular() && entry.fd ? 1U : 0U;
+  for (const HeldEntry& entry : state.entries) {
+    if (!entry.info.is_regular()) continue;
+    state.files += entry.fd ? 1U : 0U;
+    state.bytes += std::min(entry.info.size_bytes, entry.info.allocated_bytes);
+  }
   return held;
 }
 
 std::uint64_t Held::files() const { return state_ ? state_->files : 0; }
+std::uint64_t Held::bytes() const { return state_ ? state_->bytes : 0; }
 bool Held::complete() const { return state_ && state_->complete; }
 
 }  // namespace ctriage::overlay

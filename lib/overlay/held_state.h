@@ -27,6 +27,7 @@ struct HeldEntry {
 struct Held::State {
   std::vector<HeldEntry> entries;  // in order of parent and name
   std::uint64_t files = 0;
+  std::uint64_t bytes = 0;
   bool complete = false;
 
   [[nodiscard]] std::span<const HeldEntry> children(std::uint32_t directory) const;

@@ -92,6 +92,7 @@ class Held {
   ~Held();
 
   [[nodiscard]] std::uint64_t files() const;  // regular files with an open descriptor
+  [[nodiscard]] std::uint64_t bytes() const;  // of the regular files it knows, held or not
   [[nodiscard]] bool complete() const;        // every entry of the UpperDir is held
 
  private:

@@ -45,6 +45,23 @@ std::string custody_text(const VerifyResult& result) {
 }  // namespace
 
 std::string collect_json(const CollectResult& result) { return document(result); }
+std::string plan_json(const PlanResult& plan) { return document(plan); }
+
+std::string plan_text(const PlanResult& plan, const Style& style) {
+  const std::vector<Column> columns{
+      {"TAKES", 12}, {"GROUP", 6}, {"GONE WITH", 9}, {"ABOUT", 6, true}, {"WHAT", 0}};
+  std::string out = labelled("target", safe(plan.target.raw)) + table_head(columns);
+  for (const PlannedStep& step : plan.steps) {
+    const std::string size = step.size_bytes ? column_size(*step.size_bytes) : "-";
+    out += table_row(columns,
+                     {step.name, step.group, step.gone_with, step.left_out ? "-" : size,
+                      step.left_out ? "left out (" + *step.left_out + "): " + step.what : step.what},
+                     style);
+  }
+  return out + "about " + std::to_string(plan.seconds) +
+         " s. Nothing was taken. --only and --skip take names of either column.\n";
+}
+
 std::string verify_json(const VerifyResult& result) { return document(result); }
 
 std::string verify_text(const VerifyResult& result, bool every_gap, const Style& style) {

@@ -71,7 +71,9 @@ void Screen::closing(const Closing& closing) const {
   }
   std::vector<std::pair<std::string, std::string>> hints;
   for (const Hint& hint : closing.next) hints.emplace_back(hint.command, hint.purpose);
-  write_(out + next_lines("next", hints, style_));
+  out += next_lines("next", hints, style_);
+  for (const auto& [label, command] : closing.keep) out += labelled(label, safe(command));
+  write_(out);
 }
 
 std::string clock_text(Timestamp at) {

@@ -33,6 +33,7 @@ struct Closing {  // the end of a collect
   bool every_gap = false;
   std::string sha256;
   std::vector<Hint> next;
+  std::vector<std::pair<std::string, std::string>> keep;  // "keep pod" and the command that does it
 };
 
 class Screen {

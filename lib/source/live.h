@@ -115,7 +115,8 @@ struct HoldCounts {
 class LiveSnapshot final : public Snapshot {
  public:
   // A pod or container by name. Errc::not_found and mismatch as resolve_target; denied names the capability.
-  static Result<std::unique_ptr<LiveSnapshot>> open(std::unique_ptr<Node> node, const TargetQuery& query,
+  // After an error the node is the caller's still.
+  static Result<std::unique_ptr<LiveSnapshot>> open(std::unique_ptr<Node>& node, const TargetQuery& query,
                                                     Task& task);
   // "pid:N": the container of N if its mount namespace is not the host's, else that process alone.
   static Result<std::unique_ptr<LiveSnapshot>> open_pid(std::unique_ptr<Node> node, std::int32_t pid,

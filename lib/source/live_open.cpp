@@ -291,8 +291,8 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<
   return live;
 }
 
-Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node> node, const TargetQuery& query,
-                                                         Task& task) {
+Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& node,
+                                                         const TargetQuery& query, Task& task) {
   auto all = runtime::list_containers(node->proc, task);
   if (!all) return std::move(all).error();
   auto resolved = resolve_target(query, *all);
@@ -323,8 +323,10 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node> n
       task.gaps.add({Impact::lost, "container", id, *last});
     }
   }
-  if (snapshot->containers_.empty())
+  if (snapshot->containers_.empty()) {
+    node = std::move(snapshot->node_);
     return last ? *last : Error{Errc::vanished, resolved->name + ": not running"};
+  }
   return snapshot;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/source/bundle_source.h"
@@ -42,6 +44,27 @@ bool forced_live(const std::string& token) {
          token.starts_with("containerd://");
 }
 
+constexpr std::int64_t kLookAgainNs = 20'000'000;
+
+// Whether a container that is meant runs, the pod's sandbox alone not counted.
+bool starts_now(const Node& node, const TargetQuery& query, Task& task, std::string& why_not) {
+  const auto all = runtime::list_containers(node.proc, task);
+  if (!all) {
+    why_not = all.error().what;
+    return false;
+  }
+  const auto resolved = resolve_target(query, *all);
+  if (!resolved) {
+    why_not = resolved.error().what;
+    return false;
+  }
+  why_not = resolved->name + " is not running";
+  return std::ranges::any_of(resolved->containers, [&](std::size_t index) {
+    const Container& container = (*all)[index].container;
+    return !container.sandbox && container.init_pid > 0 && container.state != ContainerState::exited;
+  });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task) {
@@ -49,10 +72,36 @@ Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& 
   if (!pid) return std::move(pid).error();
   auto node = open_node(task);
   if (!node) return std::move(node).error();
-  auto snapshot = *pid ? LiveSnapshot::open_pid(*std::move(node), **pid, task)
-                       : LiveSnapshot::open(*std::move(node), query, task);
+  auto snapshot =
+      *pid ? LiveSnapshot::open_pid(*std::move(node), **pid, task) : LiveSnapshot::open(*node, query, task);
   forbid_clones(task.gaps);  // the layers are open
   return snapshot;
+}
+
+Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::int64_t seconds, Task& task) {
+  if (auto pid = parse_pid_token(query.token); !pid || *pid)
+    return Error{Errc::malformed, query.token + ": --wait is for a pod or a container"};
+  auto node = open_node(task);
+  if (!node) return std::move(node).error();
+  const std::int64_t until_ns = sys::boottime_ns() + seconds * 1'000'000'000;
+  std::string last = "no such pod or container";
+  for (;;) {
+    GapLog aside;  // what cannot be seen now is told when the target is there
+    Task looking = task.with(aside);
+    if (starts_now(**node, query, looking, last)) {
+      auto snapshot = LiveSnapshot::open(*node, query, task);
+      if (snapshot) {
+        forbid_clones(task.gaps);
+        return snapshot;
+      }
+      if (snapshot.error().code != Errc::vanished) return snapshot;
+      last = snapshot.error().what;
+    }
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+    if (sys::boottime_ns() >= until_ns)
+      return Error{Errc::timeout, query.token + ": did not start within the time of --wait: " + last};
+    sys::sleep_ns(kLookAgainNs);
+  }
 }
 
 Result<UniqueFd> open_file(const std::string& path) {

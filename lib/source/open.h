@@ -20,6 +20,9 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
 // The live half of it, for collect.
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task);
 
+// The same as soon as a container of the target runs: at once, or when it starts within `seconds`.
+Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::int64_t seconds, Task& task);
+
 // The bundle file itself, for verify: a seekable descriptor or standard input for "-".
 Result<UniqueFd> open_file(const std::string& path);
 

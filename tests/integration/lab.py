@@ -59,8 +59,8 @@ class Run:
                 f"stderr: {self.err.decode(errors='backslashreplace')[-6000:]}")
 
 
-def start(*arguments, program=None, prefix=(), env=None, **options):
-    return subprocess.Popen([*prefix, program or binary(), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+def start(*arguments, program=None, prefix=(), env=None, stdout=subprocess.PIPE, **options):
+    return subprocess.Popen([*prefix, program or binary(), *arguments], stdin=subprocess.DEVNULL, stdout=stdout,
                             stderr=subprocess.PIPE, env={**os.environ, **SANITIZER, **(env or {})}, **options)
 
 

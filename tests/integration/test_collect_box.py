@@ -286,7 +286,7 @@ class FewDescriptors(BoxCase):
         digest = {p["exe"]["sha256"] for p in own}
         self.assertEqual(len(digest), 1)
         self.assertIn(f"containers/{container}/executables/{digest.pop()}.zst", bundle.streams)
-        gaps = [g for g in bundle.records("gaps.jsonl") if "no descriptor was left" in g["what"]]
+        gaps = [g for g in bundle.records("gaps.jsonl") if "no descriptor was left" in g["reason"]]
         self.assertEqual([g["impact"] for g in gaps], ["degraded"], gaps)
         self.assertIn(b"no descriptor was left to hold ", run.out + run.err)
 

@@ -1,0 +1,30 @@
+#pragma once
+// What a run takes and what it leaves out, and about how much that is.
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/collect/collect.h"
+
+namespace ctriage::collect {
+
+// The collectors that --only and --skip leave: names of groups or of collectors. "containers" is always
+// taken, and "processes" where "programs" is: nothing can be told of programs without them. Errc::malformed
+// for a name that is none, with those that are.
+Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std::string> skip);
+
+struct PlanLine {
+  const Collector* collector = nullptr;
+  std::string left_out;                // by which option; empty: it is taken
+  std::optional<std::uint64_t> bytes;  // before compression; absent: not known before it is read
+};
+// In the order of taking. Of a snapshot that holds already.
+std::vector<PlanLine> plan_of(const source::LiveSnapshot& snapshot, const LeftOut& left_out);
+
+// About how long that takes, from what was measured of reading, hashing and writing (bench/): not a promise.
+double estimated_seconds(std::span<const PlanLine> plan);
+
+}  // namespace ctriage::collect
