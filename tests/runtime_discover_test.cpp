@@ -177,11 +177,16 @@ TEST_F(Discover, WhatIsClosedToUsIsOneGap) {
   const auto all = list_containers(*proc, task);
   ASSERT_EQ(seteuid(0), 0);
   ASSERT_TRUE(all) << all.error().what;
-  EXPECT_THAT(*all, SizeIs(0));
-  ASSERT_THAT(gaps.kept(), SizeIs(1));
-  const Gap& gap = gaps.kept().front();
+  for (const Found& found : *all) {  // known by their cgroups, which are open to all
+    EXPECT_TRUE(found.container.bundle_dir.empty()) << found.container.bundle_dir.raw;
+  }
+  std::vector<Gap> shims;
+  for (const Gap& gap : gaps.kept()) {
+    if (gap.artifact == "runtime.shim") shims.push_back(gap);
+  }
+  ASSERT_THAT(shims, SizeIs(1));
+  const Gap& gap = shims.front();
   EXPECT_EQ(gap.impact, Impact::lost);
-  EXPECT_EQ(gap.artifact, "runtime.shim");
   EXPECT_THAT(gap.origin, HasSubstr("process"));
   EXPECT_THAT(gap.error.what, HasSubstr("named containerd-shim"));
   EXPECT_THAT(gap.error.what, HasSubstr("CAP_SYS_PTRACE"));
