@@ -10,6 +10,7 @@ namespace ctriage::runtime {
 namespace {
 
 constexpr std::array<std::string_view, 2> kFiles{"containers.json", "volatile-containers.json"};
+constexpr std::string_view kRecords = "-containers";
 constexpr std::size_t kMostAbove = 8;  // <graph root>/vfs/dir/<layer>, <graph root>/overlay/<layer>/merged
 
 std::string_view directory_of(std::string_view path) { return path.substr(0, path.rfind('/')); }
@@ -43,8 +44,9 @@ const Storage* Storages::find(const Root& node, std::string_view inside, Task& t
   std::string_view below = inside;
   for (std::size_t i = 0; i < kMostAbove && below.size() > 1; ++i) {
     const std::string_view above = directory_of(below);
-    const std::string driver(below.substr(above.size() + 1));
-    const std::string path = std::string(above) + "/" + driver + "-containers";
+    std::string driver(below.substr(above.size() + 1));
+    if (driver.ends_with(kRecords)) driver.erase(driver.size() - kRecords.size());  // a bundle's way up
+    const std::string path = std::string(above) + "/" + driver + std::string(kRecords);
     below = above;
     if (driver.empty()) continue;
     const auto directory = node.descend_in_root(path);

@@ -1,7 +1,5 @@
 """Real Podman, dockerd and ctr containers: found without asking the engine, taken, and compared with its own diff."""
-import json
 import os
-import time
 
 import engines
 import lab
@@ -72,14 +70,14 @@ class DockerTest(EngineCase):
         cls.engine = engines.Docker()
         cls.addClassCleanup(cls.engine.stop)
         cls.name = f"web-{TAG}"
-        cls.id = cls.engine.start(cls.name, engines.SCRIPT, "-l", "tier=front", "--restart", "no")
+        cls.container_id = cls.engine.start(cls.name, engines.SCRIPT, "-l", "tier=front", "--restart", "no")
         cls.pid = cls.engine.inspect(cls.name)["State"]["Pid"]
 
     def setUp(self):
         self.ready(self.pid)
 
     def test_list(self):
-        container = listed(self)[self.id]
+        container = listed(self)[self.container_id]
         inspected = self.engine.inspect(self.name)
         self.assertEqual(container["name"], self.name)
         self.assertEqual((container["engine"], container["engine_namespace"]), ("docker", "moby"))
@@ -87,14 +85,14 @@ class DockerTest(EngineCase):
         self.assertEqual((container["image"], container["image_id"]), (engines.IMAGE, inspected["Image"]))
         self.assertEqual(container["labels"], ["tier=front"])
         self.assertEqual(container["engine_root"], self.engine.data)
-        self.assertEqual(container["record"], f"{self.engine.data}/containers/{self.id}/config.v2.json")
+        self.assertEqual(container["record"], f"{self.engine.data}/containers/{self.container_id}/config.v2.json")
         self.assertEqual(container["created_at"][:19], inspected["Created"][:19])
 
     def test_collect(self):
-        self.check_collected(self.name, self.id, self.name)
+        self.check_collected(self.name, self.container_id, self.name)
 
     def test_names(self):
-        self.check_names(self.id, (self.name, f"docker://{self.id}", self.id[:12], f"-n moby {self.name}"))
+        self.check_names(self.container_id, (self.name, f"docker://{self.container_id}", self.container_id[:12], f"-n moby {self.name}"))
 
     def test_diff_agrees_with_docker(self):
         theirs = engines.parse_changes(self.engine.run("diff", self.name).stdout)
@@ -106,7 +104,7 @@ class DockerTest(EngineCase):
     def test_the_daemon_is_not_needed(self):
         os.kill(self.engine.daemon.pid, lab.signal.SIGSTOP)
         try:
-            self.assertEqual(listed(self)[self.id]["name"], self.name)
+            self.assertEqual(listed(self)[self.container_id]["name"], self.name)
         finally:
             os.kill(self.engine.daemon.pid, lab.signal.SIGCONT)
 
@@ -118,14 +116,14 @@ class PodmanTest(EngineCase):
         cls.engine = engines.Podman()
         cls.addClassCleanup(cls.engine.stop)
         cls.name = f"pod-{TAG}"
-        cls.id = cls.engine.start(cls.name)
+        cls.container_id = cls.engine.start(cls.name)
         cls.pid = cls.engine.inspect(cls.name)["State"]["Pid"]
 
     def setUp(self):
         self.ready(self.pid)
 
     def test_list(self):
-        container = listed(self)[self.id]
+        container = listed(self)[self.container_id]
         inspected = self.engine.inspect(self.name)
         self.assertEqual((container["name"], container["engine"]), (self.name, "podman"))
         self.assertEqual((container["state"], container["init_pid"]), ("running", self.pid))
@@ -133,15 +131,15 @@ class PodmanTest(EngineCase):
         self.assertEqual(container["engine_root"], self.engine.root)
 
     def test_collect(self):
-        self.check_collected(self.name, self.id, self.name)
+        self.check_collected(self.name, self.container_id, self.name)
 
     def test_names(self):
-        self.check_names(self.id, (self.name, f"podman://{self.id}", self.id[:12]))
+        self.check_names(self.container_id, (self.name, f"podman://{self.container_id}", self.container_id[:12]))
 
     def test_exec_is_not_another_container(self):
         self.engine.run("exec", "-d", self.name, "sleep", "424242")
         same = [c for c in listed(self).values() if c["bundle_dir"].startswith(self.engine.base)]
-        self.assertEqual([c["id"] for c in same], [self.id])
+        self.assertEqual([c["id"] for c in same], [self.container_id])
 
     def test_diff_agrees_with_podman(self):
         theirs = engines.parse_changes(self.engine.run("diff", self.name).stdout)
@@ -152,6 +150,10 @@ class PodmanTest(EngineCase):
         for path, letter in (("/etc/mtab", "A"), ("/run", "A")):
             self.assertEqual(ours.pop(path), letter)
             self.assertNotIn(path, theirs)
+        # containers/storage reads the mark of an opaque directory as the deletion of what it hides, though a new one
+        # stands there.
+        self.assertEqual((theirs.pop("/opt/again"), ours.pop("/opt/again")), ("D", "C"))
+        ours = {path: letter for path, letter in ours.items() if path != "/opt/again/x"}
         self.assertEqual(expanded(ours, theirs), theirs)
 
 
