@@ -71,6 +71,7 @@ class Discover : public testing::Test {
     fs::create_directories(set_);
     fs::copy_file("/bin/sh", base_ + "/containerd-shim-test");
     fs::copy_file("/bin/sh", base_ + "/some-shell");
+    fs::copy_file("/bin/sh", base_ + "/conmon");
   }
   void TearDown() override {
     groups_.clear();
@@ -177,11 +178,16 @@ TEST_F(Discover, WhatIsClosedToUsIsOneGap) {
   const auto all = list_containers(*proc, task);
   ASSERT_EQ(seteuid(0), 0);
   ASSERT_TRUE(all) << all.error().what;
-  EXPECT_THAT(*all, SizeIs(0));
-  ASSERT_THAT(gaps.kept(), SizeIs(1));
-  const Gap& gap = gaps.kept().front();
+  for (const Found& found : *all) {  // known by their cgroups, which are open to all
+    EXPECT_TRUE(found.container.bundle_dir.empty()) << found.container.bundle_dir.raw;
+  }
+  std::vector<Gap> shims;
+  for (const Gap& gap : gaps.kept()) {
+    if (gap.artifact == "runtime.shim") shims.push_back(gap);
+  }
+  ASSERT_THAT(shims, SizeIs(1));
+  const Gap& gap = shims.front();
   EXPECT_EQ(gap.impact, Impact::lost);
-  EXPECT_EQ(gap.artifact, "runtime.shim");
   EXPECT_THAT(gap.origin, HasSubstr("process"));
   EXPECT_THAT(gap.error.what, HasSubstr("named containerd-shim"));
   EXPECT_THAT(gap.error.what, HasSubstr("CAP_SYS_PTRACE"));
@@ -328,6 +334,183 @@ TEST_F(Discover, WhatPlaysShimIsNamed) {
   EXPECT_EQ(gaps_[0].origin, "pid " + std::to_string(user));
   EXPECT_EQ(gaps_[0].impact, Impact::note);
   EXPECT_THAT(gaps_[0].error.what, HasSubstr("does not run as root"));
+}
+
+std::string capture(const std::string& name) {
+  std::ifstream in(CTRIAGE_TESTDATA "/runtime/" + name, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::string replaced(std::string text, const std::string& what, const std::string& by) {
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
+    text.replace(at, what.size(), by);
+  }
+  return text;
+}
+
+// What conmon does: keeps its bundle's pipe open; its child is in a mount namespace of its own.
+constexpr const char* kMonitor = "exec 9<>ctl 8>>../../../logs/ctr.log; unshare -m sleep 100 & sleep 0.2";
+
+TEST_F(Discover, APodOfCrio) {
+  const std::string storage = base_ + "/lib";
+  const std::string id = std::string(60, 'c') + "0001";
+  const std::string bundle = base_ + "/run/overlay-containers/" + id + "/userdata";
+  fs::create_directories(bundle);
+  fs::create_directories(base_ + "/run/logs");
+  fs::create_directories(storage + "/overlay-containers");
+  ASSERT_EQ(mkfifo((bundle + "/ctl").c_str(), 0600), 0);
+  std::ofstream(bundle + "/config.json")
+      << replaced(capture("crio-container.json"), "/var/lib/containers/storage", storage);
+  std::ofstream(storage + "/overlay-containers/volatile-containers.json")
+      << capture("crio-volatile-containers.json");
+  const pid_t monitor = start(bundle, kMonitor, "conmon");
+  list();
+  ASSERT_THAT(found_, SizeIs(1)) << testing::PrintToString(gap_texts());
+  EXPECT_THAT(gaps_, testing::IsEmpty()) << testing::PrintToString(gap_texts());
+  const Container& container = found_[0].container;
+  EXPECT_EQ(container.id, id);
+  EXPECT_EQ(container.engine, "cri-o");
+  EXPECT_EQ(container.engine_namespace.raw, "");
+  EXPECT_EQ(container.name.raw, "app");
+  ASSERT_TRUE(container.pod);
+  EXPECT_EQ(container.pod->name, "web-7d9f8c6b5-x2x4q");
+  EXPECT_EQ(container.attempt, 2U);
+  EXPECT_EQ(container.engine_root.raw, storage);
+  EXPECT_EQ(container.record.raw, storage + "/overlay-containers/volatile-containers.json");
+  EXPECT_EQ(container.state, ContainerState::running);
+  EXPECT_EQ(found_[0].shim_pid, monitor);
+  EXPECT_GT(container.init_pid, 0);
+}
+
+TEST_F(Discover, PodmanAndItsDamagedRecords) {
+  const std::string id = "5ea65b8435ffbd51f275fd5592726f1696b93955e7badff4a9e853e9839a0f1f";
+  const std::string storage = base_ + "/lib";
+  const std::string bundle = storage + "/overlay-containers/" + id + "/userdata";
+  fs::create_directories(bundle);
+  fs::create_directories(storage + "/logs");
+  ASSERT_EQ(mkfifo((bundle + "/ctl").c_str(), 0600), 0);
+  const std::string spec = replaced(capture("podman-container.json"), "/var/lib/containers/storage", storage);
+  const std::string records = capture("podman-containers.json");
+  const std::string records_path = storage + "/overlay-containers/containers.json";
+  const struct {
+    const char* what;
+    std::string spec;
+    std::string records;
+    const char* name;
+    const char* image;
+    std::vector<std::string> gaps;
+  } cases[] = {
+      {"whole", spec, records, "pweb", "localhost/app:1", {}},
+      {"cut spec", spec.substr(0, 900), records, "pweb", "localhost/app:1", {bundle + "/config.json"}},
+      {"cut records", spec, records.substr(0, 400), id.c_str(), "", {records_path}},
+      {"records of another type", spec, "{\"a\":1}", id.c_str(), "", {records_path}},
+      {"an id that leads elsewhere", spec, R"([{"id":"../../etc"}])", id.c_str(), "", {records_path}},
+      {"no spec", "", records, "pweb", "localhost/app:1", {bundle + "/config.json"}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.what);
+    std::ofstream(bundle + "/config.json") << c.spec;
+    if (c.spec.empty()) fs::remove(bundle + "/config.json");
+    std::ofstream(records_path) << c.records;
+    start(bundle, kMonitor, "conmon");
+    list();
+    groups_.clear();
+    ASSERT_THAT(found_, SizeIs(1)) << testing::PrintToString(gap_texts());
+    const Container& container = found_[0].container;
+    EXPECT_EQ(container.engine, "podman");
+    EXPECT_EQ(container.id, id);
+    EXPECT_EQ(container.name.raw, c.name);
+    EXPECT_EQ(container.image.raw, c.image);
+    EXPECT_EQ(container.state, ContainerState::running);
+    EXPECT_EQ(container.log_dir.raw, base_ + "/lib/logs");
+    ASSERT_EQ(gaps_.size(), c.gaps.size()) << testing::PrintToString(gap_texts());
+    for (const std::string& gap : c.gaps) EXPECT_THAT(gap_texts(), Contains(HasSubstr(gap)));
+  }
+}
+
+TEST_F(Discover, WhoPlaysMonitor) {
+  const std::string bundle = base_ + "/lib/overlay-containers/abc/userdata";
+  fs::create_directories(bundle + "/session");
+  fs::create_directories(base_ + "/lib/logs");
+  ASSERT_EQ(mkfifo((bundle + "/ctl").c_str(), 0666), 0);
+  ASSERT_EQ(mkfifo((bundle + "/session/ctl").c_str(), 0666), 0);
+  fs::permissions(bundle + "/ctl", fs::perms(0666));
+  std::ofstream(bundle + "/config.json") << "{}";
+  const struct {
+    const char* name;
+    std::string script;
+    Place place;
+    std::vector<std::string> gaps;
+  } cases[] = {
+      {"in a pid namespace",
+       "exec 9<>ctl; sleep 100 &",
+       Place::own_pid_namespace,
+       {}},  // a gap of the inner process, whose pid we do not know
+      {"root's bundle, by a user", "exec 9<>ctl; sleep 100 &", Place::other_user, {"belongs to uid 0"}},
+      {"no bundle", "sleep 100 &", Place::node, {"has no bundle's control pipe open"}},
+      {"an exec session", "exec 9<>session/ctl; sleep 100 &", Place::node, {}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    start(bundle, c.script + " :", "conmon", c.place);
+    list();
+    groups_.clear();
+    EXPECT_THAT(found_, testing::IsEmpty());
+    ASSERT_EQ(gaps_.size(), c.gaps.size()) << testing::PrintToString(gap_texts());
+    for (const std::string& gap : c.gaps) EXPECT_THAT(gap_texts(), Contains(HasSubstr(gap)));
+  }
+}
+
+// The user's own storage: Podman without root.
+TEST_F(Discover, ARootlessMonitor) {
+  const std::string bundle = base_ + "/lib/overlay-containers/abc/userdata";
+  fs::create_directories(bundle);
+  ASSERT_EQ(mkfifo((bundle + "/ctl").c_str(), 0600), 0);
+  std::ofstream(bundle + "/config.json") << "{}";
+  for (const std::string& path : {bundle, bundle + "/ctl"}) ASSERT_EQ(chown(path.c_str(), 65534, 65534), 0);
+  start(bundle, "exec 9<>ctl; sleep 100 & :", "conmon", Place::other_user);
+  list();
+  ASSERT_THAT(found_, SizeIs(1)) << testing::PrintToString(gap_texts());
+  EXPECT_EQ(found_[0].container.engine, "podman");
+  EXPECT_EQ(found_[0].container.engine_namespace.raw, "uid 65534");
+  EXPECT_EQ(found_[0].container.state, ContainerState::created);  // no child is in namespaces of its own
+}
+
+TEST_F(Discover, DockerWithContainerdsImageStore) {
+  const std::string id = "1eea461f1d1091914f7cd58f9d6960114167c3b359a35584e0079a663736fb2d";
+  const std::string data = base_ + "/data";
+  set_ = base_ + "/state/io.containerd.runtime.v2.task/moby-1000.1000";
+  const std::string own = bundle(
+      id, R"({"root":{"path":")" + data + "/rootfs/overlayfs/" + id + R"("},"process":{"args":["/x"]}})");
+  std::ofstream(own + "/bootstrap.json") << R"({"version":3,"address":"unix:///x","protocol":"ttrpc"})";
+  fs::create_directories(data + "/containers/" + id);
+  const std::string record = data + "/containers/" + id + "/config.v2.json";
+  std::ofstream(record) << capture("docker29-config.v2.json");
+  start(own, "sleep 100 & printf %s $! > init.pid");
+  list();
+  ASSERT_THAT(found_, SizeIs(1)) << testing::PrintToString(gap_texts());
+  const Container& container = found_[0].container;
+  EXPECT_EQ(container.engine, "docker");
+  EXPECT_EQ(container.engine_namespace.raw, "moby-1000.1000");
+  EXPECT_EQ(container.name.raw, "web");
+  EXPECT_EQ(container.image_digest.raw.substr(0, 11), "sha256:abab");
+  EXPECT_EQ(container.engine_root.raw, data);
+  EXPECT_EQ(container.record.raw, record);
+  EXPECT_EQ(container.state, ContainerState::running);
+  EXPECT_FALSE(container.finished_at) << "what an earlier run left does not hold for a running one";
+  EXPECT_EQ(container.args.front().raw, "/x") << "the bundle is what runs";
+
+  for (const char* text : {"", "[]", "{\"ID\":\"other\"}", "{\"ID\":7}"}) {
+    std::ofstream(record) << text;
+    list();
+    ASSERT_THAT(found_, SizeIs(1)) << text;
+    EXPECT_EQ(found_[0].container.name.raw, id) << text;
+    EXPECT_THAT(gap_texts(), ElementsAre(HasSubstr(record))) << text;
+  }
+  fs::remove(record);
+  fs::create_symlink("/etc/hostname", record);  // inside the node, but no record
+  list();
+  EXPECT_THAT(gap_texts(), ElementsAre(HasSubstr(record)));
 }
 
 TEST_F(Discover, StopsWhenAsked) {

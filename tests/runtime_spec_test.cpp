@@ -7,8 +7,11 @@
 #include <vector>
 
 #include "lib/core/limits.h"
+#include "lib/runtime/docker.h"
+#include "lib/runtime/processes.h"
 #include "lib/runtime/runtime.h"
 #include "lib/runtime/shims.h"
+#include "lib/runtime/storage.h"
 
 namespace ctriage::runtime {
 namespace {
@@ -137,8 +140,176 @@ TEST(RuntimeSpec, PodUidFromOlderEngines) {
   EXPECT_EQ(parse(spec("", "")).pod->uid, "");
 }
 
+TEST(RuntimeSpec, CrioPod) {
+  const Container container = parse(capture("crio-container.json"));
+  EXPECT_EQ(container.engine, "cri-o");
+  EXPECT_EQ(container.name.raw, "app");
+  EXPECT_FALSE(container.sandbox);
+  ASSERT_TRUE(container.pod);
+  EXPECT_EQ(container.pod->ns, "shop");
+  EXPECT_EQ(container.pod->name, "web-7d9f8c6b5-x2x4q");
+  EXPECT_EQ(container.pod->uid, "b1a4dd16-fd70-4548-a4c7-5bf784dc15de");
+  EXPECT_EQ(container.pod->sandbox_id, std::string(60, '5') + "0001");
+  EXPECT_EQ(container.attempt, 2U);
+  EXPECT_EQ(container.image.raw, "registry.example/shop/app:1");
+  EXPECT_THAT(container.image_id.raw, testing::StartsWith("4d2823f4"));
+  EXPECT_EQ(container.log_dir.raw,
+            "/var/log/pods/shop_web-7d9f8c6b5-x2x4q_b1a4dd16-fd70-4548-a4c7-5bf784dc15de/app");
+  EXPECT_THAT(container.labels, Contains(Bytes("app=web")));
+  EXPECT_THAT(container.root_dir.raw, testing::EndsWith("/merged"));
+
+  const Container sandbox = parse(capture("crio-sandbox.json"));
+  EXPECT_TRUE(sandbox.sandbox);
+  ASSERT_TRUE(sandbox.pod);
+  EXPECT_EQ(sandbox.pod->ns, "shop");
+  EXPECT_EQ(sandbox.pod->name, "web-7d9f8c6b5-x2x4q");
+  EXPECT_EQ(sandbox.pod->uid, "b1a4dd16-fd70-4548-a4c7-5bf784dc15de");
+  EXPECT_EQ(sandbox.pod->sandbox_id, std::string(60, '5') + "0001");
+}
+
+TEST(RuntimeSpec, PodmanAndNerdctl) {
+  const Container podman = parse(capture("podman-container.json"));
+  EXPECT_EQ(podman.engine, "podman");
+  EXPECT_FALSE(podman.pod);
+  const Container nerdctl = parse(R"({"annotations":{"nerdctl/name":"web","nerdctl/namespace":"default"}})");
+  EXPECT_EQ(nerdctl.name.raw, "web");
+  EXPECT_EQ(nerdctl.engine, "");
+}
+
+TEST(RuntimeSpec, DamageInsideAnAnnotation) {
+  for (const char* value : {R"("{")", R"("[]")", "7"}) {
+    Container container;
+    const auto parsed =
+        parse_spec(R"({"annotations":{"io.container.manager":"cri-o","io.kubernetes.cri-o.Labels":)" +
+                       std::string(value) + "}}",
+                   container);
+    ASSERT_FALSE(parsed) << value;
+    EXPECT_THAT(parsed.error().what, HasSubstr("io.kubernetes.cri-o.Labels"));
+  }
+}
+
+TEST(DockerRecord, OfAContainerThatEnded) {
+  Container container;
+  container.id = "1eea461f1d1091914f7cd58f9d6960114167c3b359a35584e0079a663736fb2d";
+  const auto parsed = parse_docker_record(capture("docker29-config.v2.json"), container);
+  ASSERT_TRUE(parsed) << parsed.error().what;
+  EXPECT_EQ(container.name.raw, "web");
+  EXPECT_EQ(container.image.raw, "localhost/app:1");
+  EXPECT_THAT(container.image_id.raw, testing::StartsWith("sha256:4d2823f4"));
+  EXPECT_THAT(container.image_digest.raw, testing::StartsWith("sha256:abab"));
+  EXPECT_THAT(container.labels, ElementsAre(Bytes("a=b")));
+  EXPECT_EQ(container.state, ContainerState::exited);
+  EXPECT_EQ(container.exit_code, 137);
+  ASSERT_TRUE(container.finished_at);
+  EXPECT_EQ(to_rfc3339(*container.finished_at), "2026-11-22T06:00:00.500000000Z");
+  EXPECT_EQ(container.attempt, 3U);
+  EXPECT_EQ(container.args.front().raw, "/bin/sh");
+  EXPECT_THAT(container.log_dir.raw, testing::StartsWith("/var/lib/docker/containers/1eea"));
+}
+
+TEST(DockerRecord, ReadByTheKubelet) {
+  Container container;
+  container.id = "abc";
+  const auto parsed = parse_docker_record(
+      R"({"ID":"abc","Name":"/k8s_app_web_shop_u_1","Config":{"Labels":{"io.kubernetes.pod.name":"web",)"
+      R"("io.kubernetes.pod.namespace":"shop","io.kubernetes.pod.uid":"u","io.kubernetes.container.name":"app",)"
+      R"("io.kubernetes.docker.type":"container","io.kubernetes.sandbox.id":"s"}}})",
+      container);
+  ASSERT_TRUE(parsed) << parsed.error().what;
+  ASSERT_TRUE(container.pod);
+  EXPECT_EQ(container.pod->ns + "/" + container.pod->name + "/" + container.name.raw, "shop/web/app");
+  EXPECT_EQ(container.pod->sandbox_id, "s");
+}
+
+TEST(DockerRecord, EveryPrefixIsAnError) {
+  const std::string text = capture("docker-config.v2.json");
+  const std::size_t end = text.find_last_of('}');
+  for (std::size_t size = 0; size <= end; ++size) {
+    Container container;
+    container.id = "1eea461f1d1091914f7cd58f9d6960114167c3b359a35584e0079a663736fb2d";
+    ASSERT_FALSE(parse_docker_record(std::string_view(text).substr(0, size), container)) << size;
+    ASSERT_TRUE(container.name.empty());
+  }
+}
+
+TEST(DockerRecord, WrongTypes) {
+  for (const char* member :
+       {R"("Name":7)", R"("Created":"x")", R"("State":[])", R"("State":{"StartedAt":"now"})",
+        R"("Config":{"Labels":[]})", R"("Config":{"Labels":{"a":1}})", R"("Image":{})", R"("Args":"x")",
+        R"("RestartCount":-1)", R"("RestartCount":4294967296)",
+        R"("State":{"StartedAt":"2026-01-01T00:00:00Z","ExitCode":99999999999})"}) {
+    Container container;
+    container.id = "abc";
+    const auto parsed = parse_docker_record(std::string(R"({"ID":"abc",)") + member + "}", container);
+    ASSERT_FALSE(parsed) << member;
+    EXPECT_EQ(parsed.error().code, Errc::malformed) << parsed.error().what;
+  }
+}
+
+TEST(DaemonConfig, DataRoot) {
+  EXPECT_EQ(parse_daemon_config(R"({"data-root":"/mnt/docker"})").value(), "/mnt/docker");
+  EXPECT_EQ(parse_daemon_config(R"({"graph":"/g"})").value(), "/g");
+  EXPECT_EQ(parse_daemon_config("{}").value(), "");
+  EXPECT_FALSE(parse_daemon_config(R"({"data-root":7})"));
+  EXPECT_FALSE(parse_daemon_config("[]"));
+}
+
+TEST(StorageRecords, OfPodmanAndCrio) {
+  const auto podman = parse_storage_records(capture("podman-containers.json"));
+  ASSERT_TRUE(podman) << podman.error().what;
+  ASSERT_FALSE(podman->empty());
+  EXPECT_EQ(podman->front().name, "pweb");
+  EXPECT_EQ(podman->front().image_name, "localhost/app:1");
+  const auto crio = parse_storage_records(capture("crio-volatile-containers.json"));
+  ASSERT_TRUE(crio) << crio.error().what;
+  ASSERT_EQ(crio->size(), 1U);
+  EXPECT_EQ(crio->front().container_name, "app");
+  EXPECT_EQ(crio->front().pod_id, std::string(60, '5') + "0001");
+  const std::string text = capture("crio-volatile-containers.json");
+  for (std::size_t size = 0; size < text.find_last_of(']'); ++size) {
+    ASSERT_FALSE(parse_storage_records(std::string_view(text).substr(0, size))) << size;
+  }
+  for (const char* wrong :
+       {"{}", "[7]", "[{}]", R"([{"id":"a/b"}])", R"([{"id":"a","names":"x"}])",
+        R"([{"id":"a","metadata":{}}])", R"([{"id":"a","metadata":"{"}])", R"([{"id":"a","created":"x"}])"}) {
+    EXPECT_FALSE(parse_storage_records(wrong)) << wrong;
+  }
+}
+
+TEST(CgroupOwner, OutermostContainer) {
+  const std::string id(64, 'a');
+  const std::string inner(64, 'b');
+  const struct {
+    std::string cgroup;
+    std::string id;
+    const char* engine;
+    const char* uid;
+  } cases[] = {
+      {"0::/kubepods.slice/kubepods-pod11112222_3333_4444_5555_666677778888.slice/cri-containerd-" + id +
+           ".scope",
+       id, "containerd", "11112222-3333-4444-5555-666677778888"},
+      {"0::/a/kubepods-pod11112222_3333_4444_5555_666677778888.slice:cri-containerd:" + id, id, "containerd",
+       "11112222-3333-4444-5555-666677778888"},
+      {"0::/machine.slice/libpod-" + id + ".scope/container", id, "podman", ""},
+      {"0::/x/crio-" + id, id, "cri-o", ""},
+      {"0::/docker/" + id + "/docker/" + inner, id, "docker", ""},
+      {"0::/ctr/" + id, id, "unknown", ""},
+      {"4:cpu:/\n1:name=systemd:/system.slice/docker-" + id + ".scope", id, "docker", ""},
+      {"0::/machine.slice/libpod-conmon-" + id + ".scope", "", "", ""},
+      {"0::/user.slice", "", "", ""},
+      {"", "", "", ""},
+  };
+  for (const auto& c : cases) {
+    Sighting sighting;
+    read_owner(c.cgroup, sighting);
+    EXPECT_EQ(sighting.container_id, c.id) << c.cgroup;
+    EXPECT_EQ(sighting.engine, c.engine) << c.cgroup;
+    EXPECT_EQ(sighting.pod_uid, c.uid) << c.cgroup;
+  }
+}
+
 TEST(RuntimeSpec, EveryPrefixIsAnError) {
-  for (const char* name : {"cri-container.json"}) {
+  for (const char* name : {"cri-container.json", "crio-container.json"}) {
     const std::string text = capture(name);
     const std::size_t end = text.find_last_of('}');
     for (std::size_t size = 0; size <= end; ++size) {

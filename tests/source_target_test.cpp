@@ -10,6 +10,7 @@ runtime::Found make(const std::string& ns, const std::string& pod, const std::st
   runtime::Found found;
   found.container.id = id;
   found.container.name = Bytes(name);
+  found.container.engine = "containerd";
   found.container.sandbox = sandbox;
   if (!pod.empty()) found.container.pod = PodRef{ns, pod, "uid-of-" + pod, "sandbox"};
   return found;
@@ -44,7 +45,7 @@ TEST(ResolveTarget, Tokens) {
       {"web", "test", "", "test/web-1", {5}, ""},
       {"pay", "", "", "shop/pay", {4}, ""},  // the whole name wins over a prefix of another
       {"a91f", "", "", "shop/web-7d9f8c6b5-x2x4q/app", {1}, ""},
-      {"ctr:cafe", "", "", "cafe00000001", {6}, ""},
+      {"ctr:cafe", "", "", "plain", {6}, ""},
       {"containerd://beef00000001", "", "", "test/web-1/app", {5}, ""},
       {"0d44", "", "", "", {}, "matches 2 targets"},
       {"web", "", "", "", {}, "matches 2 targets: shop/web-7d9f8c6b5-x2x4q test/web-1"},
@@ -67,6 +68,95 @@ TEST(ResolveTarget, Tokens) {
     EXPECT_EQ(resolved->name, c.name);
     EXPECT_EQ(resolved->containers, c.indices);
   }
+}
+
+runtime::Found plain(const std::string& engine, const std::string& ns, const std::string& name,
+                     const std::string& id, ContainerState state = ContainerState::running) {
+  runtime::Found found = make("", "", name, id);
+  found.container.engine = engine;
+  found.container.engine_namespace = Bytes(ns);
+  found.container.state = state;
+  return found;
+}
+
+TEST(ResolveTarget, ContainersWithoutAPod) {
+  std::vector<runtime::Found> all{plain("docker", "moby", "web", "1eea461f1d1091914f7cd58f"),
+                                  plain("podman", "", "pweb", "5ea65b8435ffbd51f275fd55"),
+                                  plain("podman", "uid 1000", "db", "1eea461f1d1091914f7cd58f"),
+                                  plain("containerd", "default", "job", "job"),
+                                  plain("containerd", "other", "job", "job"),
+                                  plain("unknown", "", "0123456789abcdef", "0123456789abcdef"),
+                                  make("shop", "web-1", "app", "beef000000010000"),
+                                  make("pod", "cart", "app", "beef000000020000"),
+                                  make("shop", "till", "app", "beef000000030000")};
+  all[6].container.engine = "cri-o";
+  runtime::Found nameless = make("", "x", "", "feed000000010000");
+  nameless.container.pod = PodRef{"", "", "b1a4dd16-fd70", ""};
+  all.push_back(nameless);
+  const struct {
+    const char* token;
+    const char* ns;
+    const char* container;
+    const char* name;
+    std::vector<std::size_t> indices;
+    const char* error;
+  } cases[] = {
+      {"pweb", "", "", "pweb", {1}, ""},
+      {"pw", "", "", "pweb", {1}, ""},
+      {"ctr:db", "", "", "db", {2}, ""},
+      {"web", "", "", "web", {0}, ""},  // the whole name wins over the prefix of a pod's
+      {"we", "", "", "", {}, "matches 2 targets: ctr:1eea461f1d10 (web, docker moby) shop/web-1"},
+      {"web", "moby", "", "web", {0}, ""},
+      {"ctr:web", "", "", "web", {0}, ""},
+      {"pod:web", "", "", "shop/web-1", {6}, ""},
+      {"1eea", "", "", "", {}, "(db, podman uid 1000)"},
+      {"docker://1eea461f1d1091914f7cd58f", "", "", "web", {0}, ""},
+      {"docker://1eea", "", "", "web", {0}, ""},
+      {"podman://1eea", "", "", "db", {2}, ""},
+      {"cri-o://beef00000001", "", "", "shop/web-1/app", {6}, ""},
+      {"cri-o://1eea", "", "", "", {}, "no such pod or container"},
+      {"docker://web", "", "", "", {}, "no such pod or container"},
+      {"docker://1ee", "", "", "", {}, "no such pod or container"},
+      {"docker://", "", "", "", {}, "no such pod or container"},
+      {"docker://0123", "", "", "0123456789ab", {5}, ""},
+      {"job", "", "", "", {}, "matches 2 targets: ctr:job (containerd default) ctr:job (containerd other)"},
+      {"job", "other", "", "job", {4}, ""},
+      {"containerd://job", "", "", "", {}, "matches 2 targets"},
+      {"pod/till", "", "", "shop/till", {8}, ""},
+      {"pods/till", "", "", "shop/till", {8}, ""},
+      {"pod/till", "", "app", "shop/till/app", {8}, ""},
+      {"pod/till/app", "", "", "", {}, "no such pod or container"},
+      {"pod/cart", "", "", "pod/cart", {7}, ""},  // the namespace "pod" and kubectl's word: one target
+      {"pod/till", "other", "", "", {}, "no such pod or container"},
+      {"b1a4dd16-fd70", "", "", "pod:b1a4dd16-fd70", {9}, ""},
+      {"web", "moby", "other", "", {}, "no such pod or container"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(std::string(c.token) + " -n " + c.ns);
+    const auto resolved = resolve_target({c.token, c.ns, c.container}, all);
+    ASSERT_EQ(resolved.has_value(), *c.name != '\0') << (resolved ? resolved->name : resolved.error().what);
+    if (!resolved) {
+      EXPECT_NE(resolved.error().what.find(c.error), std::string::npos) << resolved.error().what;
+      continue;
+    }
+    EXPECT_EQ(resolved->name, c.name);
+    EXPECT_EQ(resolved->containers, c.indices);
+  }
+}
+
+// A crash-looping pod is its sandbox and the instances that run; what nothing has replaced stays.
+TEST(ResolveTarget, ReplacedInstancesOfAPodAreLeftOut) {
+  std::vector<runtime::Found> all{make("shop", "web", "", "aaaa", true), make("shop", "web", "app", "bbbb"),
+                                  make("shop", "web", "app", "cccc"), make("shop", "web", "init", "dddd")};
+  all[1].container.state = ContainerState::exited;
+  all[2].container.state = ContainerState::running;
+  all[3].container.state = ContainerState::exited;
+  const auto pod = resolve_target({"shop/web", "", ""}, all);
+  ASSERT_TRUE(pod) << pod.error().what;
+  EXPECT_EQ(pod->containers, (std::vector<std::size_t>{0, 2, 3}));
+  const auto old = resolve_target({"bbbb", "", ""}, all);
+  ASSERT_TRUE(old) << old.error().what;
+  EXPECT_EQ(old->containers, (std::vector<std::size_t>{1}));
 }
 
 TEST(ResolveTarget, NothingRunsHere) {

@@ -49,7 +49,7 @@ constexpr auto enum_names(ContainerState) {
 struct Container {
   std::string id;  // 64 hexadecimal digits; "pid-N" for a container without an engine
   Bytes name;
-  std::string engine;  // containerd, none
+  std::string engine;  // containerd, docker, podman, cri-o, unknown; none
   Bytes engine_namespace;
   bool sandbox = false;
   std::optional<PodRef> pod;
@@ -59,7 +59,12 @@ struct Container {
   std::uint32_t attempt = 0;
   std::optional<Timestamp> created_at;
   std::optional<Timestamp> started_at;
+  std::optional<Timestamp> finished_at;
+  std::optional<std::int32_t> exit_code;
   Bytes image;
+  Bytes image_id;
+  Bytes image_digest;
+  std::vector<Bytes> labels;
   std::vector<Bytes> args;
   std::vector<Bytes> environ;
   Bytes cwd;
@@ -75,6 +80,8 @@ struct Container {
   std::vector<HostMount> mounts;
   Bytes cgroup;
   Bytes bundle_dir;
+  Bytes root_dir;
+  Bytes record;
   Bytes engine_root;
   Bytes log_dir;
 
@@ -82,8 +89,9 @@ struct Container {
   static void fields(Self& self, V& v) {
     v("id", self.id, "64 hexadecimal digits, or pid-N for a container without an engine");
     v("name", self.name, "name in its pod, or the id");
-    v("engine", self.engine, "containerd, none");
-    v("engine_namespace", self.engine_namespace, "containerd namespace: k8s.io");
+    v("engine", self.engine, "containerd, docker, podman, cri-o, unknown; none");
+    v("engine_namespace", self.engine_namespace,
+      "containerd namespace: k8s.io; \"uid N\": the user of a rootless engine");
     v("sandbox", self.sandbox, "the pod's sandbox (pause) container");
     v("pod", self.pod, "the pod it belongs to");
     v("state", self.state, "running, paused, created, exited, recovered");
@@ -92,7 +100,12 @@ struct Container {
     v("attempt", self.attempt, "restarts before this instance");
     v("created_at", self.created_at, "bundle made");
     v("started_at", self.started_at, "init started");
+    v("finished_at", self.finished_at, "ended, as the engine recorded it");
+    v("exit_code", self.exit_code, "as the engine recorded it");
     v("image", self.image, "image reference");
+    v("image_id", self.image_id, "sha256:... of the image's configuration, where recorded");
+    v("image_digest", self.image_digest, "sha256:... of the image's manifest, where recorded");
+    v("labels", self.labels, "key=value, as the engine or the kubelet gave them");
     v("args", self.args, "process.args of the OCI spec");
     v("environ", self.environ, "process.env of the OCI spec");
     v("cwd", self.cwd, "process.cwd of the OCI spec");
@@ -107,6 +120,8 @@ struct Container {
     v("mounts", self.mounts, "mounts of the OCI spec");
     v("cgroup", self.cgroup, "cgroupsPath of the OCI spec, or the init's cgroup");
     v("bundle_dir", self.bundle_dir, "OCI bundle on the node");
+    v("root_dir", self.root_dir, "root.path of the OCI spec: where the engine mounted the root");
+    v("record", self.record, "the engine's record on the node that this is from, the bundle aside");
     v("engine_root", self.engine_root, "the engine's root on the node");
     v("log_dir", self.log_dir, "where its logs lie on the node");
   }

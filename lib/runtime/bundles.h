@@ -15,6 +15,12 @@ namespace ctriage::runtime {
 // bundle is gone or no directory.
 std::optional<Found> read_bundle(const BundleSet& set, const std::string& id, Task& task);
 
+// config.json of an open bundle that lies at `path`. What is damaged is a gap; an error when it is not there.
+Status read_spec(const Root& bundle, const std::string& path, Found& into, Task& task);
+
+// root.path of the spec, which is relative to the bundle in containerd's own.
+std::string absolute_root(const Container& container);
+
 // What /proc says of the bundle's init.pid: state, start time, shim, host namespaces. `clock` may be missing.
 void read_init(const Root& proc, const BundleSet& set, const std::optional<proc::Clock>& clock, Found& into,
                Task& task);

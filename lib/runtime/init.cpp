@@ -1,5 +1,5 @@
-// The first process of a container: is it there, is it the one that the bundle means, and what does it share
-// with the node.
+#include "lib/runtime/init.h"
+
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -7,16 +7,12 @@
 
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
-#include "lib/runtime/bundles.h"
 
 namespace ctriage::runtime {
 namespace {
 
-constexpr std::size_t kMaxPidBytes = 32;
-
-void gap(Task& task, Impact impact, const BundleSet& set, const Container& container, Error error) {
-  const std::string origin = set.path + "/" + container.id + "/init.pid";
-  task.gaps.add({impact, "runtime.init", origin, std::move(error).within(origin)});
+void gap(Task& task, Impact impact, const InitPid& said, Error error) {
+  task.gaps.add({impact, "runtime.init", said.origin, std::move(error).within(said.origin)});
 }
 
 // The last component of a cgroup path names the container: "<id>", "cri-containerd-<id>.scope", or one above
@@ -33,11 +29,6 @@ bool names_container(std::string_view path, std::string_view id) {
   return false;
 }
 
-bool is_shim_of(const BundleSet& set, std::int32_t pid) {
-  return std::any_of(set.shims.begin(), set.shims.end(),
-                     [&](const auto& shim) { return shim.second == pid; });
-}
-
 // runc's and crun's own program waits in the container until "start". Only a label: a process can arrange to
 // look so.
 bool waits_for_start(const Root& process) {
@@ -48,13 +39,13 @@ bool waits_for_start(const Root& process) {
 }
 
 // freezer.state of cgroup v1, cgroup.events of v2; the node's own mount of them.
-bool is_frozen(const BundleSet& set, const std::vector<proc::CgroupLine>& lines) {
+bool is_frozen(const Root& node, const std::vector<proc::CgroupLine>& lines) {
   for (const auto& line : lines) {
     const bool v2 = line.hierarchy == 0;
     if (!v2 && line.controllers != "freezer") continue;
     const std::string file = v2 ? "sys/fs/cgroup" + line.path + "/cgroup.events"
                                 : "sys/fs/cgroup/freezer" + line.path + "/freezer.state";
-    const auto text = set.node.read_file_in_root(file, kMaxLineBytes);
+    const auto text = node.read_file_in_root(file, kMaxLineBytes);
     if (text && (text->find("frozen 1") != std::string::npos || text->starts_with("FROZEN"))) return true;
   }
   return false;
@@ -82,22 +73,10 @@ void compare_namespaces(const Root& proc, Container& container) {
 
 }  // namespace
 
-void read_init(const Root& proc, const BundleSet& set, const std::optional<proc::Clock>& clock, Found& into,
-               Task& task) {
+void look_at_init(const Root& proc, const InitPid& said, const std::optional<proc::Clock>& clock, Found& into,
+                  Task& task) {
   Container& container = into.container;
-  const auto bundle = set.directory.descend(container.id);
-  const auto text =
-      bundle ? bundle->read_file_in_root("init.pid", kMaxPidBytes) : Result<std::string>(bundle.error());
-  if (!text && text.error().code == Errc::not_found) {
-    container.state = ContainerState::created;  // written once the runtime has made the process
-    return;
-  }
-  const auto pid = text ? parse_number<std::int32_t>(trim(*text)) : std::nullopt;
-  if (!pid || *pid <= 0) {
-    gap(task, Impact::lost, set, container, text ? Error{Errc::malformed, "not a process id"} : text.error());
-    return;
-  }
-  const auto process = proc.descend(std::to_string(*pid));  // stays this process
+  const auto process = proc.descend(std::to_string(said.pid));  // stays this process
   const auto stat_text =
       process ? process->read_file_in_root("stat", kMaxProcTextBytes) : Result<std::string>(process.error());
   if (!stat_text) {
@@ -110,14 +89,14 @@ void read_init(const Root& proc, const BundleSet& set, const std::optional<proc:
   const auto cgroup_text =
       living ? living->read_file_in_root("cgroup", kMaxProcTextBytes) : Result<std::string>(living.error());
   if (!stat || !cgroup_text) {
-    gap(task, Impact::lost, set, container, stat ? cgroup_text.error() : stat.error());
+    gap(task, Impact::lost, said, stat ? cgroup_text.error() : stat.error());
     return;
   }
   const auto lines = proc::parse_cgroup(*cgroup_text);
   const bool in_cgroup = std::any_of(lines.begin(), lines.end(), [&](const proc::CgroupLine& line) {
     return names_container(line.path, container.id);
   });
-  const bool of_shim = is_shim_of(set, stat->ppid);
+  const bool of_shim = said.monitors.contains(stat->ppid);
   // Pid reuse: another process that got the number is neither a child of a shim nor in the container's
   // cgroup.
   if ((!of_shim && !in_cgroup) || stat->has_ended()) {
@@ -127,16 +106,17 @@ void read_init(const Root& proc, const BundleSet& set, const std::optional<proc:
   if (of_shim) {
     into.shim_pid = stat->ppid;
   } else {
-    gap(task, Impact::note, set, container,
-        {Errc::mismatch, "pid " + std::to_string(*pid) + " has no shim as its parent: the shim was killed"});
+    gap(task, Impact::note, said,
+        {Errc::mismatch,
+         "pid " + std::to_string(said.pid) + " has no shim as its parent: the shim was killed"});
   }
-  container.init_pid = *pid;
+  container.init_pid = said.pid;
   container.init_start_ticks = stat->start_ticks;
   if (clock) container.started_at = proc::time_of_ticks(*clock, stat->start_ticks);
   if (container.cgroup.empty() && !lines.empty()) container.cgroup = Bytes(lines.back().path);
   container.state = ContainerState::running;
   if (waits_for_start(*living)) container.state = ContainerState::created;
-  if (is_frozen(set, lines)) container.state = ContainerState::paused;
+  if (is_frozen(said.node, lines)) container.state = ContainerState::paused;
   compare_namespaces(proc, container);
 }
 

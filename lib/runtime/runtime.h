@@ -1,7 +1,7 @@
 #pragma once
 // Who runs here, found by looking: the shims' working directories are the OCI bundles, a bundle's `work` link
-// names the engine's root. No socket, no lock, no fixed path. This version knows containerd (shim v2); the
-// next adds the rest.
+// names the engine's root; conmon has its bundle's pipes open; a cgroup's name has the container's id. No
+// socket, no lock, no fixed path. containerd (CRI, nerdctl, ctr), Docker, Podman, CRI-O.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -19,12 +19,12 @@ Status parse_spec(std::string_view json, Container& into);
 
 struct Found {
   Container container;
-  std::int32_t shim_pid = 0;  // 0: none
+  std::int32_t shim_pid = 0;  // or the monitor's; 0: none
   std::string raw_spec;       // config.json as it is on disk
 };
 
-// All containers of all containerd shims that `proc` shows, sandboxes included, in order of (pod namespace,
-// pod, sandbox first, name, id). A damaged bundle is a gap that names the file.
+// All containers that `proc` shows, sandboxes included, in order of (pod namespace, pod, sandbox first, name,
+// id). A damaged bundle or record is a gap that names the file.
 Result<std::vector<Found>> list_containers(const Root& proc, Task& task);
 
 }  // namespace ctriage::runtime

@@ -1,5 +1,5 @@
 #pragma once
-// Finds containerd's shims among all processes, and the directories their bundles lie in.
+// The directories that the bundles of containerd's shims lie in.
 #include <cstdint>
 #include <map>
 #include <string>
@@ -7,6 +7,7 @@
 
 #include "lib/core/root.h"
 #include "lib/core/task.h"
+#include "lib/runtime/processes.h"
 
 namespace ctriage::runtime {
 
@@ -20,8 +21,8 @@ struct BundleSet {
   std::map<std::string, std::int32_t> shims;  // id of the bundle that a shim works in -> its pid
 };
 
-// In the order of the shims' pids. Who looks like a shim and is not taken for one is a gap.
-Result<std::vector<BundleSet>> find_bundle_sets(const Root& proc, Task& task);
+// In the order of the shims' pids. A shim without a bundle is a gap.
+Result<std::vector<BundleSet>> find_bundle_sets(const std::vector<EngineProcess>& processes, Task& task);
 
 // ".../io.containerd.runtime.v2.task/NAMESPACE/ID" taken apart; false for any other path.
 struct BundlePath {

@@ -1,8 +1,8 @@
-// The OCI runtime specification's config.json, as containerd's CRI plugin and ctr write it:
+// The OCI runtime specification's config.json, as the engines write it:
 //
 //   spec    = { process?: {args, env, cwd, user: {uid, gid}, capabilities: {bounding}, noNewPrivileges,
 //   terminal},
-//               root?: {readonly}, mounts?: [{destination, type, source, options}], annotations?: {key:
+//               root?: {path, readonly}, mounts?: [{destination, type, source, options}], annotations?: {key:
 //               text}, linux?: {cgroupsPath, namespaces: [{type, path?}], maskedPaths, seccomp, resources:
 //               {devices}} }
 //
@@ -10,7 +10,6 @@
 // so).
 #include <algorithm>
 #include <array>
-#include <concepts>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -19,8 +18,10 @@
 #include <utility>
 #include <vector>
 
+#include "lib/core/text.h"
 #include "lib/model/json_limits.h"
 #include "lib/proc/proc.h"
+#include "lib/runtime/members.h"
 #include "lib/runtime/runtime.h"
 
 namespace ctriage::runtime {
@@ -32,68 +33,6 @@ using nlohmann::json;
 constexpr std::array<std::string_view, 7> kPowerful{"CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_SYS_MODULE",
                                                     "CAP_NET_ADMIN", "CAP_BPF",        "CAP_DAC_READ_SEARCH",
                                                     "CAP_SYS_RAWIO"};
-
-// Members of hostile JSON. Sticky: the first value of the wrong type is remembered and the rest reads as
-// absent.
-class Members {
- public:
-  const json* find(const json* in, const char* key, json::value_t type) {
-    if (in == nullptr || error_) return nullptr;
-    const auto found = in->find(key);
-    if (found == in->end() || found->is_null()) return nullptr;
-    if (found->type() == type) return &*found;
-    wrong(key);
-    return nullptr;
-  }
-  const json* object(const json* in, const char* key) { return find(in, key, json::value_t::object); }
-  const json* list(const json* in, const char* key) { return find(in, key, json::value_t::array); }
-  // Nothing where the key is absent.
-  const std::string* text(const json* in, const char* key) {
-    const json* found = find(in, key, json::value_t::string);
-    return found == nullptr ? nullptr : found->get_ptr<const std::string*>();
-  }
-  bool flag(const json* in, const char* key) {
-    const json* found = find(in, key, json::value_t::boolean);
-    return found != nullptr && *found->get_ptr<const bool*>();
-  }
-  std::uint32_t id(const json* in, const char* key) {
-    const json* found = find(in, key, json::value_t::number_unsigned);
-    if (found == nullptr) return 0;
-    const auto value = *found->get_ptr<const std::uint64_t*>();
-    if (value > UINT32_MAX) wrong(key);
-    return static_cast<std::uint32_t>(value);
-  }
-  std::vector<std::string> texts(const json* in, const char* key) {
-    std::vector<std::string> all;
-    const json* found = list(in, key);
-    if (found == nullptr) return all;
-    for (const json& element : *found) {
-      const auto* text = element.get_ptr<const std::string*>();
-      if (text == nullptr) {
-        wrong(key);
-        return {};
-      }
-      all.push_back(*text);
-    }
-    return all;
-  }
-  std::vector<Bytes> bytes(const json* in, const char* key) {
-    std::vector<Bytes> all;
-    for (std::string& text : texts(in, key)) all.emplace_back(std::move(text));
-    return all;
-  }
-  const json* element(const json& in, const char* key) {  // of a list of objects
-    if (!in.is_object()) wrong(key);
-    return in.is_object() && !error_ ? &in : nullptr;
-  }
-  [[nodiscard]] const std::optional<Error>& error() const { return error_; }
-
- private:
-  void wrong(const char* key) {
-    if (!error_) error_ = Error{Errc::malformed, std::string(key) + ": wrong type or out of range"};
-  }
-  std::optional<Error> error_;
-};
 
 void read_process(Members& members, const json* spec, Container& into) {
   const json* process = members.object(spec, "process");
@@ -121,30 +60,93 @@ void read_mounts(Members& members, const json* spec, Container& into) {
   }
 }
 
+std::string note(Members& members, const json* notes, const char* key) {
+  return members.text_or_none(notes, key);
+}
+
 // containerd's pkg/cri/annotations. sandbox-uid is there since 1.7 and late 1.6; before, the cgroup and the
 // name of the log directory, <namespace>_<pod>_<uid>, have it.
-void read_annotations(Members& members, const json* spec, Container& into) {
-  const json* notes = members.object(spec, "annotations");
-  auto note = [&](const char* key) {
-    const auto* text = members.text(notes, key);
-    return text == nullptr ? std::string{} : *text;
-  };
+void read_containerd_pod(Members& members, const json* notes, Container& into) {
   PodRef pod;
-  pod.sandbox_id = note("io.kubernetes.cri.sandbox-id");
+  pod.sandbox_id = note(members, notes, "io.kubernetes.cri.sandbox-id");
   if (pod.sandbox_id.empty()) return;
-  pod.ns = note("io.kubernetes.cri.sandbox-namespace");
-  pod.name = note("io.kubernetes.cri.sandbox-name");
-  pod.uid = note("io.kubernetes.cri.sandbox-uid");
-  into.sandbox = note("io.kubernetes.cri.container-type") == "sandbox";
-  into.name = Bytes(note("io.kubernetes.cri.container-name"));
-  into.image = Bytes(note("io.kubernetes.cri.image-name"));
-  if (into.image.empty()) into.image = Bytes(note("io.kubernetes.cri.podsandbox.image-name"));
-  into.log_dir = Bytes(note("io.kubernetes.cri.sandbox-log-directory"));
+  pod.ns = note(members, notes, "io.kubernetes.cri.sandbox-namespace");
+  pod.name = note(members, notes, "io.kubernetes.cri.sandbox-name");
+  pod.uid = note(members, notes, "io.kubernetes.cri.sandbox-uid");
+  into.sandbox = note(members, notes, "io.kubernetes.cri.container-type") == "sandbox";
+  into.name = Bytes(note(members, notes, "io.kubernetes.cri.container-name"));
+  into.image = Bytes(note(members, notes, "io.kubernetes.cri.image-name"));
+  if (into.image.empty()) into.image = Bytes(note(members, notes, "io.kubernetes.cri.podsandbox.image-name"));
+  into.log_dir = Bytes(note(members, notes, "io.kubernetes.cri.sandbox-log-directory"));
   if (pod.uid.empty()) pod.uid = proc::parse_cgroup_owner(into.cgroup.raw).pod_uid;
   const std::string prefix = pod.ns + "_" + pod.name + "_";
   const std::string log_name = into.log_dir.raw.substr(into.log_dir.raw.rfind('/') + 1);
   if (pod.uid.empty() && log_name.starts_with(prefix)) pod.uid = log_name.substr(prefix.size());
   into.pod = std::move(pod);
+}
+
+// An annotation that is a JSON object in a string. A damaged one is an error of the whole spec.
+std::optional<json> nested(Members& members, const json* notes, const char* key) {
+  const std::string text = note(members, notes, key);
+  if (text.empty()) return std::nullopt;
+  auto document = parse_limited(text);
+  if (document && document->is_object()) return *std::move(document);
+  members.wrong(key);
+  return std::nullopt;
+}
+
+// CRI-O's pkg/annotations. It has none for the pod's UID: the label, or the fourth part of
+// SandboxName = k8s_<pod>_<namespace>_<uid>_<attempt>; no part has a '_' in it.
+void read_crio_pod(Members& members, const json* notes, Container& into) {
+  PodRef pod;
+  pod.sandbox_id = note(members, notes, "io.kubernetes.cri-o.SandboxID");
+  const std::string sandbox_name = note(members, notes, "io.kubernetes.cri-o.SandboxName");
+  const auto parts = split(sandbox_name, '_');
+  constexpr std::size_t kParts = 5;
+  const bool is_name = parts.size() == kParts && parts[0] == "k8s";
+  into.sandbox = note(members, notes, "io.kubernetes.cri-o.ContainerType") == "sandbox";
+  const auto labels = nested(members, notes, "io.kubernetes.cri-o.Labels");
+  const json* all = labels ? &*labels : nullptr;
+  pod.name = note(members, notes, "io.kubernetes.cri-o.KubeName");
+  if (!into.sandbox || pod.name.empty()) pod.name = members.text_or_none(all, "io.kubernetes.pod.name");
+  if (pod.name.empty() && is_name) pod.name = parts[1];
+  pod.ns = members.text_or_none(all, "io.kubernetes.pod.namespace");
+  if (pod.ns.empty()) pod.ns = note(members, notes, "io.kubernetes.cri-o.Namespace");
+  if (pod.ns.empty() && is_name) pod.ns = parts[2];
+  pod.uid = members.text_or_none(all, "io.kubernetes.pod.uid");
+  if (pod.uid.empty() && is_name) pod.uid = parts[3];
+  if (pod.uid.empty()) pod.uid = proc::parse_cgroup_owner(into.cgroup.raw).pod_uid;
+
+  into.name = Bytes(members.text_or_none(all, "io.kubernetes.container.name"));
+  const auto metadata = nested(members, notes, "io.kubernetes.cri-o.Metadata");
+  const json* about = metadata ? &*metadata : nullptr;
+  if (!into.sandbox && into.name.empty()) into.name = Bytes(members.text_or_none(about, "name"));
+  if (into.sandbox) into.name = Bytes();
+  const auto attempt = members.integer(about, "attempt");
+  if (attempt && (*attempt < 0 || *attempt > UINT32_MAX)) members.wrong("attempt");
+  into.attempt = static_cast<std::uint32_t>(attempt.value_or(0));
+  into.image = Bytes(note(members, notes, "io.kubernetes.cri-o.ImageName"));
+  if (into.image.empty()) into.image = Bytes(note(members, notes, "io.kubernetes.cri-o.Image"));
+  into.image_id = Bytes(note(members, notes, "io.kubernetes.cri-o.ImageRef"));
+  const std::string log = note(members, notes, "io.kubernetes.cri-o.LogPath");
+  if (log.find('/') != std::string::npos) into.log_dir = Bytes(log.substr(0, log.rfind('/')));
+  if (all != nullptr) {
+    for (const auto& [key, value] : all->items()) {
+      if (const auto* text = value.get_ptr<const std::string*>()) into.labels.emplace_back(key + "=" + *text);
+    }
+  }
+  into.pod = std::move(pod);
+}
+
+// Who made the bundle. conmon's containers say so; nerdctl gives those of containerd a name of their own.
+void read_annotations(Members& members, const json* spec, Container& into) {
+  const json* notes = members.object(spec, "annotations");
+  read_containerd_pod(members, notes, into);
+  const std::string manager = note(members, notes, "io.container.manager");
+  if (manager == "cri-o") read_crio_pod(members, notes, into);
+  if (manager == "cri-o") into.engine = manager;
+  if (manager == "libpod") into.engine = "podman";
+  if (const std::string name = note(members, notes, "nerdctl/name"); !name.empty()) into.name = Bytes(name);
 }
 
 // Whether the device cgroup lets everything through: the last rule for all devices decides.
@@ -213,8 +215,11 @@ Status parse_spec(std::string_view text, Container& into) {
   Members members;
   read.rights.clear();
   read.mounts.clear();
+  read.labels.clear();
   read_process(members, spec, read);
-  read.read_only_root = members.flag(members.object(spec, "root"), "readonly");
+  const json* root = members.object(spec, "root");
+  read.read_only_root = members.flag(root, "readonly");
+  read.root_dir = Bytes(members.text_or_none(root, "path"));
   read_mounts(members, spec, read);
   const json* linux_part = members.object(spec, "linux");
   read.seccomp = members.object(linux_part, "seccomp") != nullptr;

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
@@ -35,7 +37,8 @@ Result<RootMount> root_of_init(const Node& node, const LiveContainer& container)
 // pivot_root(2) has not moved this.
 std::optional<RootMount> root_of_engine(const Node& node, const LiveContainer& container, Task& task) {
   if (container.shim_pid <= 0) return std::nullopt;
-  const std::string path = container.container.bundle_dir.raw + "/rootfs";
+  const std::string& path = container.container.root_dir.raw;
+  if (path.empty()) return std::nullopt;
   auto shim = node.proc.descend_magic(std::to_string(container.shim_pid) + "/root");
   auto directory = shim ? shim->descend_in_root(path) : Result<Root>(shim.error());
   auto mounts = proc::read_mounts(node.proc, container.shim_pid, task);
@@ -110,6 +113,18 @@ std::string base_of_relative_paths(const Node& node, const LiveContainer& contai
   return {};
 }
 
+// Whether two roots show the same directories under the names of this overlay.
+bool same_layers(const overlay::Options& options, const Root& one, const Root& other) {
+  const auto same = [&](const std::string& name) {
+    const std::string path = name.starts_with('/') || options.base.empty() ? name : options.base + "/" + name;
+    const auto here = one.stat_in_root(path);
+    const auto there = other.stat_in_root(path);
+    return here && there && here->same_inode(*there);
+  };
+  return same(options.upper) && std::ranges::all_of(options.lowers, same) &&
+         std::ranges::all_of(options.data_only, same);
+}
+
 Result<overlay::Stack> open_layers(const Node& node, const LiveContainer& container, const RootMount& root,
                                    Task& task) {
   auto options = overlay::parse_options(root.mount.super_options.raw);
@@ -133,6 +148,10 @@ Result<overlay::Stack> open_layers(const Node& node, const LiveContainer& contai
       last = needs(std::move(upper).error(), "CAP_DAC_READ_SEARCH");
       continue;
     }
+    // Mounts of another mount namespace, where Podman's monitor may be, cannot be cloned.
+    if (auto ours = node.proc.descend_magic(node.host_link("root"));
+        ours && same_layers(*options, *base, *ours))
+      base = std::move(ours);
     auto stack = overlay::Stack::open(*options, *base, container.container.id, task);
     if (!stack) return stack;
     if (is_upper_of(stack->upper(), root.directory)) return stack;

@@ -1,7 +1,6 @@
 #include "lib/source/target.h"
 
 #include <algorithm>
-#include <functional>
 #include <set>
 
 #include "lib/core/text.h"
@@ -11,34 +10,37 @@ namespace {
 
 constexpr std::size_t kMinIdPrefix = 4;
 constexpr std::size_t kMaxCandidates = 12;
+constexpr std::size_t kShownIdDigits = 12;
 
 struct Match {
   std::string label;  // what a candidate is called in a message; equal labels are one target
   std::size_t index = 0;
 };
 
-std::string pod_label(const Container& container) { return container.pod->ns + "/" + container.pod->name; }
+// Of a pod that is known by a cgroup only there is no name.
+std::string pod_label(const Container& container) {
+  const PodRef& pod = *container.pod;
+  return pod.name.empty() ? "pod:" + pod.uid : pod.ns + "/" + pod.name;
+}
 
 std::string container_label(const Container& container) {
   if (container.pod) return pod_label(container) + "/" + container.name.raw;
-  return container.id.substr(0, 12);
+  const std::string short_id = container.id.substr(0, kShownIdDigits);
+  return container.name.empty() || container.name.raw == container.id ? short_id : container.name.raw;
+}
+
+// Two engines, or two namespaces of one, may have containers of the same id.
+std::string id_label(const Container& container) {
+  std::string label = "ctr:" + container.id.substr(0, kShownIdDigits);
+  if (container.pod) return label;
+  label += " (";
+  if (container.name.raw != container.id) label += container.name.raw + ", ";
+  label += container.engine;
+  if (!container.engine_namespace.empty()) label += " " + container.engine_namespace.raw;
+  return label + ")";
 }
 
 using Candidates = std::vector<Match>;
-
-// All that `names` gives a matching name for; exact matches push out the prefix matches.
-Candidates collect(
-    const std::vector<runtime::Found>& all,
-    const std::function<std::optional<Match>(const Container&, std::size_t, bool exact)>& names) {
-  for (const bool exact : {true, false}) {
-    Candidates found;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      if (auto match = names(all[i].container, i, exact)) found.push_back(*std::move(match));
-    }
-    if (!found.empty()) return found;
-  }
-  return {};
-}
 
 bool matches(std::string_view name, std::string_view wanted, bool exact) {
   return exact ? name == wanted : !wanted.empty() && name.starts_with(wanted);
@@ -96,35 +98,109 @@ std::optional<Match> match_pod(const Parts& parts, const Container& container, s
                                bool exact) {
   if (!container.pod) return std::nullopt;
   if (!parts.ns.empty() && container.pod->ns != parts.ns) return std::nullopt;
-  if (!matches(container.pod->name, parts.pod, exact) && container.pod->uid != parts.pod) return std::nullopt;
+  const bool by_uid = !parts.pod.empty() && container.pod->uid == parts.pod;
+  if (!by_uid && !matches(container.pod->name, parts.pod, exact)) return std::nullopt;
   if (parts.container.empty()) return Match{pod_label(container), index};
   if (container.sandbox || !matches(container.name.raw, parts.container, exact)) return std::nullopt;
   return Match{container_label(container), index};
 }
 
+// What a token says before its name.
+struct Scope {
+  bool pods = true;
+  bool containers = true;
+  std::string engine;     // of "docker://ID": then ids only
+  bool kubectl = false;   // "pod/NAME"
+  std::string_view name;  // the rest
+};
+
+// NAME of "pod/NAME" or "pods/NAME", or nothing. The namespace "pod" may have one of that name, too.
+std::string_view name_of_kubectl(std::string_view token) {
+  const auto slash = token.find('/');
+  const std::string_view kind = token.substr(0, slash);
+  if (slash == std::string_view::npos || (kind != "pod" && kind != "pods")) return {};
+  const std::string_view name = token.substr(slash + 1);
+  return name.find('/') == std::string_view::npos ? name : std::string_view{};
+}
+
+Scope scope_of(std::string_view token) {
+  Scope scope;
+  scope.name = token;
+  for (const std::string_view engine : {"containerd", "docker", "podman", "cri-o"}) {
+    if (!token.starts_with(engine) || !token.substr(engine.size()).starts_with("://")) continue;
+    scope.pods = false;
+    scope.engine = engine;
+    scope.name.remove_prefix(engine.size() + 3);
+    return scope;
+  }
+  scope.pods = !token.starts_with("ctr:");
+  scope.containers = !token.starts_with("pod:");
+  if (!scope.pods || !scope.containers) scope.name.remove_prefix(4);
+  scope.kubectl = scope.pods && scope.containers && !name_of_kubectl(token).empty();
+  return scope;
+}
+
+// A container that its engine or nobody manages, by its name; with "ctr:" those of pods, too.
+bool has_name(const Scope& scope, const Container& container, bool exact) {
+  if (!scope.engine.empty() || (container.pod && scope.pods)) return false;
+  return matches(container.name.raw, scope.name, exact);
+}
+
+// The engine's own word for it; what only a cgroup names may be of any engine.
+bool has_id(const Scope& scope, const Container& container, bool exact) {
+  if (!scope.engine.empty() && container.engine != scope.engine && container.engine != "unknown")
+    return false;
+  return (exact || scope.name.size() >= kMinIdPrefix) && matches(container.id, scope.name, exact);
+}
+
+bool is_wanted(const TargetQuery& query, const Container& container) {
+  const std::string& its = container.pod ? container.pod->ns : container.engine_namespace.raw;
+  if (!query.pod_namespace.empty() && its != query.pod_namespace) return false;
+  return query.container.empty() || container.name.raw == query.container;
+}
+
+bool has_ended(const Container& container) {
+  return container.state == ContainerState::exited || container.state == ContainerState::recovered;
+}
+
+// Of a whole pod: an instance that ended is left out where a later one of the same name has taken its place.
+std::vector<std::size_t> without_replaced(const Candidates& found, const std::vector<runtime::Found>& all) {
+  std::set<std::string> living;
+  for (const Match& match : found) {
+    const Container& container = all[match.index].container;
+    if (!has_ended(container)) living.insert(container.name.raw);
+  }
+  std::vector<std::size_t> kept;
+  for (const Match& match : found) {
+    const Container& container = all[match.index].container;
+    if (!has_ended(container) || !living.contains(container.name.raw)) kept.push_back(match.index);
+  }
+  return kept;
+}
+
 }  // namespace
 
 Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runtime::Found>& all) {
-  std::string_view token = query.token;
-  const bool only_container = token.starts_with("ctr:");
-  const bool only_pod = token.starts_with("pod:");
-  if (only_container || only_pod) token.remove_prefix(4);
-  if (token.starts_with("containerd://")) token.remove_prefix(13);
+  const Scope scope = scope_of(query.token);
+  std::vector<Parts> pods;
+  if (scope.pods) pods.push_back(split_token(query, scope.name));
+  if (scope.kubectl)
+    pods.push_back(Parts{query.pod_namespace, std::string(name_of_kubectl(scope.name)), query.container});
+  const bool containers = scope.containers && scope.name.find('/') == std::string_view::npos;
 
   Candidates found;
-  if (!only_container && !query.token.starts_with("containerd://")) {
-    const Parts parts = split_token(query, token);
-    found = collect(
-        all, [&](const Container& c, std::size_t i, bool exact) { return match_pod(parts, c, i, exact); });
-  }
-  if (!only_pod && token.size() >= kMinIdPrefix && token.find('/') == std::string_view::npos) {
-    Candidates by_id =
-        collect(all, [&](const Container& c, std::size_t i, bool exact) -> std::optional<Match> {
-          if (!matches(c.id, token, exact)) return std::nullopt;
-          if (!query.container.empty() && c.name.raw != query.container) return std::nullopt;
-          return Match{"ctr:" + c.id.substr(0, 12), i};
-        });
-    found.insert(found.end(), by_id.begin(), by_id.end());
+  for (const bool exact : {true, false}) {  // whole names of any kind push out the prefixes
+    for (std::size_t i = 0; i < all.size() && !scope.name.empty(); ++i) {
+      const Container& container = all[i].container;
+      for (const Parts& parts : pods) {
+        if (auto match = match_pod(parts, container, i, exact)) found.push_back(*std::move(match));
+      }
+      if (!containers || !is_wanted(query, container)) continue;
+      if (has_name(scope, container, exact) || has_id(scope, container, exact)) {
+        found.push_back({id_label(container), i});
+      }
+    }
+    if (!found.empty()) break;
   }
   if (found.empty()) return unknown(query.token, all);
 
@@ -133,7 +209,10 @@ Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runt
   if (labels.size() > 1) return ambiguous(query.token, labels);
 
   Resolved resolved;
-  for (const Match& match : found) resolved.containers.push_back(match.index);
+  resolved.containers = without_replaced(found, all);
+  std::sort(resolved.containers.begin(), resolved.containers.end());
+  resolved.containers.erase(std::unique(resolved.containers.begin(), resolved.containers.end()),
+                            resolved.containers.end());
   const Container& first = all[resolved.containers.front()].container;
   const bool whole_pod = first.pod && found.front().label == pod_label(first);
   resolved.name = whole_pod ? pod_label(first) : container_label(first);

@@ -12,8 +12,10 @@
 namespace ctriage::source {
 
 struct TargetQuery {
-  std::string token;          // pod, ns/pod, ns/pod/container, container ID prefix (>= 4), pod:NAME, ctr:ID
-  std::string pod_namespace;  // -n
+  // pod, ns/pod, ns/pod/container, pod/NAME, pod UID, container ID prefix (>= 4), name of a container without
+  // a pod, ENGINE://ID, pod:NAME, ctr:ID or ctr:NAME
+  std::string token;
+  std::string pod_namespace;  // -n; of a container without a pod: the engine's namespace
   std::string container;      // -c
 };
 

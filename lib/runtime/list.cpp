@@ -1,7 +1,9 @@
-// From the shims to all containers of the node. The walk: shims -> directories of bundles -> each bundle ->
-// its init.
+// All containers of the node. The walk: processes of engines -> bundles -> each one's init and records; then
+// what the cgroups name and no engine's process leads to.
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -10,8 +12,13 @@
 
 #include "lib/core/text.h"
 #include "lib/runtime/bundles.h"
+#include "lib/runtime/docker.h"
+#include "lib/runtime/init.h"
+#include "lib/runtime/monitors.h"
+#include "lib/runtime/processes.h"
 #include "lib/runtime/runtime.h"
 #include "lib/runtime/shims.h"
+#include "lib/runtime/storage.h"
 
 namespace ctriage::runtime {
 namespace {
@@ -76,7 +83,7 @@ void complete_pods(const BundleSet& set, std::vector<Found>& found, std::size_t 
     if (sandbox == found.end()) continue;
     if (container.pod->uid.empty() && sandbox->container.pod)
       container.pod->uid = sandbox->container.pod->uid;
-    if (sandbox->container.log_dir.empty() || container.name.empty()) continue;
+    if (sandbox->container.log_dir.empty() || !container.log_dir.empty() || container.name.empty()) continue;
     if (container.name.raw.find('/') != std::string::npos) continue;  // a Kubernetes name has none
     container.log_dir = Bytes(sandbox->container.log_dir.raw + "/" + container.name.raw);
     container.attempt = find_attempt(set.node, container.log_dir.raw);
@@ -98,24 +105,90 @@ bool comes_before(const Found& left, const Found& right) {
   return std::tie(a.name, a.id, a.bundle_dir) < std::tie(b.name, b.id, b.bundle_dir);
 }
 
+// dockerd's namespace, which is moby-<uid>.<gid> with --userns-remap.
+bool is_dockers(const std::string& engine_namespace) {
+  return engine_namespace == "moby" || engine_namespace.starts_with("moby-");
+}
+
+// Named by its other containers, if it has any.
+PodRef pod_of(const std::string& uid, const std::vector<Found>& found) {
+  for (const Found& one : found) {
+    if (one.container.pod && one.container.pod->uid == uid) return *one.container.pod;
+  }
+  return {{}, {}, uid, {}};
+}
+
+// A container whose shim or monitor is gone, killed maybe so that nobody lists it: its cgroup still names it.
+// Only a name, which who may make cgroups chooses; but what lies inside another container is that one's.
+void list_orphans(const Root& proc, const std::vector<Sighting>& sightings,
+                  const std::optional<proc::Clock>& clock, std::vector<Found>& found, Task& task) {
+  std::set<std::string> known;
+  for (const Found& one : found) known.insert(one.container.id);
+  std::map<std::string, const Sighting*> orphans;  // id -> its first process
+  for (const Sighting& one : sightings) {
+    if (one.container_id.empty() || known.contains(one.container_id)) continue;
+    const Sighting*& first = orphans[one.container_id];
+    if (first == nullptr || one.start_ticks < first->start_ticks) first = &one;
+  }
+  if (orphans.empty()) return;
+  const auto node = proc.descend_magic(std::to_string(proc::node_process(proc)) + "/root");
+  if (!node) return;
+  for (const auto& [id, first] : orphans) {
+    const std::string origin = "pid " + std::to_string(first->pid);
+    Found orphan;
+    Container& container = orphan.container;
+    container.id = id;
+    container.name = Bytes(id);
+    container.engine = first->engine;
+    container.cgroup = Bytes(first->cgroup);
+    if (!first->pod_uid.empty()) container.pod = pod_of(first->pod_uid, found);
+    const InitPid said{first->pid, origin, {first->ppid}, *node};
+    look_at_init(proc, said, clock, orphan, task);
+    if (container.init_pid == 0) continue;  // ended
+    orphan.shim_pid = 0;
+    task.gaps.add(
+        {Impact::degraded,
+         "runtime.orphan",
+         origin,
+         {Errc::not_found,
+          "container " + id +
+              " is known by its cgroup only: no shim or monitor that we may look at leads to it, so its "
+              "spec, image and mounts are not known"}});
+    found.push_back(std::move(orphan));
+  }
+}
+
 }  // namespace
 
 Result<std::vector<Found>> list_containers(const Root& proc, Task& task) {
-  const auto sets = find_bundle_sets(proc, task);
+  // Before their shims, so that one who starts meanwhile is not taken for an orphan.
+  const auto sightings = sight_processes(proc, task);
+  if (!sightings) return sightings.error();
+  const auto processes = find_engine_processes(proc, task);
+  if (!processes) return processes.error();
+  const auto sets = find_bundle_sets(*processes, task);
   if (!sets) return sets.error();
-  std::vector<Found> found;
-  if (sets->empty()) return found;
   std::optional<proc::Clock> clock;
   if (auto read = proc::read_clock(proc)) {
     clock = *read;
   } else {
     task.gaps.add({Impact::degraded, "runtime.clock", "stat", std::move(read).error()});
   }
+
+  std::vector<Found> found;
+  const DockerRoots docker(*processes, task);
   for (const BundleSet& set : *sets) {
     const std::size_t begin = found.size();
     if (auto listed = list_bundles(proc, set, clock, found, task); !listed) return std::move(listed).error();
+    if (is_dockers(set.engine_namespace)) {
+      for (std::size_t i = begin; i < found.size(); ++i) complete_docker(set.node, docker, found[i], task);
+    }
     complete_pods(set, found, begin);
   }
+  Storages storages;
+  if (auto listed = list_monitored(proc, *processes, clock, storages, found, task); !listed)
+    return std::move(listed).error();
+  list_orphans(proc, *sightings, clock, found, task);
   std::sort(found.begin(), found.end(), comes_before);
   return found;
 }

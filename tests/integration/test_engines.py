@@ -1,0 +1,231 @@
+"""Real Podman, dockerd and ctr containers: found without asking the engine, taken, and compared with its own diff."""
+import os
+
+import engines
+import lab
+from lab import Bundle, Case, ctriage
+
+TAG = f"e{os.getpid()}"  # names are looked up on the whole node, other test runs included
+
+
+def setUpModule():
+    lab.binary()
+    lab.need_root()
+
+
+def listed(case, status=(0, 3)):
+    """Every container that `ctriage list` shows, by id."""
+    run = case.expect(ctriage("list", "--json"), *status)
+    return {container["id"]: container for container in run.json()["containers"]}
+
+
+def our_changes(case, target):
+    """Our diff of a container as path to A, C or D, what the runtime made to mount over set apart."""
+    changes, stubs = {}, set()
+    for change in case.expect(ctriage("diff", target, "--all", "--json"), 0).json()["changes"]:
+        path = lab.path_of(change).decode()
+        letter = {"added": "A", "deleted": "D"}.get(change["kind"], "C")
+        if change["kind"] == "runtime_stub":
+            stubs.add(path)
+        elif path != "/":
+            changes[path] = letter
+    return changes, stubs
+
+
+class EngineCase(Case):
+    """What holds for a running container of any engine."""
+
+    def ready(self, pid):
+        engines.wait_until(lambda: os.path.exists(f"/proc/{pid}/root/tmp/ready"), "the container's script")
+
+    def check_collected(self, target, container_id, name):
+        out = self.temp()
+        self.expect(ctriage("collect", target, "-o", out), 0)
+        self.expect(ctriage("verify", self.one_bundle(out)), 0)
+        with Bundle(self.one_bundle(out)) as bundle:
+            (member,) = bundle.containers()
+            self.assertEqual(bundle.json(f"containers/{member}/container.json")["id"], container_id)
+            processes = bundle.records(f"containers/{member}/processes.jsonl")
+            self.assertEqual([p["argv"] for p in processes], [["sleep", "1000000"]])
+            self.assertEqual(processes[0]["exe"]["origin"], "image")
+            layer = bundle.layer(member)
+            self.assertEqual(layer["opt/new"][1], lab.hashlib.sha256(b"new\n").hexdigest())
+            self.assertIn("opt/.wh.readme", layer)
+            self.assertTrue(bundle.json(f"containers/{member}/spec.json")["process"]["args"])
+            lost = [g for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"]
+            self.assertEqual(lost, [])
+        self.assertEqual(member, name)
+
+    def check_names(self, container_id, tokens):
+        for token in tokens:
+            with self.subTest(token):
+                changes = self.expect(ctriage("diff", *token.split(), "--json"), 0).json()["changes"]
+                self.assertEqual({c["container"] for c in changes}, {container_id})
+
+
+class DockerTest(EngineCase):
+    @classmethod
+    def setUpClass(cls):
+        lab.need("dockerd", "docker", "runc")
+        cls.engine = engines.Docker()
+        cls.addClassCleanup(cls.engine.stop)
+        cls.name = f"web-{TAG}"
+        cls.container_id = cls.engine.start(cls.name, engines.SCRIPT, "-l", "tier=front", "--restart", "no")
+        cls.pid = cls.engine.inspect(cls.name)["State"]["Pid"]
+
+    def setUp(self):
+        self.ready(self.pid)
+
+    def test_list(self):
+        container = listed(self)[self.container_id]
+        inspected = self.engine.inspect(self.name)
+        self.assertEqual(container["name"], self.name)
+        self.assertEqual((container["engine"], container["engine_namespace"]), ("docker", "moby"))
+        self.assertEqual((container["state"], container["init_pid"]), ("running", self.pid))
+        self.assertEqual((container["image"], container["image_id"]), (engines.IMAGE, inspected["Image"]))
+        self.assertEqual(container["labels"], ["tier=front"])
+        self.assertEqual(container["engine_root"], self.engine.data)
+        self.assertEqual(container["record"], f"{self.engine.data}/containers/{self.container_id}/config.v2.json")
+        self.assertEqual(container["created_at"][:19], inspected["Created"][:19])
+
+    def test_collect(self):
+        self.check_collected(self.name, self.container_id, self.name)
+
+    def test_names(self):
+        self.check_names(self.container_id, (self.name, f"docker://{self.container_id}", self.container_id[:12], f"-n moby {self.name}"))
+
+    def test_diff_agrees_with_docker(self):
+        theirs = engines.parse_changes(self.engine.run("diff", self.name).stdout)
+        ours, stubs = our_changes(self, self.name)
+        # Docker keeps what it mounts over in a layer of its own below the container's ("<id>-init") and shows neither.
+        self.assertEqual(stubs, set())
+        self.assertEqual(expanded(ours, theirs), theirs)
+
+    def test_the_daemon_is_not_needed(self):
+        os.kill(self.engine.daemon.pid, lab.signal.SIGSTOP)
+        try:
+            self.assertEqual(listed(self)[self.container_id]["name"], self.name)
+        finally:
+            os.kill(self.engine.daemon.pid, lab.signal.SIGCONT)
+
+
+class PodmanTest(EngineCase):
+    @classmethod
+    def setUpClass(cls):
+        lab.need("podman", "conmon", "runc")
+        cls.engine = engines.Podman()
+        cls.addClassCleanup(cls.engine.stop)
+        cls.name = f"pod-{TAG}"
+        cls.container_id = cls.engine.start(cls.name)
+        cls.pid = cls.engine.inspect(cls.name)["State"]["Pid"]
+
+    def setUp(self):
+        self.ready(self.pid)
+
+    def test_list(self):
+        container = listed(self)[self.container_id]
+        inspected = self.engine.inspect(self.name)
+        self.assertEqual((container["name"], container["engine"]), (self.name, "podman"))
+        self.assertEqual((container["state"], container["init_pid"]), ("running", self.pid))
+        self.assertEqual((container["image"], container["image_id"]), (engines.IMAGE, inspected["Image"]))
+        self.assertEqual(container["engine_root"], self.engine.root)
+
+    def test_collect(self):
+        self.check_collected(self.name, self.container_id, self.name)
+
+    def test_names(self):
+        self.check_names(self.container_id, (self.name, f"podman://{self.container_id}", self.container_id[:12]))
+
+    def test_exec_is_not_another_container(self):
+        self.engine.run("exec", "-d", self.name, "sleep", "424242")
+        same = [c for c in listed(self).values() if c["bundle_dir"].startswith(self.engine.base)]
+        self.assertEqual([c["id"] for c in same], [self.container_id])
+
+    def test_diff_agrees_with_podman(self):
+        theirs = engines.parse_changes(self.engine.run("diff", self.name).stdout)
+        ours, stubs = our_changes(self, self.name)
+        # Podman leaves out the directories and files that it made to mount over; for us the files are stubs, which are
+        # shown as such, and what stands round them was added.
+        self.assertEqual(stubs, {"/etc/hostname", "/run/.containerenv"})
+        for path, letter in (("/etc/mtab", "A"), ("/run", "A")):
+            self.assertEqual(ours.pop(path), letter)
+            self.assertNotIn(path, theirs)
+        # containers/storage reads the mark of an opaque directory as the deletion of what it hides, though a new one
+        # stands there.
+        self.assertEqual((theirs.pop("/opt/again"), ours.pop("/opt/again")), ("D", "C"))
+        ours = {path: letter for path, letter in ours.items() if path != "/opt/again/x"}
+        self.assertEqual(expanded(ours, theirs), theirs)
+
+
+class CtrTest(EngineCase):
+    @classmethod
+    def setUpClass(cls):
+        lab.need("containerd", "ctr", "runc")
+        cls.engine = engines.Ctr()
+        cls.addClassCleanup(cls.engine.stop)
+        cls.name = f"job-{TAG}"
+        cls.named = f"{'0123456789abcdef' * 4}"[:58] + f"{os.getpid():06x}"  # nerdctl's ids have 64 digits
+        for namespace in (f"one-{TAG}", f"two-{TAG}"):
+            cls.engine.load(namespace)
+        cls.engine.start(f"one-{TAG}", cls.name)
+        cls.engine.start(f"two-{TAG}", cls.named, engines.SCRIPT, "--annotation", f"nerdctl/name=nerd-{TAG}")
+        cls.pids = {}
+        for namespace, name in cls.engine.tasks:
+            path = f"{cls.engine.base}/state/io.containerd.runtime.v2.task/{namespace}/{name}/init.pid"
+            with open(path, encoding="ascii") as file:
+                cls.pids[name] = int(file.read())
+
+    def setUp(self):
+        for pid in self.pids.values():
+            self.ready(pid)
+
+    def test_list(self):
+        all_ = listed(self)
+        for container_id, name, namespace in ((self.name, self.name, f"one-{TAG}"), (self.named, f"nerd-{TAG}", f"two-{TAG}")):
+            with self.subTest(name):
+                container = all_[container_id]
+                self.assertEqual((container["name"], container["engine"]), (name, "containerd"))
+                self.assertEqual(container["engine_namespace"], namespace)
+                self.assertEqual((container["state"], container["init_pid"]), ("running", self.pids[container_id]))
+                self.assertEqual(container["engine_root"], f"{self.engine.base}/root")
+
+    def test_collect(self):
+        self.check_collected(self.name, self.name, self.name)
+
+    def test_names(self):
+        self.check_names(self.named, (f"nerd-{TAG}", f"containerd://{self.named}", f"-n two-{TAG} {self.named[:20]}"))
+
+    def test_a_killed_shim_hides_nothing(self):
+        """Somebody who kills the shim takes the way to the bundle; the cgroup still names the container."""
+        namespace, name = f"one-{TAG}", f"{os.getpid():06x}" + "fedcba9876543210" * 3 + "0123456789"
+        self.engine.start(namespace, name, engines.SCRIPT, "--cgroup", f"/ctriage-{TAG}/{name}")
+        bundle = f"{self.engine.base}/state/io.containerd.runtime.v2.task/{namespace}/{name}"
+        with open(f"{bundle}/init.pid", encoding="ascii") as file:
+            pid = int(file.read())
+        self.ready(pid)
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            shim = int(file.read().rpartition(")")[2].split()[1])
+        self.assertEqual(os.readlink(f"/proc/{shim}/cwd"), bundle)
+        os.kill(self.engine.daemon.pid, lab.signal.SIGSTOP)  # it would clean up after the shim
+        try:
+            os.kill(shim, lab.signal.SIGKILL)
+            engines.wait_until(lambda: not os.path.exists(f"/proc/{shim}/cwd"), "the end of the shim")
+            container = listed(self)[name]
+            self.assertEqual((container["init_pid"], container["state"]), (pid, "running"))
+            self.expect(ctriage("diff", name[:20], "--json"), 0, 3)
+        finally:
+            os.kill(pid, lab.signal.SIGKILL)
+            os.kill(self.engine.daemon.pid, lab.signal.SIGCONT)
+
+
+def expanded(ours, theirs):
+    """Ours in the words of `docker diff` and `podman diff`. Of a deleted directory they name the directory only, we all
+    that was in it; of a directory that was replaced by an empty one (opaque) they do not name what it held. What is the
+    same but for having been copied up, a parent directory mostly, is a C to them and "unchanged" to us."""
+    out = {}
+    for path, letter in ours.items():
+        above = [path[:end] for end in range(1, len(path)) if path[end] == "/"]
+        if letter == "D" and path not in theirs and any(ours.get(p) == "D" or p == "/opt/again" for p in above):
+            continue
+        out[path] = letter
+    return out
