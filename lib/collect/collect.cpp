@@ -15,7 +15,7 @@ namespace ctriage::collect {
 namespace {
 
 // The one table: order, phases and, later, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 12> kCollectors{{
+constexpr std::array<Collector, 13> kCollectors{{
     {"containers", "state", "identity and OCI spec of each container", take_containers},
     {"processes", "state", "processes with credentials, capabilities, namespaces, programs", take_processes},
     {"sockets", "state", "sockets of the pod's network namespace with their owners", take_sockets},
@@ -26,6 +26,7 @@ constexpr std::array<Collector, 12> kCollectors{{
     {"raw", "state", "texts of /proc/PID as they are", take_raw},
     {"node", "state", "kernel, mounts and os-release of the node", take_node},
     {"programs", "files", "running programs that are not in the image", take_programs},
+    {"tmpfs", "files", "the tmpfs of the containers", take_tmpfs},
     {"upper", "files", "the UpperDir and what it changed", take_upper},
     {"logs", "logs", "container logs", take_logs},
 }};

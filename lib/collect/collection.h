@@ -115,6 +115,7 @@ Status take_mounts(Collection& in);
 Status take_raw(Collection& in);
 Status take_programs(Collection& in);
 Status take_upper(Collection& in);
+Status take_tmpfs(Collection& in);
 Status take_logs(Collection& in);
 
 }  // namespace ctriage::collect

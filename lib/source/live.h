@@ -61,6 +61,12 @@ struct HeldLog {
   UniqueFd file;
 };
 
+struct HeldTmpfs {
+  std::string mountpoint;
+  bool directory = true;     // else one file that is a mount by itself
+  std::optional<Root> root;  // O_PATH on the mount's top
+};
+
 struct LiveContainer {
   Container container;
   std::string member;    // its folder in a bundle: containers/<member>/
@@ -77,7 +83,7 @@ struct LiveContainer {
   std::map<std::int32_t, HeldProcess> processes;
   std::map<std::uint64_t, Reach> detached;  // file systems that are in no mount table, by device
   std::vector<HeldLog> logs;
-  std::vector<UniqueFd> tmpfs;
+  std::vector<HeldTmpfs> tmpfs;  // its own: tmpfs.h
 };
 
 // A container with its mounts, members and layers. Errc::vanished when its first process is gone.

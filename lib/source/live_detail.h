@@ -16,5 +16,7 @@ Error needs(Error error, std::string_view capability);
 Status refresh_members(Node& node, LiveContainer& live, Task& task);
 // The program of every member that has none yet.
 void hold_processes(Node& node, LiveContainer& live, HoldCounts& counts, Task& task);
+// The tmpfs that are the container's own; what else is mounted into it from tmpfs is a note.
+void hold_tmpfs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task);
 
 }  // namespace ctriage::source

@@ -6,36 +6,10 @@
 #include "lib/core/sys.h"
 #include "lib/source/live.h"
 #include "lib/source/live_detail.h"
-#include "lib/source/programs.h"
 #include "lib/source/reach.h"
 
 namespace ctriage::source {
 namespace {
-
-void hold_tmpfs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
-  auto root = node.proc.descend_magic(proc::live_path(node.proc, container.container.init_pid) + "/root");
-  for (const Mount& mount : container.mounts) {
-    if (mount.fstype.raw != "tmpfs") continue;
-    if (const Mount* server = server_on_the_way(container, mount.mountpoint.raw)) {
-      task.gaps.add(
-          {Impact::degraded, "container.tmpfs", mount.mountpoint.raw,
-           Error{Errc::outside, "not held: the way to it leads over " + server->fstype.raw + " at " +
-                                    server->mountpoint.raw + ", whose server may never answer"}});
-      continue;
-    }
-    auto dir = root ? root->descend_in_root(mount.mountpoint.raw) : Result<Root>(root.error());
-    if (!dir) {
-      task.gaps.add({Impact::degraded, "container.tmpfs", mount.mountpoint.raw, std::move(dir).error()});
-      continue;
-    }
-    // Another mount may lie over it: only the tmpfs of this line is held.
-    if (mount_id(node.proc, dir->fd()) != mount.id) continue;
-    if (auto held = sys::duplicate(dir->fd(), mount.mountpoint.raw)) {
-      container.tmpfs.push_back(*std::move(held));
-      ++counts.tmpfs;
-    }
-  }
-}
 
 void hold_logs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
   const std::string& directory = container.container.log_dir.raw;
