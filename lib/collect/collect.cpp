@@ -15,10 +15,11 @@ namespace ctriage::collect {
 namespace {
 
 // The one table: order, phases and, later, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 13> kCollectors{{
+constexpr std::array<Collector, 14> kCollectors{{
     {"containers", "state", "identity and OCI spec of each container", take_containers},
     {"processes", "state", "processes with credentials, capabilities, namespaces, programs", take_processes},
     {"sockets", "state", "sockets of the pod's network namespace with their owners", take_sockets},
+    {"network", "state", "interfaces, routes, neighbours, and the node's flows of the pod", take_network},
     {"descriptors", "state", "open files", take_descriptors},
     {"threads", "state", "threads", take_threads},
     {"mappings", "state", "memory mappings", take_mappings},

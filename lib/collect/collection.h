@@ -112,6 +112,7 @@ Status take_descriptors(Collection& in);
 Status take_mappings(Collection& in);
 Status take_sockets(Collection& in);
 Status take_mounts(Collection& in);
+Status take_network(Collection& in);
 Status take_raw(Collection& in);
 Status take_programs(Collection& in);
 Status take_upper(Collection& in);

@@ -30,6 +30,8 @@ struct Node {
   std::int32_t host = 1;            // a process in the node's own namespaces
   Root::AccessTimes touched = {};   // what was opened without O_NOATIME
   std::set<std::string> told = {};  // gaps of looking for members, each once: that is done more than once
+  UniqueFd conntrack = {};          // netlink socket for the node's flows; none: why not
+  std::optional<Error> no_conntrack = {};
 
   [[nodiscard]] std::string host_link(std::string_view name) const {
     return std::to_string(host) + "/" + std::string(name);
