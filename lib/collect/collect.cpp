@@ -29,13 +29,15 @@ std::uint64_t log_bytes(const source::LiveSnapshot& snapshot) {
 }
 
 // The one table: order, phases, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 12> kCollectors{{
+constexpr std::array<Collector, 14> kCollectors{{
     {"containers", "state", Volatility::pod, "identity and OCI spec of each container", nullptr,
      take_containers},
     {"processes", "state", Volatility::process,
      "processes with credentials, capabilities, namespaces, programs", nullptr, take_processes},
     {"sockets", "state", Volatility::process, "sockets of the pod's network namespace with their owners",
      nullptr, take_sockets},
+    {"network", "state", Volatility::process,
+     "interfaces, routes, neighbours, and the node's flows of the pod", nullptr, take_network},
     {"descriptors", "state", Volatility::process, "open files", nullptr, take_descriptors},
     {"threads", "state", Volatility::process, "threads", nullptr, take_threads},
     {"mappings", "state", Volatility::process, "memory mappings", nullptr, take_mappings},
@@ -44,6 +46,7 @@ constexpr std::array<Collector, 12> kCollectors{{
     {"node", "state", Volatility::pod, "kernel, mounts and os-release of the node", nullptr, take_node},
     {"programs", "files", Volatility::process, "running programs that are not in the image", nullptr,
      take_programs},
+    {"tmpfs", "files", Volatility::container, "the tmpfs of the containers", nullptr, take_tmpfs},
     {"upper", "files", Volatility::container, "the UpperDir and what it changed", upper_bytes, take_upper},
     {"logs", "logs", Volatility::pod, "container logs", log_bytes, take_logs},
 }};

@@ -112,9 +112,11 @@ Status take_descriptors(Collection& in);
 Status take_mappings(Collection& in);
 Status take_sockets(Collection& in);
 Status take_mounts(Collection& in);
+Status take_network(Collection& in);
 Status take_raw(Collection& in);
 Status take_programs(Collection& in);
 Status take_upper(Collection& in);
+Status take_tmpfs(Collection& in);
 Status take_logs(Collection& in);
 Status take_attachments(Collection& in);  // no collector: nothing of the target's
 

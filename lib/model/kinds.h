@@ -9,8 +9,11 @@
 #include "lib/model/file.h"
 #include "lib/model/finding.h"
 #include "lib/model/gap.h"
+#include "lib/model/network.h"
+#include "lib/model/node.h"
 #include "lib/model/outcome.h"
 #include "lib/model/process.h"
+#include "lib/model/tree.h"
 
 namespace ctriage {
 
@@ -37,6 +40,14 @@ template <>
 inline constexpr std::string_view kKind<FileChange> = "file_change";
 template <>
 inline constexpr std::string_view kKind<LogFile> = "log_file";
+template <>
+inline constexpr std::string_view kKind<TreeFile> = "tree_file";
+template <>
+inline constexpr std::string_view kKind<NetworkEntry> = "network";
+template <>
+inline constexpr std::string_view kKind<Flow> = "flow";
+template <>
+inline constexpr std::string_view kKind<NodeFact> = "node_fact";
 template <>
 inline constexpr std::string_view kKind<Source> = "source";
 template <>

@@ -51,7 +51,11 @@ constexpr std::array kStreams{
     Stream{"containers/C/mounts.jsonl", kKind<Mount>, {}},
     Stream{"containers/C/layers.jsonl", kKind<Layer>, {}},
     Stream{"containers/C/changes.jsonl", kKind<FileChange>, {}},
+    Stream{"containers/C/tmpfs/MOUNT.jsonl", kKind<TreeFile>, {}},
     Stream{"containers/C/logs.jsonl", kKind<LogFile>, {}},
+    Stream{"pod/network.jsonl", kKind<NetworkEntry>, {}},
+    Stream{"pod/flows.jsonl", kKind<Flow>, {}},
+    Stream{"node/newer.jsonl", kKind<NodeFact>, {}},
     Stream{"findings.jsonl", kKind<Finding>, {}},
     Stream{"gaps.jsonl", kKind<GapRecord>, {}},
 };
@@ -124,8 +128,9 @@ std::string schema_markdown() {
   }
   append_tables<Source, Container, PodRef, HostMount, Process, Executable, Credentials, Capabilities,
                 NamespaceId, Limit, Thread, Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState,
-                XattrRecord, LogFile, Finding, GapRecord, CoverageRecord, CollectResult, CollectCounts,
-                PlanResult, PlannedStep, VerifyResult, SalvagedStream>(out);
+                XattrRecord, TreeFile, LogFile, NetworkEntry, Flow, NodeFact, Finding, GapRecord,
+                CoverageRecord, CollectResult, CollectCounts, PlanResult, PlannedStep, VerifyResult,
+                SalvagedStream>(out);
   return out;
 }
 

@@ -33,6 +33,8 @@ struct Node {
   // What may still be held open: by programs, and by tmpfs and UpperDir files, which get what programs leave.
   std::size_t descriptors = 0;
   std::size_t descriptors_for_files = 0;
+  UniqueFd conntrack = {};  // netlink socket for the node's flows; none: why not
+  std::optional<Error> no_conntrack = {};
 
   [[nodiscard]] std::string host_link(std::string_view name) const {
     return std::to_string(host) + "/" + std::string(name);
@@ -70,6 +72,12 @@ struct HeldLog {
   UniqueFd file;
 };
 
+struct HeldTmpfs {
+  std::string mountpoint;
+  bool directory = true;     // else one file that is a mount by itself
+  std::optional<Root> root;  // O_PATH on the mount's top
+};
+
 struct LiveContainer {
   Container container;
   std::string member;    // its folder in a bundle: containers/<member>/
@@ -93,7 +101,7 @@ struct LiveContainer {
   std::map<ProgramId, std::shared_ptr<HeldProgram>> programs;
   std::map<std::uint64_t, Reach> detached;  // file systems that are in no mount table, by device
   std::vector<HeldLog> logs;
-  std::vector<UniqueFd> tmpfs;
+  std::vector<HeldTmpfs> tmpfs;  // its own: tmpfs.h
 };
 
 // A container with its mounts, members and layers. Errc::vanished when its first process is gone.

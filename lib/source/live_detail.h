@@ -11,6 +11,8 @@ namespace ctriage::source {
 inline std::string pid_text(std::int32_t pid) { return "pid " + std::to_string(pid); }
 // Adds which capability a refusal asks for.
 Error needs(Error error, std::string_view capability);
+// "no descriptor was left to hold 3 programs", and what helps.
+std::string no_room_for(const std::string& what);
 // Raises our limit as far as it goes: how many descriptors may be held, the rest is for the work.
 std::size_t raise_descriptors();
 // Joins who is a member now with who was; a member that ended stays, so that its end is told when it is read.
@@ -18,5 +20,7 @@ std::size_t raise_descriptors();
 Status refresh_members(Node& node, LiveContainer& live, Task& task);
 // The program of every member that has none yet.
 void hold_processes(Node& node, LiveContainer& live, HoldCounts& counts, Task& task);
+// The tmpfs that are the container's own; what else is mounted into it from tmpfs is a note.
+void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& task);
 
 }  // namespace ctriage::source

@@ -7,50 +7,10 @@
 #include "lib/core/text.h"
 #include "lib/source/live.h"
 #include "lib/source/live_detail.h"
-#include "lib/source/programs.h"
 #include "lib/source/reach.h"
 
 namespace ctriage::source {
 namespace {
-
-std::string no_room_for(const std::string& what) {
-  return "no descriptor was left to hold " + what + " (more with ulimit -n 65536)";
-}
-
-void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
-  auto root = node.proc.descend_magic(proc::live_path(node.proc, container.container.init_pid) + "/root");
-  std::uint64_t crowded = 0;
-  for (const Mount& mount : container.mounts) {
-    if (mount.fstype.raw != "tmpfs") continue;
-    if (node.descriptors_for_files == 0) {
-      ++crowded;
-      continue;
-    }
-    if (const Mount* server = server_on_the_way(container, mount.mountpoint.raw)) {
-      task.gaps.add(
-          {Impact::degraded, "container.tmpfs", mount.mountpoint.raw,
-           Error{Errc::outside, "not held: the way to it leads over " + server->fstype.raw + " at " +
-                                    server->mountpoint.raw + ", whose server may never answer"}});
-      continue;
-    }
-    auto dir = root ? root->descend_in_root(mount.mountpoint.raw) : Result<Root>(root.error());
-    if (!dir) {
-      task.gaps.add({Impact::degraded, "container.tmpfs", mount.mountpoint.raw, std::move(dir).error()});
-      continue;
-    }
-    // Another mount may lie over it: only the tmpfs of this line is held.
-    if (mount_id(node.proc, dir->fd()) != mount.id) continue;
-    if (auto held = sys::duplicate(dir->fd(), mount.mountpoint.raw)) {
-      container.tmpfs.push_back(*std::move(held));
-      ++counts.tmpfs;
-      --node.descriptors_for_files;
-    }
-  }
-  if (crowded > 0) {
-    task.gaps.add({Impact::lost, "container.tmpfs", container.container.id,
-                   Error{Errc::limit, no_room_for(counted(crowded, "tmpfs mount", "tmpfs mounts"))}});
-  }
-}
 
 void hold_logs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
   const std::string& directory = container.container.log_dir.raw;
@@ -100,6 +60,10 @@ void hold_logs(const Node& node, LiveContainer& container, HoldCounts& counts, T
 }
 
 }  // namespace
+
+std::string no_room_for(const std::string& what) {
+  return "no descriptor was left to hold " + what + " (more with ulimit -n 65536)";
+}
 
 std::size_t raise_descriptors() {
   constexpr std::uint64_t kForWork = 512;

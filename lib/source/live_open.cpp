@@ -3,6 +3,7 @@
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/proc/network.h"
 #include "lib/source/live.h"
 #include "lib/source/live_detail.h"
 #include "lib/source/programs.h"
@@ -242,6 +243,9 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
   if (!readers) return std::move(readers).error();
   auto clock = proc::read_clock(*procfs);
   if (!clock) return std::move(clock).error();
+  const std::int32_t host = proc::node_process(*procfs);
+  const auto system = sys::uname();
+  auto conntrack = proc::open_conntrack(*procfs, host, system ? system->release : "");
   // No socket, no exec, no ptrace from here on. Files stay open to us: Landlock would hide the target's
   // /proc.
   if (auto inside = enter_sandbox({.confine_files = false, .may_clone = true}, task.gaps); !inside)
@@ -253,13 +257,17 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
          "/proc",
          {Errc::denied, "processes hidden by hidepid or by mounts over /proc would not be seen: " + note}});
   }
-  const std::int32_t host = proc::node_process(*procfs);
   const auto touched = std::make_shared<std::atomic<std::uint64_t>>(0);
   procfs->count_access_times(touched);
   auto node = std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched});
   const std::size_t descriptors = raise_descriptors();
   node->descriptors = descriptors / 2;
   node->descriptors_for_files = descriptors - node->descriptors;
+  if (conntrack) {
+    node->conntrack = *std::move(conntrack);
+  } else {
+    node->no_conntrack = std::move(conntrack).error();
+  }
   return node;
 }
 

@@ -1,9 +1,11 @@
 // The first byte says which parser gets the rest.
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "lib/core/text.h"
+#include "lib/proc/network.h"
 #include "lib/proc/proc.h"
 
 using namespace ctriage;
@@ -16,6 +18,15 @@ constexpr std::string_view kFamilies[] = {"tcp",  "tcp6", "udp",    "udp6",   "r
 void parse_tables(std::string_view text) {
   for (const std::string_view line : split(text, '\n')) {
     for (const std::string_view family : kFamilies) (void)proc::parse_net_line(family, line);
+  }
+}
+
+void parse_network(std::string_view text) {
+  proc::LocalAddresses local;
+  for (const std::string_view line : split(text, '\n')) {
+    for (const std::string_view table : {"dev", "route", "ipv6_route", "arp", "if_inet6"})
+      (void)proc::parse_network_line(table, line);
+    (void)local.take(line);
   }
 }
 
@@ -46,6 +57,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 'M':
       for (const std::string_view line : split(text, '\n')) (void)proc::parse_mountinfo_line(line);
+      break;
+    case 'N':
+      parse_network(text);
+      break;
+    case 'F':
+      if (auto flow = proc::parse_flow(std::as_bytes(std::span(text)))) (void)proc::addresses_of(*flow);
       break;
     case 'c':
       for (const auto& line : proc::parse_cgroup(text)) (void)proc::parse_cgroup_owner(line.path);

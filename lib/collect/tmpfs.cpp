@@ -1,0 +1,113 @@
+// Group "files": the tmpfs of a container, which are gone with it. Their bytes in OCI layer form, as for the
+// UpperDir; what that form cannot say (sockets, the SHA-256 of each file) is in the .jsonl beside it.
+#include <algorithm>
+
+#include "lib/collect/collection.h"
+#include "lib/model/tree.h"
+#include "lib/overlay/tree.h"
+
+namespace ctriage::collect {
+namespace {
+
+using source::HeldTmpfs;
+using source::LiveContainer;
+
+struct StreamSink final : ByteSink {
+  explicit StreamSink(bundle::Stream& to) : stream(to) {}
+  Status write(std::span<const std::byte> bytes) override { return stream.write(bytes); }
+  bundle::Stream& stream;
+};
+
+class TakeTree final : public overlay::Visitor {
+ public:
+  TakeTree(Collection& in, const std::string& mount, archive::LayerWriter& layer, bundle::Stream& files)
+      : in_(in), mount_(mount), layer_(layer), files_(files) {}
+
+  Status begin(const FileChange& change, std::span<const archive::DataRun> runs) override {
+    return layer_.begin(change, runs);
+  }
+  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes) override {
+    return layer_.data(offset_bytes, bytes);
+  }
+  Status end() override { return layer_.end(); }
+  Status change(FileChange&& change) override {
+    TreeFile found;
+    found.container = std::move(change.container);
+    found.mount = Bytes(mount_);
+    found.path = Bytes(in_container(change.path.raw));
+    if (change.after) found.file = *std::move(change.after);
+    if (change.hard_link_of) found.hard_link_of = Bytes(in_container(change.hard_link_of->raw));
+    found.program = change.program;
+    found.partial = std::move(change.partial);
+    return in_.write(files_, found);
+  }
+
+ private:
+  [[nodiscard]] std::string in_container(const std::string& path) const {
+    if (mount_ == "/") return path;
+    return path == "/" ? mount_ : mount_ + path;
+  }
+
+  Collection& in_;
+  const std::string mount_;
+  archive::LayerWriter& layer_;
+  bundle::Stream& files_;
+};
+
+std::string stem_of(const HeldTmpfs& held) {
+  return "tmpfs/" + bundle::member_name(std::string_view(held.mountpoint).substr(1));
+}
+
+Status take_tmpfs_of(Collection& in, const LiveContainer& live, const HeldTmpfs& held) {
+  const std::string path = in.bulk_path(in.path_of(live, stem_of(held) + ".tar"));
+  const std::string list = in.path_of(live, stem_of(held) + ".jsonl");
+  const std::string source = "tmpfs " + held.mountpoint;
+  auto stream = in.out.open(path, in.bulk_encoding(), source);
+  if (!stream) return std::move(stream).error();
+  auto files = in.out.open(list, bundle::Encoding::jsonl, source);
+  if (!files) return std::move(files).error();
+  StreamSink sink(**stream);
+  auto layer = archive::LayerWriter::open(sink);
+  if (!layer) return std::move(layer).error();
+
+  const auto slash = held.mountpoint.rfind('/');
+  const std::string parent = held.mountpoint.substr(0, slash);
+  const std::string mount = held.directory ? held.mountpoint : parent.empty() ? std::string("/") : parent;
+  TakeTree visitor(in, mount, **layer, **files);
+  const auto is_known = [&](std::string_view below) {
+    const std::string mountpoint = (held.mountpoint == "/" ? "" : held.mountpoint) + std::string(below);
+    return std::ranges::any_of(live.mounts, [&](const Mount& m) { return m.mountpoint.raw == mountpoint; });
+  };
+  const overlay::PlainTree tree{*held.root, in.snapshot.node().touched, live.container.id, is_known};
+  auto walked = held.directory ? overlay::walk_plain(tree, visitor, in.task)
+                               : overlay::take_plain_file(tree, held.root->fd(),
+                                                          held.mountpoint.substr(slash), visitor, in.task);
+  if (walked) walked = (*layer)->finish();
+  if (!walked) {
+    auto first = in.ended_early(**stream, "container.tmpfs", path, walked.error());
+    auto second = (*files)->finish(bundle::Outcome::partial, walked.error().what);
+    return first ? second : first;
+  }
+  if (auto status = (*stream)->finish(bundle::Outcome::collected, ""); !status) return status;
+  return (*files)->finish(bundle::Outcome::collected, "");
+}
+
+}  // namespace
+
+Status take_tmpfs(Collection& in) {
+  Status going = Done{};
+  for (const LiveContainer& live : in.snapshot.containers()) {
+    for (const HeldTmpfs& held : live.tmpfs) {
+      if (going) {
+        going = take_tmpfs_of(in, live, held);
+        continue;
+      }
+      const std::string path = in.bulk_path(in.path_of(live, stem_of(held) + ".tar"));
+      in.task.gaps.add({Impact::lost, "container.tmpfs", path, Error(going.error()).within("not reached")});
+      in.out.not_collected(path, "tmpfs " + held.mountpoint, "not reached: " + going.error().what);
+    }
+  }
+  return going;
+}
+
+}  // namespace ctriage::collect

@@ -1,0 +1,31 @@
+#pragma once
+// Files that lie beside the layers: in a tmpfs or a volume of the container.
+#include <optional>
+#include <string>
+
+#include "lib/model/file.h"
+
+namespace ctriage {
+
+struct TreeFile {
+  std::string container;
+  Bytes mount;
+  Bytes path;
+  FileState file;
+  std::optional<Bytes> hard_link_of;
+  bool program = false;
+  std::optional<std::string> partial;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("container", self.container, "container id");
+    v("mount", self.mount, "mount point of the tree in the container");
+    v("path", self.path, "in the container");
+    v("file", self.file, "what lies there");
+    v("hard_link_of", self.hard_link_of, "another name of the same inode that was taken already");
+    v("program", self.program, "ELF or #! or execute permission");
+    v("partial", self.partial, "why the bytes taken are not all of them");
+  }
+};
+
+}  // namespace ctriage

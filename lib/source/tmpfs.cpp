@@ -1,0 +1,141 @@
+#include "lib/source/tmpfs.h"
+
+#include <algorithm>
+#include <array>
+
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+#include "lib/source/live.h"
+#include "lib/source/live_detail.h"
+#include "lib/source/programs.h"
+#include "lib/source/reach.h"
+
+namespace ctriage::source {
+namespace {
+
+bool is_below(std::string_view path, std::string_view directory) {
+  if (directory == "/" || path == directory) return true;
+  return path.starts_with(directory) && path.size() > directory.size() && path[directory.size()] == '/';
+}
+
+struct Pinned {
+  UniqueFd fd;
+  bool directory = false;
+};
+
+// A mount point is a directory or a file, and may have been mounted over: only the mount of this line counts.
+Result<std::optional<Pinned>> pin_mount(const Root& procfs, const Root& root, const Mount& mount) {
+  const std::string& path = mount.mountpoint.raw;
+  const auto slash = path.rfind('/');
+  if (slash == std::string::npos) return Error{Errc::malformed, path + ": no mount point"};
+  const std::string name = slash + 1 == path.size() ? "." : path.substr(slash + 1);
+  auto parent = root.descend_in_root(slash == 0 ? "/" : path.substr(0, slash));
+  if (!parent) return std::move(parent).error();
+  auto pinned = parent->pin_beneath(name);
+  if (!pinned) return std::move(pinned).error();
+  if (mount_id(procfs, pinned->get()) != mount.id) return std::optional<Pinned>{};
+  auto info = file_info(pinned->get(), path);
+  if (!info) return std::move(info).error();
+  return std::optional<Pinned>(Pinned{*std::move(pinned), info->is_directory()});
+}
+
+// The runtime hides parts of /proc and /sys under tmpfs in which nothing is.
+bool is_empty_mask(const std::string& mountpoint, const Root& directory) {
+  if (!is_below(mountpoint, "/proc") && !is_below(mountpoint, "/sys")) return false;
+  const auto block = list_names(directory, "", 1);
+  return block && block->names.empty();
+}
+
+}  // namespace
+
+std::string true_source(const Mount& mount, const std::vector<Mount>& of_node) {
+  const Mount* best = nullptr;
+  for (const Mount& candidate : of_node) {
+    if (candidate.device != mount.device || !is_below(mount.root.raw, candidate.root.raw)) continue;
+    if (best == nullptr || candidate.root.raw.size() > best->root.raw.size()) best = &candidate;
+  }
+  if (best == nullptr) return {};
+  std::string_view rest = mount.root.raw;
+  if (best->root.raw != "/") rest.remove_prefix(best->root.raw.size());
+  if (rest == "/") rest = {};
+  return best->mountpoint.raw == "/" ? std::string(rest.empty() ? "/" : rest)
+                                     : best->mountpoint.raw + std::string(rest);
+}
+
+TmpfsOwner owner_of_tmpfs(const Mount& mount, const std::vector<Mount>& of_node) {
+  const std::string source = true_source(mount, of_node);
+  if (source.empty()) return TmpfsOwner::container;
+  // <kubelet>/pods/UID/volumes/kubernetes.io~empty-dir/NAME: the node's names, which no pod can choose.
+  const auto has = [&source](std::string_view part) { return source.find(part) != std::string::npos; };
+  if (has("/volumes/kubernetes.io~empty-dir/")) return TmpfsOwner::container;
+  constexpr std::array<std::string_view, 4> kSecrets = {"secret", "projected", "configmap", "downward-api"};
+  for (const std::string_view kind : kSecrets) {
+    if (has("/volumes/kubernetes.io~" + std::string(kind) + "/")) return TmpfsOwner::secrets;
+  }
+  // Engines make /dev/shm on the node, <engine>/.../ID/shm; the node's own is mounted with hostIPC.
+  if (mount.mountpoint.raw == "/dev/shm" && source != "/dev/shm" && source.ends_with("/shm"))
+    return TmpfsOwner::container;
+  return TmpfsOwner::node;
+}
+
+void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
+  const auto is_tmpfs = [](const Mount& mount) { return mount.fstype.raw == "tmpfs"; };
+  if (container.alone || std::ranges::none_of(container.mounts, is_tmpfs)) return;
+  auto root = node.proc.descend_magic(proc::live_path(node.proc, container.container.init_pid) + "/root");
+  auto of_node = proc::read_mounts(node.proc, node.host, task);
+  if (!root || !of_node) {
+    task.gaps.add({Impact::lost, "container.tmpfs", container.container.id,
+                   !root ? std::move(root).error() : std::move(of_node).error()});
+    return;
+  }
+  std::uint64_t crowded = 0;
+  for (const Mount& mount : container.mounts) {
+    if (!is_tmpfs(mount)) continue;
+    const std::string& path = mount.mountpoint.raw;
+    const TmpfsOwner owner = owner_of_tmpfs(mount, *of_node);
+    if (const Mount* server = server_on_the_way(container, path)) {
+      task.gaps.add(
+          {Impact::degraded, "container.tmpfs", path,
+           Error{Errc::outside, "not held: the way to it leads over " + server->fstype.raw + " at " +
+                                    server->mountpoint.raw + ", whose server may never answer"}});
+      continue;
+    }
+    auto pinned = pin_mount(node.proc, *root, mount);
+    if (!pinned) {
+      task.gaps.add({Impact::degraded, "container.tmpfs", path, std::move(pinned).error()});
+      continue;
+    }
+    if (!*pinned) continue;
+    if (owner != TmpfsOwner::container) {
+      // Files are what engines mount over /etc/hosts and its like: named in the mount table.
+      if ((*pinned)->directory) {
+        task.gaps.add(
+            {Impact::note, "container.tmpfs", path,
+             Error{Errc::unsupported, owner == TmpfsOwner::secrets
+                                          ? "secrets and configuration of the pod: their bytes are not taken"
+                                          : true_source(mount, *of_node) +
+                                                " of the node is mounted here: its bytes are not taken"}});
+      }
+      continue;
+    }
+    HeldTmpfs held;
+    held.mountpoint = path;
+    held.directory = (*pinned)->directory;
+    held.root = Root::adopt(std::move((*pinned)->fd), path);
+    held.root->count_access_times(node.touched);
+    if (held.directory && is_empty_mask(path, *held.root)) continue;
+    if (node.descriptors_for_files == 0) {
+      ++crowded;
+      continue;
+    }
+    --node.descriptors_for_files;
+    container.tmpfs.push_back(std::move(held));
+    ++counts.tmpfs;
+  }
+  if (crowded > 0) {
+    task.gaps.add({Impact::lost, "container.tmpfs", container.container.id,
+                   Error{Errc::limit, no_room_for(counted(crowded, "tmpfs mount", "tmpfs mounts"))}});
+  }
+}
+
+}  // namespace ctriage::source

@@ -1,0 +1,23 @@
+#pragma once
+// Which tmpfs of a container's mount table are its own. A pod sees many: its /dev/shm and emptyDirs of
+// memory, which are gone with it, but also its secrets and whatever of the node's /run was mounted into it.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/model/process.h"
+
+namespace ctriage::source {
+
+enum class TmpfsOwner : std::uint8_t {
+  container,  // made for it, or by itself: gone with it
+  secrets,    // secrets, projected tokens, configuration that the kubelet put there
+  node,       // a part of the node's that was mounted into it
+};
+
+// Where on the node the directory or file lies that `mount` shows, by device and root: the mount table tells
+// it, whatever the spec says. Empty: on no file system that the node has mounted.
+std::string true_source(const Mount& mount, const std::vector<Mount>& of_node);
+TmpfsOwner owner_of_tmpfs(const Mount& mount, const std::vector<Mount>& of_node);
+
+}  // namespace ctriage::source
