@@ -57,6 +57,9 @@ struct Common {  // options that several subcommands take
 void add_collect(CLI::App& app, Common& common, Action& chosen);
 void add_show(CLI::App& app, Common& common, Action& chosen);
 void add_diff(CLI::App& app, Common& common, Action& chosen);
+// ls, cat and cp.
+void add_files(CLI::App& app, const Common& common, Action& chosen);
+void add_whois(CLI::App& app, const Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);

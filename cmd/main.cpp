@@ -74,8 +74,10 @@ int run(int argc, char** argv) {
   add_common(app, common);
   add_list(app, common, chosen);
   add_collect(app, common, chosen);
+  add_whois(app, common, chosen);
   add_show(app, common, chosen);
   add_diff(app, common, chosen);
+  add_files(app, common, chosen);
   add_verify(app, common, chosen);
   add_completion(app, chosen);
   try {

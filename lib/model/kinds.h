@@ -39,6 +39,8 @@ inline constexpr std::string_view kKind<Layer> = "layer";
 template <>
 inline constexpr std::string_view kKind<FileChange> = "file_change";
 template <>
+inline constexpr std::string_view kKind<FileEntry> = "file";
+template <>
 inline constexpr std::string_view kKind<LogFile> = "log_file";
 template <>
 inline constexpr std::string_view kKind<TreeFile> = "tree_file";
@@ -63,9 +65,13 @@ inline constexpr std::string_view kKind<CollectResult> = "collect";
 template <>
 inline constexpr std::string_view kKind<PlanResult> = "plan";
 template <>
+inline constexpr std::string_view kKind<WhoisResult> = "whois";
+template <>
 inline constexpr std::string_view kKind<VerifyResult> = "verify";
 
 // Parts of the above.
+template <>
+inline constexpr std::string_view kKind<WhoisMatch> = "whois_match";
 template <>
 inline constexpr std::string_view kKind<CollectCounts> = "collect_counts";
 template <>

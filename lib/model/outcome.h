@@ -1,5 +1,5 @@
 #pragma once
-// What `collect --json`, `collect --plan` and `verify --json` say.
+// What `collect --json`, `collect --plan`, `verify --json` and `whois --json` say.
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/core/values.h"
+#include "lib/model/container.h"
 #include "lib/model/fields.h"
 #include "lib/model/gap.h"
 
@@ -158,6 +159,37 @@ struct VerifyResult {
     v("problems", self.problems, "each names the member and what is wrong");
     v("salvage", self.salvage, "with --salvage: what can be read of each stream");
     v("gaps", self.gaps, "what verify itself could not do");
+  }
+};
+
+struct WhoisMatch {
+  std::string as;
+  Bytes detail;
+  std::string container;
+  Bytes name;
+  std::optional<PodRef> pod;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("as", self.as, "pid, container, path, cgroup, address, port, program, image");
+    v("detail", self.detail, "which part of the container it is");
+    v("container", self.container, "container id");
+    v("name", self.name, "of the container");
+    v("pod", self.pod, "the pod it belongs to");
+  }
+};
+
+struct WhoisResult {
+  Bytes token;
+  std::vector<WhoisMatch> matches;
+  std::vector<GapRecord> gaps;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("token", self.token, "as typed");
+    v("matches", self.matches,
+      "what it belongs to; none and no lost gap: to no container that this node shows");
+    v("gaps", self.gaps, "what could not be looked into");
   }
 };
 

@@ -128,8 +128,8 @@ std::string schema_markdown() {
   }
   append_tables<Source, Container, PodRef, HostMount, Process, Executable, Credentials, Capabilities,
                 NamespaceId, Limit, Thread, Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState,
-                XattrRecord, TreeFile, LogFile, NetworkEntry, Flow, NodeFact, Finding, GapRecord,
-                CoverageRecord, CollectResult, CollectCounts, PlanResult, PlannedStep, VerifyResult,
+                XattrRecord, TreeFile, FileEntry, LogFile, NetworkEntry, Flow, NodeFact, Finding, GapRecord,
+                CoverageRecord, CollectResult, CollectCounts, PlanResult, PlannedStep, WhoisResult, WhoisMatch, VerifyResult,
                 SalvagedStream>(out);
   return out;
 }

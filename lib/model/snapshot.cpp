@@ -51,6 +51,12 @@ Status Snapshot::list_changes(const std::string& container, const Emit<FileChang
 Status Snapshot::list_logs(const std::string& container, const Emit<LogFile>&, Task& task) {
   return cannot_know(*this, Facet::logs, container, task);
 }
+Status Snapshot::list_files(const FileKey& key, const Emit<FileEntry>&, Task&) {
+  return Error{Errc::unsupported, key.path + ": this kind of source has no files to look at"};
+}
+Result<OpenedFile> Snapshot::open_file(const FileKey& key, Task&) {
+  return Error{Errc::unsupported, key.path + ": this kind of source has no files to look at"};
+}
 Status Snapshot::list_findings(const Emit<Finding>&, Task& task) {
   return cannot_know(*this, Facet::findings, {}, task);
 }

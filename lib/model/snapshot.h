@@ -1,5 +1,6 @@
 #pragma once
 // What every source answers and every view asks. Values only: no terminal, no clock, no path of ours.
+#include <memory>
 #include <string>
 
 #include "lib/core/stream.h"
@@ -10,8 +11,14 @@
 #include "lib/model/finding.h"
 #include "lib/model/gap.h"
 #include "lib/model/process.h"
+#include "lib/model/tree.h"
 
 namespace ctriage {
+
+struct OpenedFile {
+  FileEntry entry;
+  std::unique_ptr<ByteSource> bytes;  // entry.file.size_bytes of them, unless the file has changed since
+};
 
 // One caller at a time. Of a live node, containers come by (pod namespace, pod, sandbox id, sandbox first,
 // name, id), and in them processes by pid, threads by (pid, tid), mappings by (pid, address), descriptors by
@@ -34,6 +41,11 @@ class Snapshot {
   virtual Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task);
   virtual Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task);
   virtual Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task);
+  // The files in a directory, or the one file that the key names; links are followed inside the container.
+  // Errc::not_found, and unsupported where this source has no such layer.
+  virtual Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task);
+  // A regular file, from its beginning.
+  virtual Result<OpenedFile> open_file(const FileKey& key, Task& task);
   virtual Status list_findings(const Emit<Finding>& emit, Task& task);
   virtual Status list_gaps(const Emit<GapRecord>& emit, Task& task);  // those recorded in the source itself
 };

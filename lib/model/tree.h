@@ -1,5 +1,6 @@
 #pragma once
 // Files that lie beside the layers: in a tmpfs or a volume of the container.
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -26,6 +27,32 @@ struct TreeFile {
     v("program", self.program, "ELF or #! or execute permission");
     v("partial", self.partial, "why the bytes taken are not all of them");
   }
+};
+
+// A file as `ls` shows it.
+struct FileEntry {
+  std::string container;
+  Bytes path;
+  std::optional<std::uint32_t> layer;
+  FileState file;
+  std::optional<std::string> partial;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("container", self.container, "container id");
+    v("path", self.path, "in the container, links on the way followed");
+    v("layer", self.layer,
+      "which layer it lies in; 1 is the image's lowest; absent: not recorded, or in a tmpfs");
+    v("file", self.file, "what lies there");
+    v("partial", self.partial, "why the bytes taken are not all of them");
+  }
+};
+
+// Which file is meant. The same path can lie in several layers with other bytes in each.
+struct FileKey {
+  std::string container;
+  std::string layer = "merged";  // as the container sees it; "upper"; or a number, Layer::number
+  std::string path;              // absolute
 };
 
 }  // namespace ctriage

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/archive/layer_writer.h"
@@ -50,6 +51,9 @@ class Stack {
   // The directories themselves, those that could be opened: whoever writes below one changes evidence.
   [[nodiscard]] std::vector<FileInfo> directories() const;
 
+  // The same with their numbers, Layer::number.
+  [[nodiscard]] std::vector<std::pair<std::uint32_t, FileInfo>> numbered_directories() const;
+
   // The file at `path` ("/usr/bin/x") as the composed lower layers show it, without the upper: links are not
   // followed, a link on the way is Errc::outside. Errc::not_found where the image has none, unsupported where
   // that cannot be known (a layer that could not be opened).
@@ -63,6 +67,7 @@ class Stack {
   [[nodiscard]] Result<UniqueFd> open_lower(const Found& found, std::string_view path) const;
 
  private:
+  friend class View;
   friend class Walk;
   explicit Stack(Root upper) : upper_(std::move(upper)) {}
   [[nodiscard]] LowerLayers lower_layers() const;

@@ -126,12 +126,19 @@ Result<Stack> Stack::open(const Options& options, const Root& node, const std::s
 
 std::vector<FileInfo> Stack::directories() const {
   std::vector<FileInfo> found;
-  const auto add = [&found](const Root& directory) {
-    if (auto info = directory.stat_beneath("")) found.push_back(*info);
+  for (const auto& [number, info] : numbered_directories()) found.push_back(info);
+  return found;
+}
+
+std::vector<std::pair<std::uint32_t, FileInfo>> Stack::numbered_directories() const {
+  std::vector<std::pair<std::uint32_t, FileInfo>> found;
+  const auto add = [&found](std::size_t number, const Root& directory) {
+    if (auto info = directory.stat_beneath("")) found.emplace_back(static_cast<std::uint32_t>(number), *info);
   };
-  add(upper_);
-  for (const auto& lower : lowers_) {
-    if (lower) add(*lower);
+  const std::size_t count = lowers_.size();
+  add(count + 1, upper_);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (lowers_[i]) add(count - i, *lowers_[i]);
   }
   return found;
 }

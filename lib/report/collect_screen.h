@@ -45,8 +45,11 @@ class CollectScreen {
 // "0 bytes in the container, 0 ms frozen, its memory +4 KiB, access times unchanged, 2.1 CPU s".
 std::string touched_text(std::int64_t resident_growth_bytes, bool link_times_kept, std::int64_t cpu_ns);
 
-// "ctriage.collect/1", "ctriage.plan/1" and "ctriage.verify/1".
+// "ctriage.collect/1", "ctriage.whois/1", "ctriage.plan/1" and "ctriage.verify/1".
 std::string collect_json(const CollectResult& result);
+std::string whois_json(const WhoisResult& result);
+// One line per match; gaps are told elsewhere.
+std::string whois_text(const WhoisResult& result);
 std::string plan_json(const PlanResult& plan);
 std::string plan_text(const PlanResult& plan, const Style& style);
 std::string verify_json(const VerifyResult& result);

@@ -45,6 +45,18 @@ std::string custody_text(const VerifyResult& result) {
 }  // namespace
 
 std::string collect_json(const CollectResult& result) { return document(result); }
+std::string whois_json(const WhoisResult& result) { return document(result); }
+
+std::string whois_text(const WhoisResult& result) {
+  std::string out;
+  for (const WhoisMatch& match : result.matches) {
+    std::string name = match.pod ? safe(match.pod->ns) + "/" + safe(match.pod->name) + "/" : std::string();
+    name += safe(match.name.raw);
+    out += name + "  " + short_id(match.container) + "  " + match.as + ": " + safe(match.detail.raw) + "\n";
+  }
+  return out;
+}
+
 std::string plan_json(const PlanResult& plan) { return document(plan); }
 
 std::string plan_text(const PlanResult& plan, const Style& style) {

@@ -28,6 +28,9 @@ class BundleSnapshot final : public Snapshot {
   Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  // What was taken: the UpperDir and the tmpfs. Files of the image are not in a bundle.
+  Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
+  Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
   Status list_gaps(const Emit<GapRecord>& emit, Task& task) override;
 
@@ -35,6 +38,8 @@ class BundleSnapshot final : public Snapshot {
   BundleSnapshot(std::unique_ptr<bundle::Reader> reader, std::string name)
       : reader_(std::move(reader)), name_(std::move(name)) {}
   Result<Container> read_container(const std::string& stream, Task& task);
+  struct Taken;  // a file whose bytes are in the bundle
+  Status each_taken(const FileKey& key, const Emit<Taken>& emit, Task& task);
   template <class T>
   Status list(const std::string& stream, const Emit<T>& emit, Task& task);
   template <class T>

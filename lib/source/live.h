@@ -146,6 +146,8 @@ class LiveSnapshot final : public Snapshot {
   Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
+  Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
 
   // What list_findings evaluates; without it a live source has none. Who gives rules is a view: processes and

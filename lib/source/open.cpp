@@ -25,17 +25,19 @@ Result<std::unique_ptr<Snapshot>> as_snapshot(Result<std::unique_ptr<bundle::Rea
   return std::unique_ptr<Snapshot>(*std::move(snapshot));
 }
 
-Result<std::unique_ptr<Snapshot>> open_bundle(const std::string& path, Task& task) {
+Result<std::unique_ptr<Snapshot>> open_bundle(const std::string& path, int writable, Task& task) {
+  SandboxPlan plan;
+  if (writable >= 0) plan.writable.push_back(writable);
   if (auto directory = Root::open(path)) {
     auto own = directory->duplicate();
     if (!own) return std::move(own).error();
-    if (auto inside = enter_sandbox({.readable = {directory->fd()}}, task.gaps); !inside)
-      return std::move(inside).error();
+    plan.readable.push_back(directory->fd());
+    if (auto inside = enter_sandbox(plan, task.gaps); !inside) return std::move(inside).error();
     return as_snapshot(bundle::Reader::open_directory(*std::move(own), task), path, task);
   }
   auto file = open_file(path);
   if (!file) return std::move(file).error();
-  if (auto inside = enter_sandbox({}, task.gaps); !inside) return std::move(inside).error();
+  if (auto inside = enter_sandbox(plan, task.gaps); !inside) return std::move(inside).error();
   return as_snapshot(bundle::Reader::open_tar(*std::move(file), path, task), path, task);
 }
 
@@ -119,10 +121,10 @@ Result<UniqueFd> open_file(const std::string& path) {
 }
 
 Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
-                                              Task& task) {
+                                              Task& task, int writable) {
   if (const auto path = path_of_token(query.token)) {
     if (*path == "-") return Error{Errc::unsupported, "-: a bundle on standard input can only be verified"};
-    return open_bundle(*path, task);
+    return open_bundle(*path, writable, task);
   }
   const bool is_file = !forced_live(query.token) && (open_file(query.token) || Root::open(query.token));
   GapLog aside;  // what this node hides is no gap of a file
@@ -132,7 +134,7 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
     return Error{Errc::mismatch, query.token + ": both a file here and a live target; write ./" +
                                      query.token + " or pod:" + query.token};
   }
-  if (is_file) return open_bundle(query.token, task);
+  if (is_file) return open_bundle(query.token, writable, task);
   if (!live) return std::move(live).error();
   (*live)->use_rules(std::move(rules));
   return std::unique_ptr<Snapshot>(*std::move(live));

@@ -13,9 +13,10 @@ namespace ctriage::source {
 
 // A path is a bundle, packed, unpacked or .part; "pid:N" a process; else a name that both live targets and
 // files of this directory are tried for: two hits are Errc::mismatch. `rules` make the findings of a live
-// source; a bundle's are fixed. Hostile formats are parsed in the sandbox, which stays for good.
+// source; a bundle's are fixed. Hostile formats are parsed in the sandbox, which stays for good; `writable`:
+// a directory that may be written to from inside, -1 for none.
 Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
-                                              Task& task);
+                                              Task& task, int writable = -1);
 
 // The live half of it, for collect.
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task);

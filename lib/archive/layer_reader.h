@@ -1,0 +1,31 @@
+#pragma once
+// Reads a layer back (pax with SCHILY.xattr and GNU.sparse, layer_writer.h) with libarchive. The archive is
+// hostile: in the sandbox, with limits.
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "lib/core/stream.h"
+
+namespace ctriage::archive {
+
+class LayerReader {
+ public:
+  // `in` stays with the caller for as long.
+  static Result<std::unique_ptr<LayerReader>> open(ByteSource& in);
+  virtual ~LayerReader() = default;
+
+  struct Entry {
+    std::string path;  // as it is stored, any bytes: "usr/bin/x"
+    bool regular = false;
+    std::uint64_t size_bytes = 0;
+    std::string hard_link_of;  // empty: none
+  };
+  // False at the end. What was not read of the entry before is skipped. Errc::malformed, truncated.
+  virtual Result<bool> next(Entry& entry) = 0;
+  // The bytes of the entry that next gave, holes as zeros; 0 is the end.
+  virtual Result<std::size_t> read(std::span<std::byte> into) = 0;
+};
+
+}  // namespace ctriage::archive

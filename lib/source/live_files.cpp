@@ -1,0 +1,86 @@
+// `ls`, `cat` and `cp` of a live container: through its layers, never through the container.
+#include "lib/core/text.h"
+#include "lib/overlay/view.h"
+#include "lib/source/live.h"
+
+namespace ctriage::source {
+namespace {
+
+Result<overlay::View> view_of(const LiveContainer& live, const std::string& layer) {
+  if (!live.stack) return Error{Errc::unsupported, live.no_stack};
+  if (layer == "merged") return overlay::View::merged(*live.stack);
+  if (layer == "upper")
+    return overlay::View::layer(*live.stack, static_cast<std::uint32_t>(live.stack->layers().size()));
+  const auto number = parse_number<std::uint32_t>(layer);
+  if (!number) return Error{Errc::malformed, "layer " + layer + ": neither merged nor upper nor a number"};
+  return overlay::View::layer(*live.stack, *number);
+}
+
+FileEntry entry_of(const LiveContainer& live, const overlay::View::Found& found) {
+  FileEntry entry;
+  entry.container = live.container.id;
+  entry.path = Bytes(found.path);
+  entry.layer = found.layer;
+  entry.file = found.file;
+  return entry;
+}
+
+bool is_at_or_below(std::string_view path, std::string_view directory) {
+  if (!path.starts_with(directory)) return false;
+  return path.size() == directory.size() || path[directory.size()] == '/';
+}
+
+// What the container sees at a mount is not in its layers. `inside`: mounts right in this directory, too.
+void tell_mounts(const LiveContainer& live, const std::string& path, bool inside, Task& task) {
+  for (const Mount& mount : live.mounts) {
+    const std::string& at = mount.mountpoint.raw;
+    if (at == "/") continue;
+    const bool over = is_at_or_below(path, at);
+    const std::string parent = at.substr(0, std::max<std::size_t>(at.rfind('/'), 1));
+    if (!over && !(inside && parent == path)) continue;
+    task.gaps.add({over ? Impact::lost : Impact::note, "container.files", at,
+                   Error{Errc::outside, "a mount (" + mount.fstype.raw +
+                                            "): what the container sees there is not in its layers, which "
+                                            "are what is shown; collect takes tmpfs"}});
+  }
+}
+
+}  // namespace
+
+Status LiveSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) {
+  const LiveContainer* live = find(key.container);
+  if (live == nullptr) return Error{Errc::not_found, key.container + ": no such container"};
+  auto view = view_of(*live, key.layer);
+  if (!view) return std::move(view).error();
+  auto found = view->find(key.path, true);
+  if (!found) return std::move(found).error();
+  const std::string directory = found->path;
+  const bool merged = key.layer == "merged";
+  if (merged) tell_mounts(*live, directory, found->info.is_directory(), task);
+  if (!found->info.is_directory()) return emit(entry_of(*live, *found));
+  auto listed = view->list(
+      directory,
+      [&](const std::string&, overlay::View::Found&& entry) { return emit(entry_of(*live, entry)); },
+      [&](const std::string& name, Error&& why) {
+        task.gaps.add({Impact::lost, "container.files", directory + "/" + name, std::move(why)});
+      },
+      task);
+  tell_access_times(task);
+  return listed;
+}
+
+Result<OpenedFile> LiveSnapshot::open_file(const FileKey& key, Task& task) {
+  const LiveContainer* live = find(key.container);
+  if (live == nullptr) return Error{Errc::not_found, key.container + ": no such container"};
+  auto view = view_of(*live, key.layer);
+  if (!view) return std::move(view).error();
+  auto found = view->find(key.path, true);
+  if (!found) return std::move(found).error();
+  if (key.layer == "merged") tell_mounts(*live, found->path, false, task);
+  auto file = view->open(*found);
+  if (!file) return std::move(file).error();
+  tell_access_times(task);
+  return OpenedFile{entry_of(*live, *found), std::make_unique<FdSource>(*std::move(file), found->path, task)};
+}
+
+}  // namespace ctriage::source

@@ -1,0 +1,273 @@
+#include "lib/source/whois.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <set>
+
+#include "lib/core/text.h"
+#include "lib/proc/network.h"
+#include "lib/source/live_detail.h"
+#include "lib/source/programs.h"
+#include "lib/source/reach.h"
+
+namespace ctriage::source {
+namespace {
+
+constexpr std::size_t kHexDigits = 64;
+constexpr std::size_t kMaxDetails = 32;  // of one container: many connections say the same
+
+bool is_hex(std::string_view text) {
+  return text.size() == kHexDigits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+// One way to write an address; empty: it is none.
+std::string canonical_address(const std::string& text) {
+  char buffer[INET6_ADDRSTRLEN] = {};
+  in_addr four{};
+  in6_addr six{};
+  if (::inet_pton(AF_INET, text.c_str(), &four) == 1)
+    return ::inet_ntop(AF_INET, &four, buffer, sizeof buffer);
+  if (::inet_pton(AF_INET6, text.c_str(), &six) != 1) return {};
+  if (IN6_IS_ADDR_V4MAPPED(&six)) {
+    std::copy_n(six.s6_addr + 12, 4, reinterpret_cast<std::uint8_t*>(&four));
+    return ::inet_ntop(AF_INET, &four, buffer, sizeof buffer);
+  }
+  return ::inet_ntop(AF_INET6, &six, buffer, sizeof buffer);
+}
+
+bool is_at_or_below(std::string_view path, std::string_view directory) {
+  while (directory.size() > 1 && directory.ends_with('/')) directory.remove_suffix(1);
+  if (directory.empty() || directory == "/" || !path.starts_with(directory)) return false;
+  return path.size() == directory.size() || path[directory.size()] == '/';
+}
+
+struct Wanted {
+  std::string token;
+  std::optional<std::int32_t> pid;
+  std::string address;
+  std::string port;    // "443"
+  std::string digest;  // 64 digits
+  std::string path;
+  // The node's directories on the way to `path`, the nearest first, with what is left of it below them.
+  std::vector<std::pair<FileInfo, std::string>> way;
+};
+
+class Search {
+ public:
+  Search(Node& node, Wanted wanted, Task& task) : node_(node), wanted_(std::move(wanted)), task_(task) {}
+
+  Status look(LiveContainer& live) {
+    live_ = &live;
+    look_at_records(live.container);
+    if (!wanted_.path.empty()) look_at_layers();
+    std::set<std::uint64_t> networks;
+    for (auto& [pid, held] : live.processes) {
+      if (auto go_on = task_.check(); !go_on) return go_on;
+      if (wanted_.pid == pid) tell("pid", process_text(pid, held));
+      if (!wanted_.address.empty() || !wanted_.port.empty()) look_at_network(pid, held, networks);
+      if (!wanted_.digest.empty()) look_at_program(pid, held);
+      if (!wanted_.path.empty()) look_at_cgroup(pid, held);
+    }
+    return Done{};
+  }
+
+  // What is known of a container without looking into it.
+  void look_at_records(const Container& container) {
+    container_ = &container;
+    details_ = 0;
+    if (!wanted_.digest.empty()) {
+      if (container.id == wanted_.digest) tell("container", "its id");
+      for (const auto& [text, what] :
+           {std::pair{&container.image_digest, "digest of its image"},
+            std::pair{&container.image_id, "id of its image"}, std::pair{&container.image, "its image"}}) {
+        if (text->raw.find(wanted_.digest) != std::string::npos) tell("image", what + (" " + text->raw));
+      }
+    }
+    if (wanted_.path.empty()) return;
+    for (const auto& [directory, what] :
+         {std::pair{&container.bundle_dir, "OCI bundle"}, std::pair{&container.root_dir, "root directory"},
+          std::pair{&container.log_dir, "logs"}, std::pair{&container.record, "the engine's record"}}) {
+      if (is_at_or_below(wanted_.path, directory->raw))
+        tell("path", std::string(what) + " " + directory->raw);
+    }
+    for (const HostMount& mount : container.mounts) {
+      if (is_at_or_below(wanted_.path, mount.source.raw)) {
+        tell("path", "mounted at " + mount.destination.raw + wanted_.path.substr(mount.source.raw.size()));
+      }
+    }
+  }
+
+  std::vector<Belongs> found;
+
+ private:
+  void tell(std::string as, std::string detail) {
+    if (++details_ > kMaxDetails) return;
+    if (details_ == kMaxDetails) detail += "; more not listed";
+    found.push_back({*container_, std::move(as), std::move(detail)});
+  }
+
+  std::string process_text(std::int32_t pid, const HeldProcess& held) {
+    Executable exe;
+    auto there = proc::open_living(node_.proc, pid, held.start_ticks);
+    if (there) static_cast<void>(proc::look_at_program(*there, exe));
+    std::string text = "pid " + std::to_string(pid);
+    if (!exe.path.empty()) text += " " + exe.path.raw;
+    if (held.membership != Membership::child) text += " (" + std::string(to_text(held.membership)) + ")";
+    return text;
+  }
+
+  void look_at_layers() {
+    if (!live_->stack) return;
+    const auto& layers = live_->stack->layers();
+    const auto directories = live_->stack->numbered_directories();
+    for (const auto& [info, rest] : wanted_.way) {
+      for (const auto& [number, directory] : directories) {
+        if (!directory.same_inode(info)) continue;
+        const bool upper = number == layers.size();
+        tell("path",
+             (upper ? std::string("UpperDir, ") : "layer " + std::to_string(number) + " of the image, ") +
+                 (rest.empty() ? "/" : rest));
+      }
+    }
+  }
+
+  void look_at_cgroup(std::int32_t pid, const HeldProcess& held) {
+    auto there = proc::open_living(node_.proc, pid, held.start_ticks);
+    auto text = there ? there->read_file_in_root("cgroup", 64 << 10) : Result<std::string>(there.error());
+    if (!text) return;
+    for (const proc::CgroupLine& line : proc::parse_cgroup(*text)) {
+      const std::string& path = line.path.raw;
+      const bool named = wanted_.path == path || (wanted_.path.starts_with("/sys/fs/cgroup") &&
+                                                  path.size() > 1 && wanted_.path.ends_with(path));
+      if (path.size() > 1 && named) tell("cgroup", process_text(pid, held) + " is in " + path);
+    }
+  }
+
+  void look_at_network(std::int32_t pid, const HeldProcess& held, std::set<std::uint64_t>& seen) {
+    auto process = proc::open_living(node_.proc, pid, held.start_ticks);
+    const auto net = process ? proc::read_namespace(*process, "net") : Result<Hex>(process.error());
+    if (!net || !seen.insert(net->value).second) return;
+    const Emit<Socket> socket = [&](Socket&& one) -> Status {
+      for (const auto& [side, end] :
+           {std::pair{"local", &one.local.raw}, std::pair{"remote", &one.remote.raw}}) {
+        const auto colon = end->rfind(':');
+        if (colon == std::string::npos || one.family == "unix") continue;
+        std::string address = end->substr(0, colon);
+        if (address.starts_with('[') && address.ends_with(']'))
+          address = address.substr(1, address.size() - 2);
+        const bool is_local = std::string_view(side) == "local";
+        const std::string text = one.family + " " + one.state + " " + one.local.raw + " > " + one.remote.raw;
+        if (!wanted_.port.empty() && is_local && end->substr(colon + 1) == wanted_.port) tell("port", text);
+        if (!wanted_.address.empty() && canonical_address(address) == wanted_.address) tell("address", text);
+      }
+      return Done{};
+    };
+    if (auto listed = proc::list_sockets(*process, pid, socket, task_); !listed)
+      task_.gaps.add({Impact::lost, "proc.sockets", pid_text(pid), std::move(listed).error()});
+    if (wanted_.address.empty()) return;
+    const Emit<NetworkEntry> entry = [&](NetworkEntry&& one) -> Status {
+      if (one.kind == NetworkKind::address && one.address &&
+          canonical_address(*one.address) == wanted_.address)
+        tell("address", "of its interface " + one.interface.raw);
+      return Done{};
+    };
+    if (auto listed = proc::list_network(*process, pid, nullptr, entry, task_); !listed)
+      task_.gaps.add({Impact::lost, "proc.network", pid_text(pid), std::move(listed).error()});
+  }
+
+  void look_at_program(std::int32_t pid, const HeldProcess& held) {
+    if (held.ended) return;
+    auto there = proc::open_living(node_.proc, pid, held.start_ticks);
+    auto program = there ? hold_program(node_, *live_, *there, pid, task_)
+                         : Result<std::shared_ptr<HeldProgram>>(there.error());
+    if (program && !*program) return;
+    const auto known = program ? digests_.find(*program) : digests_.end();
+    Result<std::string> digest = std::string();
+    if (known != digests_.end()) {
+      digest = known->second;
+    } else {
+      auto source = program ? read_program(node_, *program, pid_text(pid), task_)
+                            : Result<std::unique_ptr<ByteSource>>(program.error());
+      digest = source ? hash_source(**source) : Result<std::string>(std::move(source).error());
+      if (digest && program && !(*program)->crowded) digests_.emplace(*program, *digest);
+    }
+    if (!digest) {
+      if (digest.error().code != Errc::vanished)
+        task_.gaps.add({Impact::lost, "proc.exe", pid_text(pid), std::move(digest).error()});
+    } else if (*digest == wanted_.digest) {
+      tell("program", process_text(pid, held));
+    }
+  }
+
+  Node& node_;
+  Wanted wanted_;
+  Task& task_;
+  LiveContainer* live_ = nullptr;
+  const Container* container_ = nullptr;
+  std::size_t details_ = 0;
+  std::map<std::shared_ptr<HeldProgram>, std::string> digests_;
+};
+
+Wanted wanted_of(const Node& node, const std::string& token) {
+  Wanted wanted;
+  wanted.token = token;
+  wanted.pid = parse_number<std::int32_t>(token);
+  wanted.address = canonical_address(token);
+  if (token.starts_with(':') && parse_number<std::uint16_t>(token.substr(1))) wanted.port = token.substr(1);
+  const std::string digest = token.starts_with("sha256:") ? token.substr(7) : token;
+  if (is_hex(digest)) wanted.digest = digest;
+  if (!token.starts_with('/')) return wanted;
+  wanted.path = token;
+  while (wanted.path.size() > 1 && wanted.path.ends_with('/')) wanted.path.pop_back();
+  auto root = node.proc.descend_magic(node.host_link("root"));
+  if (!root) return wanted;
+  std::string rest;
+  for (std::string at = wanted.path; at.size() > 1;) {
+    if (auto info = root->stat_in_root(at); info && info->is_directory())
+      wanted.way.emplace_back(*info, rest);
+    const auto slash = at.rfind('/');
+    rest.insert(0, at.substr(slash));
+    at.resize(slash);
+  }
+  return wanted;
+}
+
+}  // namespace
+
+Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& task) {
+  auto all = runtime::list_containers(node.proc, task);
+  if (!all) return std::move(all).error();
+  Wanted wanted = wanted_of(node, token);
+  const bool by_name = !wanted.pid && wanted.address.empty() && wanted.port.empty() && wanted.path.empty() &&
+                       wanted.digest.empty();
+  Search search(node, std::move(wanted), task);
+  if (by_name) {
+    TargetQuery query;
+    query.token = token;
+    auto resolved = resolve_target(query, *all);
+    if (!resolved) return std::move(resolved).error();
+    for (const std::size_t index : resolved->containers)
+      search.found.push_back({(*all)[index].container, "container", resolved->name});
+    return std::move(search.found);
+  }
+  const std::set<std::int32_t> inits = inits_of(*all);
+  for (runtime::Found& found : *all) {
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+    const Container container = found.container;
+    if (container.init_pid <= 0 || container.state == ContainerState::exited) {
+      search.look_at_records(container);
+      continue;
+    }
+    auto live = open_container(node, std::move(found), inits, task);
+    if (!live) {
+      task.gaps.add({Impact::lost, "container", container.id, std::move(live).error()});
+      search.look_at_records(container);
+      continue;
+    }
+    if (auto looked = search.look(*live); !looked) return std::move(looked).error();
+  }
+  return std::move(search.found);
+}
+
+}  // namespace ctriage::source
