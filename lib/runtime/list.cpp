@@ -10,12 +10,14 @@
 #include <utility>
 #include <vector>
 
+#include "lib/core/limits.h"
 #include "lib/core/text.h"
 #include "lib/runtime/bundles.h"
 #include "lib/runtime/docker.h"
 #include "lib/runtime/init.h"
 #include "lib/runtime/monitors.h"
 #include "lib/runtime/processes.h"
+#include "lib/runtime/records.h"
 #include "lib/runtime/runtime.h"
 #include "lib/runtime/shims.h"
 #include "lib/runtime/storage.h"
@@ -158,6 +160,69 @@ void list_orphans(const Root& proc, const std::vector<Sighting>& sightings,
   }
 }
 
+// `root = "..."` of config.toml, containerd-config.toml(5), which stands before the first table.
+std::string root_in_config(std::string_view text) {
+  for (std::string_view line : split(text, '\n')) {
+    line = trim(line);
+    if (line.starts_with('[')) break;
+    if (!line.starts_with("root") || !trim(line.substr(4)).starts_with('=')) continue;
+    const auto open = line.find_first_of("\"'");
+    const auto close = open == std::string_view::npos ? open : line.find(line[open], open + 1);
+    if (close != std::string_view::npos) return std::string(line.substr(open + 1, close - open - 1));
+  }
+  return {};
+}
+
+std::string root_of_daemon(const EngineProcess& daemon) {
+  constexpr std::string_view kDefaultConfig = "/etc/containerd/config.toml";
+  const auto arguments = arguments_of(daemon);
+  if (std::string root = value_of(arguments, "--root"); !root.empty()) return root;
+  std::string config = value_of(arguments, "--config");
+  if (config.empty()) config = value_of(arguments, "-c");
+  const auto node = daemon.directory.descend_magic("root");
+  const auto text = node ? node->read_file_in_root(config.empty() ? kDefaultConfig : config, kMaxJsonBytes)
+                         : Result<std::string>(node.error());
+  return text ? root_in_config(*text) : std::string{};
+}
+
+// Where containerd, Docker and containers/storage keep records: the roots of those whose containers run, what
+// the daemons were told, the defaults last.
+Status list_records(const Root& proc, const std::vector<EngineProcess>& processes, const DockerRoots& docker,
+                    Storages& storages, std::vector<Found>& found, Task& task) {
+  const auto node = proc.descend_magic(std::to_string(proc::node_process(proc)) + "/root");
+  if (!node) {
+    task.gaps.add(
+        {Impact::lost, "runtime.record", "/", Error(node.error()).within("records of the engines")});
+    return Done{};
+  }
+  std::set<std::string> containerd;
+  std::set<std::string> data_roots(docker.known().begin(), docker.known().end());
+  for (const Found& one : found) {
+    const Container& container = one.container;
+    if (container.engine_root.empty()) continue;
+    if (container.engine == "containerd") containerd.insert(container.engine_root.raw);
+    if (container.engine == "docker") data_roots.insert(container.engine_root.raw);
+  }
+  for (const EngineProcess& process : processes) {
+    if (process.role == Role::containerd) containerd.insert(root_of_daemon(process));
+  }
+  containerd.insert("/var/lib/containerd");
+  containerd.erase("");
+  for (const std::string& path : containerd) {
+    auto own = node->duplicate();
+    if (!own) return std::move(own).error();
+    const EngineRoot root{*std::move(own), path};
+    if (auto added = add_containerd_records(root, found, task); !added) return added;
+  }
+  if (auto added = add_docker_records(*node, {data_roots.begin(), data_roots.end()}, found, task); !added)
+    return added;
+  for (const std::string_view layer :
+       {"/var/lib/containers/storage/overlay/x", "/var/lib/containers/storage/vfs/x"}) {
+    (void)storages.find(*node, layer, task);
+  }
+  return add_storage_records(storages, found, task);
+}
+
 }  // namespace
 
 Result<std::vector<Found>> list_containers(const Root& proc, Task& task) {
@@ -189,6 +254,8 @@ Result<std::vector<Found>> list_containers(const Root& proc, Task& task) {
   if (auto listed = list_monitored(proc, *processes, clock, storages, found, task); !listed)
     return std::move(listed).error();
   list_orphans(proc, *sightings, clock, found, task);
+  if (auto listed = list_records(proc, *processes, docker, storages, found, task); !listed)
+    return std::move(listed).error();
   std::sort(found.begin(), found.end(), comes_before);
   return found;
 }

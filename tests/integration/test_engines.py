@@ -101,6 +101,39 @@ class DockerTest(EngineCase):
         self.assertEqual(stubs, set())
         self.assertEqual(expanded(ours, theirs), theirs)
 
+    def test_ended(self):
+        ended = self.engine.run("run", "--name", f"gone-{TAG}", "--network", "none", engines.IMAGE, "/bin/sh", "-c", "exit 7",
+                                check=False)
+        self.assertEqual(ended.returncode, 7)
+        made = self.engine.run("create", "--name", f"made-{TAG}", "--network", "none", engines.IMAGE, "/bin/true").stdout.strip()
+        inspected = self.engine.inspect(f"gone-{TAG}")
+        all_ = listed(self)
+        gone = all_[inspected["Id"]]
+        self.assertEqual((gone["name"], gone["engine"], gone["state"]), (f"gone-{TAG}", "docker", "exited"))
+        self.assertEqual((gone["exit_code"], gone["init_pid"]), (7, 0))
+        self.assertEqual(gone["finished_at"][:19], inspected["State"]["FinishedAt"][:19])
+        self.assertEqual(gone["args"], ["/bin/sh", "-c", "exit 7"])
+        self.assertEqual(all_[made]["state"], "created")
+        run = self.expect(ctriage("diff", f"gone-{TAG}"), 1)
+        self.assertIn(b"is not running", run.err)
+        self.damaged(inspected["Id"])
+
+    def damaged(self, container_id):
+        """Half a record costs what was in it, not the container, and the others nothing."""
+        path = f"{self.engine.data}/containers/{container_id}/config.v2.json"
+        with open(path, "rb") as file:
+            whole = file.read()
+        try:
+            with open(path, "wb") as file:
+                file.write(whole[:len(whole) // 2])
+            run = self.expect(ctriage("list", "--json"), 3)
+            self.assertIn(path, str(run.json()["gaps"]))
+            names = {c["id"]: c["name"] for c in run.json()["containers"]}
+            self.assertEqual((names[container_id], names[self.container_id]), (container_id, self.name))
+        finally:
+            with open(path, "wb") as file:
+                file.write(whole)
+
     def test_the_daemon_is_not_needed(self):
         os.kill(self.engine.daemon.pid, lab.signal.SIGSTOP)
         try:
@@ -139,7 +172,21 @@ class PodmanTest(EngineCase):
     def test_exec_is_not_another_container(self):
         self.engine.run("exec", "-d", self.name, "sleep", "424242")
         same = [c for c in listed(self).values() if c["bundle_dir"].startswith(self.engine.base)]
-        self.assertEqual([c["id"] for c in same], [self.container_id])
+        self.assertEqual([c["id"] for c in same if c["state"] == "running"], [self.container_id])
+
+    def test_ended(self):
+        ended = self.engine.run("run", "--name", f"pgone-{TAG}", "--network", "none", *engines.ULIMITS, "--label", "a=b",
+                                engines.IMAGE, "/bin/sh", "-c", "exit 7", check=False)
+        self.assertEqual(ended.returncode, 7, ended.stderr)
+        made = self.engine.run("create", "--name", f"pmade-{TAG}", "--network", "none", engines.IMAGE, "true").stdout.strip()
+        inspected = self.engine.inspect(f"pgone-{TAG}")
+        all_ = listed(self)
+        gone = all_[inspected["Id"]]
+        self.assertEqual((gone["name"], gone["engine"], gone["state"]), (f"pgone-{TAG}", "podman", "exited"))
+        self.assertEqual((gone["exit_code"], gone["init_pid"], gone["labels"]), (7, 0, ["a=b"]))
+        self.assertEqual(gone["image"], engines.IMAGE)
+        self.assertEqual(gone["args"], ["/bin/sh", "-c", "exit 7"])
+        self.assertEqual(all_[made]["state"], "created")
 
     def test_diff_agrees_with_podman(self):
         theirs = engines.parse_changes(self.engine.run("diff", self.name).stdout)
@@ -195,6 +242,23 @@ class CtrTest(EngineCase):
     def test_names(self):
         self.check_names(self.named, (f"nerd-{TAG}", f"containerd://{self.named}", f"-n two-{TAG} {self.named[:20]}"))
 
+    def test_ended(self):
+        """containerd holds the lock of its database all the time; the image's name and digest are there, too."""
+        namespace, name = f"one-{TAG}", f"gone-{TAG}"
+        self.engine.start(namespace, name, "exit 7", "--label", "tier=front")
+        engines.wait_until(lambda: "STOPPED" in self.engine.ctr(namespace, "task", "ls").stdout, "the end of the task")
+        self.engine.ctr(namespace, "task", "rm", name)
+        all_ = listed(self)
+        gone = all_[name]
+        self.assertEqual((gone["engine"], gone["engine_namespace"], gone["state"]), ("containerd", namespace, "exited"))
+        self.assertEqual(gone["image"], engines.IMAGE)
+        self.assertEqual(gone["args"], ["/bin/sh", "-c", "exit 7"])
+        self.assertIn("tier=front", gone["labels"])
+        self.assertEqual(gone["record"], f"{self.engine.base}/root/io.containerd.metadata.v1.bolt/meta.db")
+        digest = [line.split()[2] for line in self.engine.ctr(namespace, "images", "ls").stdout.splitlines()[1:]]
+        self.assertEqual([gone["image_digest"]], digest)
+        self.assertEqual((all_[self.name]["image"], all_[self.name]["state"]), (engines.IMAGE, "running"))
+
     def test_a_killed_shim_hides_nothing(self):
         """Somebody who kills the shim takes the way to the bundle; the cgroup still names the container."""
         namespace, name = f"one-{TAG}", f"{os.getpid():06x}" + "fedcba9876543210" * 3 + "0123456789"
@@ -212,6 +276,7 @@ class CtrTest(EngineCase):
             engines.wait_until(lambda: not os.path.exists(f"/proc/{shim}/cwd"), "the end of the shim")
             container = listed(self)[name]
             self.assertEqual((container["init_pid"], container["state"]), (pid, "running"))
+            self.assertEqual((container["engine"], container["image"]), ("containerd", engines.IMAGE))
             self.expect(ctriage("diff", name[:20], "--json"), 0, 3)
         finally:
             os.kill(pid, lab.signal.SIGKILL)

@@ -1,0 +1,275 @@
+// Records that lie in bolt databases:
+//
+//   containerd <root>/io.containerd.metadata.v1.bolt/meta.db         metadata/buckets.go
+//     v1/<namespace>/containers/<id>/{createdat, image, spec, labels/<key>, ...}
+//     v1/<namespace>/images/<name>/target/digest
+//   Podman <graph root>/libpod/bolt_state.db                          libpod/boltdb_state_internal.go
+//     ctr/<id>/{config, state}                                         JSON
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <map>
+#include <utility>
+
+#include "lib/core/cursor.h"
+#include "lib/core/limits.h"
+#include "lib/core/sys.h"
+#include "lib/runtime/bolt.h"
+#include "lib/runtime/records.h"
+#include "lib/runtime/shims.h"
+
+namespace ctriage::runtime {
+namespace {
+
+constexpr int kTries = 4;
+constexpr std::size_t kMostKept = 16'384;     // containers of one database
+constexpr std::size_t kMostBytes = 16 << 20;  // of their records, which are read one database at a time
+
+void gap(Task& task, Impact impact, const std::string& file, Error error) {
+  task.gaps.add({impact, "runtime.record", file, std::move(error).within(file)});
+}
+
+struct Record {
+  std::string space;  // containerd's namespace
+  std::string id;
+  std::map<std::string, std::string> values;
+  std::vector<Bytes> labels;
+  std::string digest;  // of the image
+};
+
+// All that `take` reads in one transaction of the writer. A database that stands still only between writes is
+// read again; what never does is taken as it was last seen, and said.
+using Records = std::vector<Record>;
+std::optional<Records> read_consistent(const Root& node, const std::string& file,
+                                       const std::function<Status(Bolt&, Records&)>& take, Task& task) {
+  const auto fd = node.open_in_root(file);
+  if (!fd) {
+    if (fd.error().code != Errc::not_found) gap(task, Impact::lost, file, fd.error());
+    return std::nullopt;
+  }
+  const auto read = [&](std::span<std::byte> into, std::uint64_t offset) {
+    return sys::pread_full(fd->get(), into, offset, file);
+  };
+  Records records;
+  Status last = Done{};
+  for (int i = 0; i < kTries; ++i) {
+    records.clear();
+    auto bolt = Bolt::open(read);
+    last = bolt ? take(*bolt, records) : Status(bolt.error());
+    const Status unchanged = bolt ? bolt->is_unchanged() : Status(Done{});
+    if (unchanged && last) return records;
+    if (unchanged) break;  // damaged, not in motion
+    if (last) last = unchanged;
+  }
+  const bool moved = last.error().code == Errc::mismatch;
+  gap(task, moved ? Impact::degraded : Impact::lost, file, last.error());
+  return records;
+}
+
+// Values of one container's bucket that we know what to do with.
+Status read_values(Bolt& bolt, const Bolt::Bucket& bucket, std::size_t& bytes, Record& into) {
+  return bolt.list(bucket, [&](const Bolt::Entry& entry) -> Status {
+    if (entry.bucket && entry.key == "labels") {
+      return bolt.list(*entry.bucket, [&](const Bolt::Entry& label) -> Status {
+        bytes += label.key.size() + label.value.size();
+        if (bytes > kMostBytes) return Error{Errc::limit, "labels of more than 16 MiB"};
+        into.labels.emplace_back(std::string(label.key) + "=" + std::string(label.value));
+        return Done{};
+      });
+    }
+    constexpr std::array<std::string_view, 5> kKnown{"createdat", "image", "spec", "config", "state"};
+    if (entry.bucket || std::find(kKnown.begin(), kKnown.end(), entry.key) == kKnown.end()) return Done{};
+    bytes += entry.value.size();
+    if (bytes > kMostBytes) return Error{Errc::limit, "records of more than 16 MiB"};
+    into.values[std::string(entry.key)] = std::string(entry.value);
+    return Done{};
+  });
+}
+
+// Each bucket below `parent` is a container.
+Status read_containers(Bolt& bolt, const Bolt::Bucket& parent, const std::string& space, Records& into,
+                       Task& task) {
+  std::size_t bytes = 0;
+  return bolt.list(parent, [&](const Bolt::Entry& entry) -> Status {
+    if (auto go_on = task.check(); !go_on) return go_on;
+    if (!entry.bucket || !is_identifier(entry.key)) return Done{};
+    if (into.size() >= kMostKept) return Error{Errc::limit, "more than 16,384 containers"};
+    Record& record = into.emplace_back();
+    record.space = space;
+    record.id = std::string(entry.key);
+    return read_values(bolt, *entry.bucket, bytes, record);
+  });
+}
+
+// Path of buckets from the root, or nothing.
+Result<std::optional<Bolt::Bucket>> descend(Bolt& bolt, Bolt::Bucket from,
+                                            const std::vector<std::string_view>& path) {
+  for (const std::string_view name : path) {
+    auto next = bolt.find_bucket(from, name);
+    if (!next || !*next) return next;
+    from = **std::move(next);
+  }
+  return std::optional<Bolt::Bucket>(std::move(from));
+}
+
+Status read_digests(Bolt& bolt, const Bolt::Bucket& space, std::size_t begin, Records& into) {
+  std::map<std::string, std::string> digests;  // each image once
+  for (std::size_t i = begin; i < into.size(); ++i) {
+    const std::string& image = into[i].values["image"];
+    if (image.empty()) continue;
+    auto known = digests.find(image);
+    if (known == digests.end()) {
+      const auto target = descend(bolt, space, {"images", image, "target"});
+      if (!target) return target.error();
+      auto digest = *target ? bolt.find_value(**target, "digest")
+                            : Result<std::optional<std::string>>(std::optional<std::string>{});
+      if (!digest) return std::move(digest).error();
+      known = digests.emplace(image, digest->value_or("")).first;
+    }
+    into[i].digest = known->second;
+  }
+  return Done{};
+}
+
+Status read_metadata(Bolt& bolt, Records& into, Task& task) {
+  const auto version = bolt.find_bucket(bolt.root(), "v1");
+  if (!version) return version.error();
+  if (!*version) return Done{};
+  return bolt.list(**version, [&](const Bolt::Entry& space) -> Status {
+    if (!space.bucket || !is_identifier(space.key)) return Done{};
+    const auto containers = bolt.find_bucket(*space.bucket, "containers");
+    if (!containers) return containers.error();
+    if (!*containers) return Done{};
+    const std::size_t begin = into.size();
+    if (auto read = read_containers(bolt, **containers, std::string(space.key), into, task); !read)
+      return read;
+    return read_digests(bolt, *space.bucket, begin, into);
+  });
+}
+
+// containerd does not record whether a container without a task has ever run; its CRI plugin does.
+void read_status(const Root& node, const std::string& root, Container& into, Task& task) {
+  into.state = ContainerState::exited;
+  const std::string file = root + "/io.containerd.grpc.v1.cri/containers/" + into.id + "/status";
+  const auto text = node.read_file_in_root(file, kMaxJsonBytes);
+  if (!text && text.error().code == Errc::not_found) return;
+  const Status parsed = text ? parse_cri_status(*text, into) : Status(text.error());
+  if (!parsed) gap(task, Impact::lost, file, parsed.error());
+}
+
+void add_containerd_record(const EngineRoot& root, const std::string& file, Record& record,
+                           std::vector<Found>& into, Task& task) {
+  Found* known = find_container(into, record.id, root.path, record.space);
+  Found found;
+  if (known != nullptr) found = std::move(*known);
+  Container& container = found.container;
+  container.id = record.id;
+  if (container.bundle_dir.empty()) {  // no shim leads to it
+    const auto spec = value_of_any(record.values["spec"]);
+    const Status parsed =
+        spec ? parse_spec(*spec, container) : Status(Error{Errc::malformed, "its spec is no protobuf Any"});
+    if (!parsed) gap(task, Impact::lost, file, Error(parsed.error()).within("container " + record.id));
+    container.engine = "containerd";
+    container.engine_namespace = Bytes(record.space);
+    container.engine_root = Bytes(root.path);
+    if (container.init_pid == 0) read_status(root.node, root.path, container, task);
+    container.root_dir = Bytes();  // relative to a bundle that is gone
+  }
+  container.created_at = parse_go_time(record.values["createdat"]);
+  if (container.image.empty()) container.image = Bytes(record.values["image"]);
+  if (container.image_digest.empty()) container.image_digest = Bytes(record.digest);
+  if (container.labels.empty()) container.labels = std::move(record.labels);
+  if (container.name.empty() && !container.sandbox) container.name = Bytes(record.id);
+  container.record = Bytes(file);
+  if (known != nullptr) {
+    *known = std::move(found);
+  } else {
+    into.push_back(std::move(found));
+  }
+}
+
+}  // namespace
+
+std::optional<std::string_view> value_of_any(std::string_view bytes) {
+  constexpr std::uint64_t kValue = 2;
+  constexpr std::uint64_t kLengthDelimited = 2;
+  ByteCursor in(std::as_bytes(std::span(bytes)));
+  const auto varint = [&] {
+    std::uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t byte = in.u8();
+      value |= std::uint64_t{byte & 0x7FU} << shift;
+      if ((byte & 0x80U) == 0) break;
+    }
+    return value;
+  };
+  while (!in.at_end() && in.ok()) {
+    const std::uint64_t key = varint();
+    if ((key & 7U) != kLengthDelimited) return std::nullopt;  // an Any has no others
+    const std::uint64_t size = varint();
+    const std::string_view field = in.text(size);
+    if (!in.ok()) return std::nullopt;
+    if (key >> 3U == kValue) return field;
+  }
+  return std::nullopt;
+}
+
+std::optional<Timestamp> parse_go_time(std::string_view bytes) {
+  constexpr std::int64_t kYearOneToUnix = 62'135'596'800;
+  ByteCursor in(std::as_bytes(std::span(bytes)), std::endian::big);
+  const std::uint8_t version = in.u8();
+  const auto seconds = static_cast<std::int64_t>(in.u64());
+  const std::uint32_t nanoseconds = in.u32();
+  (void)in.u16();
+  if (!in.ok() || (version != 1 && version != 2) || nanoseconds >= 1'000'000'000) return std::nullopt;
+  if (seconds <= 0) return std::nullopt;  // Go's zero time
+  return Timestamp{seconds - kYearOneToUnix, nanoseconds};
+}
+
+Status add_containerd_records(const EngineRoot& root, std::vector<Found>& into, Task& task) {
+  const std::string file = root.path + "/io.containerd.metadata.v1.bolt/meta.db";
+  auto records = read_consistent(
+      root.node, file, [&](Bolt& bolt, Records& all) { return read_metadata(bolt, all, task); }, task);
+  if (!records) return Done{};
+  for (Record& record : *records) {
+    if (auto go_on = task.check(); !go_on) return go_on;
+    if (record.space == "moby" || record.space.starts_with("moby-")) continue;  // Docker has its own
+    add_containerd_record(root, file, record, into, task);
+  }
+  return Done{};
+}
+
+void add_podman_records(const Root& node, const std::string& graph_root, std::vector<Found>& into,
+                        Task& task) {
+  const std::string file = graph_root + "/libpod/bolt_state.db";
+  auto records = read_consistent(
+      node, file,
+      [&](Bolt& bolt, Records& all) -> Status {
+        const auto containers = bolt.find_bucket(bolt.root(), "ctr");
+        if (!containers) return containers.error();
+        return *containers ? read_containers(bolt, **containers, "", all, task) : Status(Done{});
+      },
+      task);
+  if (!records) return;
+  for (Record& record : *records) {
+    Found* known = find_container(into, record.id, graph_root);
+    Found found;
+    if (known != nullptr) found = std::move(*known);
+    Container& container = found.container;
+    container.id = record.id;
+    Status parsed = parse_podman_config(record.values["config"], container);
+    if (parsed && container.init_pid == 0) parsed = parse_podman_state(record.values["state"], container);
+    if (!parsed) gap(task, Impact::lost, file, Error(parsed.error()).within("container " + record.id));
+    if (container.name.empty()) container.name = Bytes(record.id);
+    if (container.engine.empty() || container.engine == "unknown") container.engine = "podman";
+    if (container.engine_root.empty()) container.engine_root = Bytes(graph_root);
+    if (container.record.empty()) container.record = Bytes(file);
+    if (known != nullptr) {
+      *known = std::move(found);
+    } else {
+      into.push_back(std::move(found));
+    }
+  }
+}
+
+}  // namespace ctriage::runtime
