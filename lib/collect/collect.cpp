@@ -15,7 +15,7 @@ namespace ctriage::collect {
 namespace {
 
 // The one table: order, phases and, later, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 14> kCollectors{{
+constexpr std::array<Collector, 17> kCollectors{{
     {"containers", "state", "identity and OCI spec of each container", take_containers},
     {"processes", "state", "processes with credentials, capabilities, namespaces, programs", take_processes},
     {"sockets", "state", "sockets of the pod's network namespace with their owners", take_sockets},
@@ -26,9 +26,12 @@ constexpr std::array<Collector, 14> kCollectors{{
     {"mounts", "state", "mounts and layers", take_mounts},
     {"raw", "state", "texts of /proc/PID as they are", take_raw},
     {"node", "state", "kernel, mounts and os-release of the node", take_node},
+    {"node_config", "state", "configuration of kubelet and runtimes, kernel modules", take_node_config},
+    {"kernel_log", "state", "what the node's kernel said", take_kernel_log},
     {"programs", "files", "running programs that are not in the image", take_programs},
     {"tmpfs", "files", "the tmpfs of the containers", take_tmpfs},
     {"upper", "files", "the UpperDir and what it changed", take_upper},
+    {"newer", "files", "what on the node is newer than the pod and may be its work", take_newer},
     {"logs", "logs", "container logs", take_logs},
 }};
 
