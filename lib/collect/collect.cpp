@@ -29,7 +29,7 @@ std::uint64_t log_bytes(const source::LiveSnapshot& snapshot) {
 }
 
 // The one table: order, phases, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 14> kCollectors{{
+constexpr std::array<Collector, 17> kCollectors{{
     {"containers", "state", Volatility::pod, "identity and OCI spec of each container", nullptr,
      take_containers},
     {"processes", "state", Volatility::process,
@@ -43,11 +43,16 @@ constexpr std::array<Collector, 14> kCollectors{{
     {"mappings", "state", Volatility::process, "memory mappings", nullptr, take_mappings},
     {"mounts", "state", Volatility::process, "mounts and layers", nullptr, take_mounts},
     {"raw", "state", Volatility::process, "texts of /proc/PID as they are", nullptr, take_raw},
-    {"node", "state", Volatility::pod, "kernel, mounts and os-release of the node", nullptr, take_node},
+    {"node", "state", Volatility::node, "kernel, mounts and os-release of the node", nullptr, take_node},
+    {"node_config", "state", Volatility::node, "configuration of kubelet and runtimes, kernel modules",
+     nullptr, take_node_config},
+    {"kernel_log", "state", Volatility::node, "what the node's kernel said", nullptr, take_kernel_log},
     {"programs", "files", Volatility::process, "running programs that are not in the image", nullptr,
      take_programs},
     {"tmpfs", "files", Volatility::container, "the tmpfs of the containers", nullptr, take_tmpfs},
     {"upper", "files", Volatility::container, "the UpperDir and what it changed", upper_bytes, take_upper},
+    {"newer", "files", Volatility::node, "what on the node is newer than the pod and may be its work",
+     nullptr, take_newer},
     {"logs", "logs", Volatility::pod, "container logs", log_bytes, take_logs},
 }};
 

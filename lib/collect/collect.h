@@ -109,9 +109,9 @@ struct Progress {
 };
 
 // What it is gone with: the order of taking, RFC 3227.
-enum class Volatility : std::uint8_t { process, container, pod };
+enum class Volatility : std::uint8_t { process, container, pod, node };
 constexpr auto enum_names(Volatility) {
-  return std::array<std::string_view, 3>{"process", "container", "pod"};
+  return std::array<std::string_view, 4>{"process", "container", "pod", "node"};
 }
 
 struct Collector {

@@ -105,6 +105,9 @@ Status take_list(Collection& in, const source::LiveContainer& container, std::st
 
 // The collectors, by what they read.
 Status take_node(Collection& in);
+Status take_node_config(Collection& in);
+Status take_kernel_log(Collection& in);
+Status take_newer(Collection& in);
 Status take_containers(Collection& in);
 Status take_processes(Collection& in);
 Status take_threads(Collection& in);

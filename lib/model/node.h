@@ -29,8 +29,9 @@ struct NodeFact {
       "file: newer than the pod; setting: what the kernel runs or loads on request, whatever its age; "
       "hidden_process: something is mounted over its directory in the node's /proc");
     v("group", self.group,
-      "core_pattern, modprobe, release_agent, binfmt_misc, preload, cron, units, keys, static_pods, kubelet, "
-      "profile, modules, accounts, proc");
+      "core_pattern, modprobe, hotplug, poweroff, uevent_helper, release_agent, binfmt_misc, preload, cron, "
+      "units, udev, keys, accounts, profile, static_pods, kubelet, runtime, cni, modules, programs, bpf, "
+      "proc");
     v("path", self.path, "on the node");
     v("value", self.value, "of a setting; of a hidden process: what is mounted there");
     v("file", self.file, "the file, where it is one");

@@ -91,7 +91,7 @@ struct PlannedStep {
   static void fields(Self& self, V& v) {
     v("name", self.name, "of the collector: --only and --skip take it");
     v("group", self.group, "of the collector: --only and --skip take it, too");
-    v("gone_with", self.gone_with, "what ends this evidence: process, container, pod");
+    v("gone_with", self.gone_with, "what ends this evidence: process, container, pod, node");
     v("what", self.what, "what is taken");
     v("size_bytes", self.size_bytes, "about, before compression; absent: not known before it is read");
     v("left_out", self.left_out, "by which option; absent: it is taken");

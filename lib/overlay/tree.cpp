@@ -270,6 +270,10 @@ void PlainWalk::check_content(int fd, const FileInfo& first, FileChange& change)
 
 }  // namespace
 
+FileState state_of(const FileInfo& info, const std::vector<Xattr>& xattrs) {
+  return make_state(info, xattrs);
+}
+
 Status walk_plain(const PlainTree& tree, Visitor& visitor, Task& task) {
   return PlainWalk(tree, visitor, task).run();
 }

@@ -1,0 +1,118 @@
+"""What of the node matters to a container that may have reached it. This file is also a program: it plays a node with mount
+and pid namespaces of its own, where cron and /proc can be tampered with without hurting the real one."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import lab
+from lab import Box, Bundle, Case, ctriage
+
+
+def setUpModule():
+    lab.binary()
+    lab.need_root()
+    lab.need("unshare", "pivot_root", "zstd")
+
+
+class Node(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.out = lab.tempfile.mkdtemp(prefix="ctriage-test-", dir="/dev/shm")
+        cls.addClassCleanup(lab.shutil.rmtree, cls.out, ignore_errors=True)
+        process = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child=KILL",
+                                  "/usr/bin/python3", __file__], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 env={**os.environ, **lab.SANITIZER, "TMPDIR": cls.out}, timeout=120, check=False)
+        if process.returncode != 0:
+            raise AssertionError(process.stderr.decode(errors="replace")[-3000:])
+        cls.found = json.loads(process.stdout)
+
+    def test_status(self):
+        self.assertEqual(self.found["status"], 0, self.found["said"])
+        self.assertEqual(self.found["verified"], 0)
+
+    def test_new_cron_job_with_its_bytes(self):
+        facts = {f["path"]: f for f in self.found["newer"]}
+        job = facts["/etc/cron.d/evil"]
+        self.assertEqual((job["kind"], job["group"], job["newer"]), ("file", "cron", True))
+        self.assertEqual(self.found["streams"][job["stream"]], "* * * * * root /tmp/x\n")
+        self.assertEqual(job["file"]["sha256"], lab.hashlib.sha256(b"* * * * * root /tmp/x\n").hexdigest())
+        self.assertNotIn("/etc/cron.d/old", facts)
+
+    def test_settings_of_the_kernel(self):
+        settings = {f["path"]: f["value"] for f in self.found["newer"] if f["kind"] == "setting"}
+        with open("/proc/sys/kernel/core_pattern", encoding="ascii") as file:
+            self.assertEqual(settings["/proc/sys/kernel/core_pattern"], file.read().rstrip("\n"))
+
+    def test_hidden_process(self):
+        hidden = [f for f in self.found["newer"] if f["kind"] == "hidden_process"]
+        self.assertEqual([f["path"] for f in hidden], [f"/proc/{self.found['hidden']}"])
+        self.assertTrue(hidden[0]["value"].startswith("tmpfs "), hidden)
+
+    def test_kernel_log(self):
+        if not os.path.exists("/dev/kmsg"):
+            self.skipTest("no /dev/kmsg here")
+        self.assertRegex(self.found["kmsg"], r"^\d+,\d+,\d+,")
+
+    def test_runtime_configuration(self):
+        stem = f"node/config/dockerd-{self.found['engine']}"
+        self.assertIn("--config-file=", self.found["streams"][stem + ".cmdline"])
+        self.assertEqual(self.found["streams"][stem + ".daemon.json"], '{"debug": true}\n')
+
+
+class Pod(Case):
+    def test_configuration_of_a_real_containerd(self):
+        lab.need("containerd", "runc", "ctr")
+        containerd = lab.Containerd()
+        self.addCleanup(containerd.stop)
+        containerd.add_images({"/etc/of-the-app": b"x\n"})
+        ns = f"node-{os.getpid()}"
+        containerd.run_pod(ns, "conf", "app", "exec sleep 7777")
+        out = self.temp()
+        self.expect(ctriage("collect", f"{ns}/conf", "-o", out), 0)
+        with Bundle(self.one_bundle(out)) as bundle:
+            stem = f"node/config/containerd-{containerd.daemon.pid}"
+            with open(os.path.join(containerd.base, "config.toml"), "rb") as file:
+                self.assertEqual(bundle.bytes(stem + ".config.toml"), file.read())
+            self.assertIn(containerd.base.encode(), bundle.bytes(stem + ".cmdline"))
+
+
+def play():
+    base = os.environ["TMPDIR"]
+    run = lambda *words: subprocess.run(words, check=True, stdout=subprocess.DEVNULL)  # noqa: E731
+    run("mount", "-t", "tmpfs", "cron", "/etc/cron.d")
+    with open("/etc/cron.d/old", "w", encoding="ascii") as file:
+        file.write("# before the pod\n")
+    time.sleep(2)
+    config = os.path.join(base, "daemon.json")
+    with open(config, "w", encoding="ascii") as file:
+        file.write('{"debug": true}\n')
+    # Called dockerd by its name only: what it was told is what counts.
+    engine = subprocess.Popen(["/usr/bin/python3", "-c", "import time; open('/proc/self/comm', 'w').write('dockerd'); time.sleep(1000)",
+                               f"--config-file={config}"])
+    hidden = subprocess.Popen(["sleep", "1000"])
+    with Box(base=base, size="64m") as box:
+        with open("/etc/cron.d/evil", "w", encoding="ascii") as file:
+            file.write("* * * * * root /tmp/x\n")
+        run("mount", "-t", "tmpfs", "cover", f"/proc/{hidden.pid}")
+        out = tempfile.mkdtemp(dir=base)
+        done = ctriage("collect", f"pid:{box.pid}", "-o", out)
+        path = os.path.join(out, os.listdir(out)[0])
+        with Bundle(path) as bundle:
+            texts = {s: bundle.bytes(s).decode(errors="replace") for s in bundle.streams
+                     if s.startswith(("node/newer/", "node/config/"))}
+            kmsg = bundle.bytes("node/kmsg.zst").decode(errors="replace")[:200] if "node/kmsg.zst" in bundle.streams else ""
+            json.dump({"status": done.status, "said": str(done), "newer": bundle.records("node/newer.jsonl"), "streams": texts,
+                       "kmsg": kmsg, "hidden": hidden.pid, "engine": engine.pid,
+                       "verified": ctriage("verify", path).status}, sys.stdout)
+        run("umount", f"/proc/{hidden.pid}")
+    for process in (engine, hidden):
+        process.kill()
+        process.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(play())
