@@ -137,7 +137,7 @@ class Search {
     auto text = there ? there->read_file_in_root("cgroup", 64 << 10) : Result<std::string>(there.error());
     if (!text) return;
     for (const proc::CgroupLine& line : proc::parse_cgroup(*text)) {
-      const std::string& path = line.path.raw;
+      const std::string& path = line.path;
       const bool named = wanted_.path == path || (wanted_.path.starts_with("/sys/fs/cgroup") &&
                                                   path.size() > 1 && wanted_.path.ends_with(path));
       if (path.size() > 1 && named) tell("cgroup", process_text(pid, held) + " is in " + path);
