@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/runtime/bolt.h"
+#include "tests/bolt_writer.h"
 
 namespace ctriage::runtime {
 namespace {
@@ -17,84 +18,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr std::size_t kPage = 1024;
-
-template <class T>
-void put(std::string& out, T value) {
-  for (std::size_t i = 0; i < sizeof(T); ++i) out += static_cast<char>(value >> (8 * i) & 0xFF);
-}
-
-template <class T>
-void poke(std::string& in, std::size_t at, T value) {
-  std::string bytes;
-  put(bytes, value);
-  in.replace(at, bytes.size(), bytes);
-}
-
-struct Leaf {
-  std::string key;
-  std::string value;
-  bool bucket = false;
-};
-
-std::string header(std::uint64_t id, std::uint16_t flags, std::size_t count, std::uint32_t overflow = 0) {
-  std::string out;
-  put(out, id);
-  put(out, flags);
-  put(out, static_cast<std::uint16_t>(count));
-  put(out, overflow);
-  return out;
-}
-
-std::string leaf(std::uint64_t id, const std::vector<Leaf>& entries, std::uint32_t overflow = 0) {
-  std::string out = header(id, 2, entries.size(), overflow);
-  std::string tail;
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    put(out, std::uint32_t{entries[i].bucket});
-    put(out, static_cast<std::uint32_t>((entries.size() - i) * 16 + tail.size()));
-    put(out, static_cast<std::uint32_t>(entries[i].key.size()));
-    put(out, static_cast<std::uint32_t>(entries[i].value.size()));
-    tail += entries[i].key + entries[i].value;
-  }
-  return out + tail;
-}
-
-std::string branch(std::uint64_t id, const std::vector<std::uint64_t>& children) {
-  std::string out = header(id, 1, children.size());
-  for (std::size_t i = 0; i < children.size(); ++i) {
-    put(out, std::uint32_t{0});
-    put(out, std::uint32_t{0});
-    put(out, children[i]);
-  }
-  return out;
-}
-
-std::string bucket(std::uint64_t page, const std::string& inline_page = "") {
-  std::string out;
-  put(out, page);
-  put(out, std::uint64_t{0});
-  return out + inline_page;
-}
-
-std::string meta(std::uint64_t id, std::uint64_t root, std::uint64_t high_water, std::uint64_t transaction) {
-  std::string body;
-  for (const std::uint32_t word : {0xED0CDAEDU, 2U, static_cast<std::uint32_t>(kPage), 0U}) put(body, word);
-  for (const std::uint64_t word : {root, std::uint64_t{0}, std::uint64_t{2}, high_water, transaction})
-    put(body, word);
-  std::uint64_t hash = 14695981039346656037U;
-  for (const char c : body) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
-  put(body, hash);
-  return header(id, 4, 0) + body;
-}
-
-std::string file(const std::vector<std::string>& pages) {
-  std::string out;
-  for (std::string page : pages) {
-    page.resize(std::max<std::size_t>(1, (page.size() + kPage - 1) / kPage) * kPage);
-    out += page;
-  }
-  return out;
-}
+using namespace bolt_writer;
 
 Bolt::ReadAt reader(const std::string& bytes) {
   return [&bytes](std::span<std::byte> into, std::uint64_t offset) -> Result<std::size_t> {
@@ -253,6 +177,26 @@ TEST(Bolt, SharedChildrenEnd) {
   EXPECT_EQ(listed.error().code, Errc::limit);
   EXPECT_THAT(listed.error().what, HasSubstr("1 GiB"));
   EXPECT_GT(taken, 0U);
+}
+
+// Page 4 is free now: nothing leads to it. Page 5 was free and is in use as something else.
+TEST(Bolt, ScansWhatNothingLeadsTo) {
+  const std::string bytes =
+      file({meta(0, 3, 8, 7), meta(1, 3, 8, 6), header(2, 16, 0), leaf(3, {{"now", "1"}}),
+            leaf(4, {{"was", "2"}, {"too", "3"}}), leaf(9, {{"no", "4"}}),
+            leaf(6, {{"cut", "5"}}).substr(0, 20), branch(7, {3})});
+  auto bolt = Bolt::open(reader(bytes));
+  ASSERT_TRUE(bolt);
+  std::vector<std::string> pages;
+  const auto scanned = bolt->scan([&](std::span<const Bolt::Entry> entries) -> Status {
+    std::string page;
+    for (const Bolt::Entry& entry : entries)
+      page += std::string(entry.key) + "=" + std::string(entry.value) + " ";
+    pages.push_back(page);
+    return Done{};
+  });
+  EXPECT_TRUE(scanned);
+  EXPECT_THAT(pages, ElementsAre("now=1 ", "was=2 too=3 ", "= "));
 }
 
 TEST(Bolt, WrittenToMeanwhile) {

@@ -183,7 +183,7 @@ std::string list_text(const ListHead& head, std::span<const ListRow> rows, std::
       ++hidden;
       continue;
     }
-    if ((first.empty() || (remarkable && marks.size() == 1)) && !row.ourselves)
+    if ((first.empty() || (remarkable && marks.size() == 1)) && !row.ourselves && is_live(row.container))
       first = container_name(row.container);
     out += row_text(row, columns, head, options, style);
   }

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "lib/core/cursor.h"
 
@@ -21,6 +22,7 @@ constexpr std::uint32_t kLeastPageBytes = 512;  // what bolt tries, too, where p
 constexpr std::uint32_t kMostPageBytes = 64 << 10;
 constexpr std::uint64_t kMostRunBytes = 32 << 20;  // a page with all its overflow: one large value
 constexpr std::uint64_t kMostReadBytes = 1 << 30;  // of one database: a page that is its own child ends here
+constexpr std::uint64_t kMostScanned = 1 << 16;    // pages
 constexpr std::size_t kMostDepth = 32;             // of branches; 2 keys in each would be 4 billion leaves
 
 Error malformed(std::string what) { return {Errc::malformed, "bolt: " + std::move(what)}; }
@@ -195,6 +197,28 @@ Status Bolt::walk(std::string_view page, std::size_t depth, const Take& take) {
       entry.bucket = *std::move(bucket);
     }
     if (auto taken = take(entry); !taken) return taken;
+  }
+  return Done{};
+}
+
+Status Bolt::scan(const TakePage& take) {
+  for (std::uint64_t id = 2; id < high_water_ && id < kMostScanned; ++id) {
+    std::array<std::byte, kHeaderBytes> bytes{};
+    const auto got = read_(bytes, id * page_size_);
+    if (!got) return Error(got.error()).within("bolt page " + std::to_string(id));
+    if (*got < bytes.size()) return Done{};  // the end of the file
+    ByteCursor in(bytes);
+    if (in.u64() != id || in.u16() != kLeaf || in.u16() == 0) continue;
+    const auto page = read_page(id);
+    if (!page && page.error().code == Errc::limit && bytes_read_ > kMostReadBytes) return page.error();
+    if (!page) continue;
+    std::vector<Entry> entries;
+    const Status walked = walk(*page, 0, [&](const Entry& entry) -> Status {
+      entries.push_back(entry);
+      return Done{};
+    });
+    if (!walked) continue;
+    if (auto taken = take(entries); !taken) return taken;
   }
   return Done{};
 }

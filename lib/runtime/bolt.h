@@ -56,6 +56,12 @@ class Bolt {
   Result<std::optional<Bucket>> find_bucket(const Bucket& in, std::string_view name);
   Result<std::optional<std::string>> find_value(const Bucket& in, std::string_view name);
 
+  // What lies in leaf pages, also in those that no bucket leads to any more: a page that is freed keeps its
+  // bytes until it is used again. Page by page; what does not look like a leaf is passed over. Unverified by
+  // nature.
+  using TakePage = std::function<Status(std::span<const Entry>)>;
+  Status scan(const TakePage& take);
+
   // Errc::mismatch when a transaction was committed since open().
   [[nodiscard]] Status is_unchanged() const;
 

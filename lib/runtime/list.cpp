@@ -208,10 +208,13 @@ Status list_records(const Root& proc, const std::vector<EngineProcess>& processe
   }
   containerd.insert("/var/lib/containerd");
   containerd.erase("");
+  std::vector<EngineRoot> roots;
   for (const std::string& path : containerd) {
     auto own = node->duplicate();
     if (!own) return std::move(own).error();
-    const EngineRoot root{*std::move(own), path};
+    roots.push_back({*std::move(own), path});
+  }
+  for (const EngineRoot& root : roots) {
     if (auto added = add_containerd_records(root, found, task); !added) return added;
   }
   if (auto added = add_docker_records(*node, {data_roots.begin(), data_roots.end()}, found, task); !added)
@@ -220,7 +223,11 @@ Status list_records(const Root& proc, const std::vector<EngineProcess>& processe
        {"/var/lib/containers/storage/overlay/x", "/var/lib/containers/storage/vfs/x"}) {
     (void)storages.find(*node, layer, task);
   }
-  return add_storage_records(storages, found, task);
+  if (auto added = add_storage_records(storages, found, task); !added) return added;
+  for (const EngineRoot& root : roots) {
+    if (auto added = add_removed_containers(root, found, task); !added) return added;
+  }
+  return Done{};
 }
 
 }  // namespace

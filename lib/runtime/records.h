@@ -37,6 +37,8 @@ void add_podman_records(const Root& node, const std::string& graph_root, std::ve
                         Task& task);
 // <root>/io.containerd.metadata.v1.bolt/meta.db, and the CRI's containers/<id>/status
 Status add_containerd_records(const EngineRoot& root, std::vector<Found>& into, Task& task);
+// What is left of removed ones in meta.db, marked recovered. After all others: what is known is no such one.
+Status add_removed_containers(const EngineRoot& root, std::vector<Found>& into, Task& task);
 
 // What the records hold, in *_json.cpp. CRI-O's state.json: {started, finished, exitCode}.
 Status parse_crio_state(std::string_view json, Container& into);

@@ -188,6 +188,77 @@ void add_containerd_record(const EngineRoot& root, const std::string& file, Reco
   }
 }
 
+// The page does not say it: "/<namespace>/<id>" of ctr and nerdctl, a pod's are the kubelet's,
+// "/docker/<id>".
+std::string namespace_in_cgroup(const Container& container) {
+  if (container.pod) return "k8s.io";
+  const std::string& path = container.cgroup.raw;
+  if (path.starts_with("/docker/") || path.find(":docker:") != std::string::npos) return "moby";
+  const auto end = path.rfind('/');
+  if (end == std::string::npos || end == 0 || path.substr(end + 1) != container.id) return {};
+  std::string name = path.substr(path.rfind('/', end - 1) + 1);
+  name.erase(name.rfind('/'));
+  return is_identifier(name) ? name : std::string{};
+}
+
+bool is_dockers(const std::string& space) { return space == "moby" || space.starts_with("moby-"); }
+
+// A container's own bucket as a page that was freed has it. The snapshot has the container's id for a name
+// with every client of containerd's.
+Status read_stray(Bolt& bolt, std::size_t& bytes, Records& into, Task& task) {
+  return bolt.scan([&](std::span<const Bolt::Entry> entries) -> Status {
+    if (auto go_on = task.check(); !go_on) return go_on;
+    Record record;
+    for (const Bolt::Entry& entry : entries) {
+      constexpr std::array<std::string_view, 5> kKnown{"createdat", "image", "spec", "snapshotKey", "config"};
+      if (entry.bucket || std::find(kKnown.begin(), kKnown.end(), entry.key) == kKnown.end()) continue;
+      record.values[std::string(entry.key)] = std::string(entry.value);
+      bytes += entry.value.size();
+    }
+    record.id = record.values["snapshotKey"];
+    const bool whole = is_identifier(record.id) && !record.values["spec"].empty();
+    if (!whole || into.size() >= kMostKept || bytes > kMostBytes) return Done{};
+    into.push_back(std::move(record));
+    return Done{};
+  });
+}
+
+// Those that were removed: nobody can say whether what is left of one is whole, so what cannot be understood
+// is not a loss. One that is known is an older state of it.
+void add_removed(const EngineRoot& root, const std::string& file, std::vector<Found>& into, Task& task) {
+  const auto fd = root.node.open_in_root(file);
+  if (!fd) return;  // told when it was read
+  auto bolt = Bolt::open([&](std::span<std::byte> to, std::uint64_t offset) {
+    return sys::pread_full(fd->get(), to, offset, file);
+  });
+  if (!bolt) return;
+  Records records;
+  std::size_t bytes = 0;
+  if (auto scanned = read_stray(*bolt, bytes, records, task); !scanned)
+    gap(task, Impact::note, file, Error(scanned.error()).within("looking for removed containers"));
+  for (Record& record : records) {
+    const bool known = std::any_of(into.begin(), into.end(),
+                                   [&](const Found& one) { return one.container.id == record.id; });
+    if (known) continue;
+    Found found;
+    Container& container = found.container;
+    container.id = record.id;
+    const auto spec = value_of_any(record.values["spec"]);
+    if (!spec || !parse_spec(*spec, container)) continue;
+    container.engine = "containerd";
+    container.engine_namespace = Bytes(namespace_in_cgroup(container));
+    if (is_dockers(container.engine_namespace.raw)) container.engine = "docker";
+    container.engine_root = Bytes(root.path);
+    container.root_dir = Bytes();
+    container.state = ContainerState::recovered;
+    container.created_at = parse_go_time(record.values["createdat"]);
+    if (container.image.empty()) container.image = Bytes(record.values["image"]);
+    if (container.name.empty() && !container.sandbox) container.name = Bytes(record.id);
+    container.record = Bytes(file);
+    into.push_back(std::move(found));
+  }
+}
+
 }  // namespace
 
 std::optional<std::string_view> value_of_any(std::string_view bytes) {
@@ -233,10 +304,15 @@ Status add_containerd_records(const EngineRoot& root, std::vector<Found>& into, 
   if (!records) return Done{};
   for (Record& record : *records) {
     if (auto go_on = task.check(); !go_on) return go_on;
-    if (record.space == "moby" || record.space.starts_with("moby-")) continue;  // Docker has its own
+    if (is_dockers(record.space)) continue;  // Docker has its own
     add_containerd_record(root, file, record, into, task);
   }
   return Done{};
+}
+
+Status add_removed_containers(const EngineRoot& root, std::vector<Found>& into, Task& task) {
+  add_removed(root, root.path + "/io.containerd.metadata.v1.bolt/meta.db", into, task);
+  return task.check();
 }
 
 void add_podman_records(const Root& node, const std::string& graph_root, std::vector<Found>& into,

@@ -258,6 +258,9 @@ class CtrTest(EngineCase):
         digest = [line.split()[2] for line in self.engine.ctr(namespace, "images", "ls").stdout.splitlines()[1:]]
         self.assertEqual([gone["image_digest"]], digest)
         self.assertEqual((all_[self.name]["image"], all_[self.name]["state"]), (engines.IMAGE, "running"))
+        self.engine.ctr(namespace, "container", "rm", name)
+        # Its record is in a page that is free now, unless the database has used that again already.
+        self.assertIn(listed(self).get(name, {}).get("state"), (None, "recovered"))
 
     def test_a_killed_shim_hides_nothing(self):
         """Somebody who kills the shim takes the way to the bundle; the cgroup still names the container."""
