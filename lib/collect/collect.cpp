@@ -15,9 +15,10 @@ namespace ctriage::collect {
 namespace {
 
 // The one table: order, phases and, later, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 17> kCollectors{{
+constexpr std::array<Collector, 18> kCollectors{{
     {"containers", "state", "identity and OCI spec of each container", take_containers},
     {"processes", "state", "processes with credentials, capabilities, namespaces, programs", take_processes},
+    {"posture", "state", "what the containers may do, tokens, execs", take_posture},
     {"sockets", "state", "sockets of the pod's network namespace with their owners", take_sockets},
     {"network", "state", "interfaces, routes, neighbours, and the node's flows of the pod", take_network},
     {"descriptors", "state", "open files", take_descriptors},

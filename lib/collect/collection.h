@@ -109,6 +109,7 @@ Status take_node_config(Collection& in);
 Status take_kernel_log(Collection& in);
 Status take_newer(Collection& in);
 Status take_containers(Collection& in);
+Status take_posture(Collection& in);
 Status take_processes(Collection& in);
 Status take_threads(Collection& in);
 Status take_descriptors(Collection& in);

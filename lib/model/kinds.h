@@ -12,6 +12,7 @@
 #include "lib/model/network.h"
 #include "lib/model/node.h"
 #include "lib/model/outcome.h"
+#include "lib/model/posture.h"
 #include "lib/model/process.h"
 #include "lib/model/tree.h"
 
@@ -41,6 +42,8 @@ inline constexpr std::string_view kKind<FileChange> = "file_change";
 template <>
 inline constexpr std::string_view kKind<LogFile> = "log_file";
 template <>
+inline constexpr std::string_view kKind<Pod> = "pod";
+template <>
 inline constexpr std::string_view kKind<TreeFile> = "tree_file";
 template <>
 inline constexpr std::string_view kKind<NetworkEntry> = "network";
@@ -69,7 +72,15 @@ inline constexpr std::string_view kKind<CollectCounts> = "collect_counts";
 template <>
 inline constexpr std::string_view kKind<SalvagedStream> = "salvaged_stream";
 template <>
-inline constexpr std::string_view kKind<PodRef> = "pod";
+inline constexpr std::string_view kKind<PodRef> = "pod_ref";
+template <>
+inline constexpr std::string_view kKind<Posture> = "posture";
+template <>
+inline constexpr std::string_view kKind<Grant> = "grant";
+template <>
+inline constexpr std::string_view kKind<TokenClaims> = "token";
+template <>
+inline constexpr std::string_view kKind<ExecTrace> = "exec";
 template <>
 inline constexpr std::string_view kKind<HostMount> = "host_mount";
 template <>
