@@ -15,7 +15,7 @@ namespace ctriage::collect {
 namespace {
 
 // The one table: order, phases and, later, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 18> kCollectors{{
+constexpr std::array<Collector, 19> kCollectors{{
     {"containers", "state", "identity and OCI spec of each container", take_containers},
     {"processes", "state", "processes with credentials, capabilities, namespaces, programs", take_processes},
     {"posture", "state", "what the containers may do, tokens, execs", take_posture},
@@ -34,6 +34,7 @@ constexpr std::array<Collector, 18> kCollectors{{
     {"upper", "files", "the UpperDir and what it changed", take_upper},
     {"newer", "files", "what on the node is newer than the pod and may be its work", take_newer},
     {"logs", "logs", "container logs", take_logs},
+    {"node_logs", "logs", "what kubelet and runtime wrote about the pod, and the journal", take_node_logs},
 }};
 
 std::string time_stamp(Timestamp at) {

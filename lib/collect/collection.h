@@ -122,5 +122,6 @@ Status take_programs(Collection& in);
 Status take_upper(Collection& in);
 Status take_tmpfs(Collection& in);
 Status take_logs(Collection& in);
+Status take_node_logs(Collection& in);
 
 }  // namespace ctriage::collect

@@ -4,16 +4,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <set>
 
-#include "lib/collect/collection.h"
+#include "lib/collect/node_view.h"
 #include "lib/core/sys.h"
 
 namespace ctriage::collect {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = 1 << 20;
-constexpr std::size_t kMaxEngines = 64;
 constexpr std::size_t kMaxKernelLogBytes = 16 << 20;
 constexpr std::size_t kKernelRecordBytes = 16 << 10;  // CONSOLE_EXT_LOG_MAX is 8 KiB
 
@@ -41,13 +39,6 @@ std::string value_of(const std::vector<std::string_view>& arguments, std::string
       value = std::string(arguments[i].substr(flag.size() + 1));
   }
   return value;
-}
-
-// Anyone may call a process "kubelet": one in a container is not the node's.
-bool is_of_the_node(const Root& proc, std::int32_t pid) {
-  const auto cgroup = proc::read_text(proc, pid, "cgroup");
-  const auto stat = proc::read_stat(proc, pid);
-  return cgroup && !proc::is_in_container(*cgroup) && stat && !stat->is_kernel_thread() && !stat->has_ended();
 }
 
 // Where it is not there, that is how it is: defaults hold.
@@ -122,22 +113,12 @@ Result<UniqueFd> open_kernel_log(const Root& node) {
 
 Status take_node_config(Collection& in) {
   const Root& proc = in.snapshot.node().proc;
-  auto pids = proc::list_pids(proc);
-  if (!pids) return std::move(pids).error();
-  std::size_t taken = 0;
-  for (const std::int32_t pid : *pids) {
-    if (auto going = in.task.check(); !going) return going;
-    const auto comm = proc::read_text(proc, pid, "comm");
-    if (!comm) continue;  // ended, or not ours to see: then no engine of the node's
-    const auto program = std::ranges::find(kPrograms, trim(*comm), &Program::comm);
-    if (program == kPrograms.end() || !is_of_the_node(proc, pid)) continue;
-    if (++taken > kMaxEngines) {
-      in.task.gaps.add(
-          {Impact::lost, "node.config", std::to_string(pid),
-           Error{Errc::limit, "more than " + std::to_string(kMaxEngines) + " engines run here"}});
-      break;
-    }
-    if (auto status = take_engine(in, *program, pid); !status) return status;
+  auto engines = list_engines(in);
+  if (!engines) return std::move(engines).error();
+  for (const Engine& engine : *engines) {
+    const auto program = std::ranges::find(kPrograms, engine.name, &Program::comm);
+    if (program == kPrograms.end()) continue;
+    if (auto status = take_engine(in, *program, engine.pid); !status) return status;
   }
   return add_if_there(in, "node/modules", proc.read_file_in_root("modules", kMaxProcTextBytes),
                       "/proc/modules");
