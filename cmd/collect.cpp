@@ -35,7 +35,7 @@ struct CollectArguments {
 // What the arguments mean; anything wrong with them is a matter of usage.
 struct Wanted {
   std::uint64_t max_bytes = UINT64_MAX;
-  std::int64_t deadline_ns = INT64_MAX;  // CLOCK_BOOTTIME
+  std::optional<std::int64_t> deadline_s;
   std::optional<std::int64_t> wait_s;
   collect::LeftOut left_out;
 };
@@ -56,7 +56,7 @@ std::string takes_text(const std::vector<collect::PlanLine>& plan) {
     text += (text.empty() ? "" : ", ") + std::string(name);
     if (line.bytes) text += " " + human_size(*line.bytes);
   }
-  return text + "; about " + std::to_string(seconds_of(plan)) + " s; no freeze";
+  return text + "; about " + std::to_string(seconds_of(plan)) + " s or more; no freeze";
 }
 
 // What collect tells goes to the screen; its gaps are kept for the JSON as well.
@@ -81,7 +81,8 @@ class ToScreen final : public collect::Progress {
     gaps_.push_back(gap);  // collect's log bounds them
   }
   std::string summary_text(const collect::Summary& summary) override {
-    return screen_.summary_text(summary.took_ns);
+    return screen_.summary_text(summary.took_ns,
+                                summary.counts.layers_unread == 0 && !left_out_.contains("upper"));
   }
   [[nodiscard]] const std::vector<Gap>& gaps() const { return gaps_; }
 
@@ -212,11 +213,11 @@ void add_keep_lines(const source::LiveSnapshot& snapshot, const Source& source, 
 }
 
 report::Closing closing_of(const CollectResult& result, const collect::Summary& summary,
-                           const report::CollectScreen& screen) {
+                           const report::CollectScreen& screen, bool piped) {
   report::Closing closing;
   closing.took_ns = summary.took_ns;
   closing.exit_status = result.exit_status;
-  closing.changes_taken = summary.counts.changes > 0;
+  closing.changes_taken = result.counts.changes.has_value();
   closing.touched =
       report::touched_text(summary.resident_growth_bytes, screen.link_times_kept(), summary.cpu_ns);
   closing.bundle = result.path;
@@ -224,7 +225,9 @@ report::Closing closing_of(const CollectResult& result, const collect::Summary& 
   closing.partial = !summary.not_sealed.empty();
   if (result.manifest_sha256) closing.sha256 = *result.manifest_sha256;
   const std::string word = shell_word(result.path.raw);
-  closing.next = {{"ctriage show " + word, "what was seen"}, {"ctriage verify " + word, "check every byte"}};
+  if (!piped)
+    closing.next = {{"ctriage show " + word, "what was seen"},
+                    {"ctriage verify " + word, "check every byte"}};
   return closing;
 }
 
@@ -245,7 +248,7 @@ Result<Wanted> wanted_of(const CollectArguments& arguments) {
   if (!arguments.deadline.empty()) {
     auto limit = seconds("--deadline", arguments.deadline);
     if (!limit) return std::move(limit).error();
-    wanted.deadline_ns = sys::boottime_ns() + *limit * 1'000'000'000;
+    wanted.deadline_s = *limit;
   }
   if (!arguments.wait.empty()) {
     auto limit = seconds("--wait", arguments.wait);
@@ -299,8 +302,9 @@ Exit tell_plan(source::LiveSnapshot& snapshot, const Wanted& wanted, const Commo
     result.steps.push_back(std::move(step));
   }
   const bool text = common.output_format() == report::Format::text;
+  if (!text) result.gaps = report::records_of(task.gaps.kept(), task.now());
   auto written = io.out(text ? report::plan_text(result, io.out_style) : report::plan_json(result));
-  tell_gaps(io, common, task.gaps);
+  if (text) tell_gaps(io, common, task.gaps);
   if (!written) return fail(io, written.error());
   return task.gaps.count(Impact::lost) > 0 ? Exit::lost : Exit::complete;
 }
@@ -316,7 +320,10 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   if (!rules) return fail(io, rules.error());
   GapLog gaps;
   Task task = make_task(gaps, io);
-  task.deadline_ns = wanted->deadline_ns;
+  const auto start_deadline = [&] {
+    if (wanted->deadline_s) task.deadline_ns = sys::boottime_ns() + *wanted->deadline_s * 1'000'000'000;
+  };
+  if (!wanted->wait_s) start_deadline();
   // Opened before the sandbox, which the target's formats are parsed in.
   const bool piped = arguments.output == "-";
   UniqueFd pipe;
@@ -336,6 +343,7 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   auto opened = wanted->wait_s ? source::wait_live(arguments.query, *wanted->wait_s, task)
                                : source::open_live(arguments.query, task);
   if (!opened) return fail(io, opened.error());
+  if (wanted->wait_s) start_deadline();  // it began with the target
   source::LiveSnapshot& snapshot = **opened;
   if (arguments.plan) return tell_plan(snapshot, *wanted, common, task, io);
   const Root& proc = snapshot.node().proc;
@@ -360,7 +368,7 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   }
 
   const bool text = common.output_format() == report::Format::text;
-  const bool silent = common.quiet && !text;
+  const bool silent = common.quiet && (!text || piped);
   const bool to_stderr = piped || !text;
   report::Screen::Write write = [&io, to_stderr, silent](std::string_view line) {
     if (silent) return;
@@ -393,7 +401,7 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   const Exit exit = exit_for(common, screen.worst(), summary->lost);
   const std::string folder = piped ? "" : arguments.output + (arguments.output.ends_with('/') ? "" : "/");
   CollectResult result = result_of(folder + summary->path, *summary, options.left_out, exit);
-  report::Closing closing = closing_of(result, *summary, screen);
+  report::Closing closing = closing_of(result, *summary, screen, piped);
   closing.every_gap = common.verbose;
   closing.left_out = left_out_lines(options.left_out);
   add_keep_lines(snapshot, *source, arguments.about.id, closing);

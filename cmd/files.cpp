@@ -50,6 +50,9 @@ Result<Opened> open_files(const FilesArguments& arguments, Task& task, int writa
   if (!split_source(arguments.what, query.token, opened.key.path))
     return Error{Errc::malformed, arguments.what + ": not SOURCE:/path, like shop/web-7d9f:/etc/passwd"};
   opened.key.layer = arguments.layer;
+  const bool number = parse_number<std::uint32_t>(arguments.layer).has_value();
+  if (!number && arguments.layer != "merged" && arguments.layer != "upper")
+    return Error{Errc::malformed, "--layer " + arguments.layer + ": neither merged nor upper nor a number"};
   auto snapshot = source::open_source(query, {}, task, writable);
   if (!snapshot) return std::move(snapshot).error();
   opened.snapshot = *std::move(snapshot);
@@ -72,11 +75,17 @@ Result<Opened> open_files(const FilesArguments& arguments, Task& task, int writa
   return opened;
 }
 
+// What was typed cannot mean anything: usage.
+Exit fail_to_open(Io& io, const Error& error) {
+  const Exit exit = fail(io, error);
+  return error.code == Errc::malformed ? Exit::usage : exit;
+}
+
 Exit run_ls(const FilesArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
   auto opened = open_files(arguments, task);
-  if (!opened) return fail(io, opened.error());
+  if (!opened) return fail_to_open(io, opened.error());
   const report::Format format = common.output_format();
   auto told =
       format == report::Format::text
@@ -142,7 +151,7 @@ Exit run_cat(const FilesArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
   auto opened = open_files(arguments, task);
-  if (!opened) return fail(io, opened.error());
+  if (!opened) return fail_to_open(io, opened.error());
   auto file = opened->snapshot->open_file(opened->key, task);
   if (!file) {
     tell_gaps(io, common, gaps);
@@ -179,8 +188,31 @@ class Copying {
     auto digest = pass_on(
         *opened, [&](std::span<const std::byte> bytes) { return sys::write_all(made->get(), bytes, name); },
         task_);
-    if (!digest) return std::move(digest).error();
+    if (!digest) {  // half a file is no evidence
+      const auto gone = sys::unlinkat(directory, name);
+      return gone ? std::move(digest).error() : std::move(digest).error().within(name + " stays behind");
+    }
     return io_.out(to_hex(*digest) + "  " + escape_terminal(opened->entry.path.raw) + "\n");
+  }
+
+  // Of a bundle each file is a search through its layer: tar(1) is the tool for a directory.
+  bool is_live_directory(const FileKey& key) {
+    const auto described = snapshot_.describe(task_);
+    if (!described || described->kind != "live") return false;
+    GapLog told;
+    Task again = task_.with(told);
+    bool itself = false;  // a directory gives what is in it, anything else itself
+    const std::string wanted = key.path;
+    auto listed = snapshot_.list_files(
+        key,
+        [&](FileEntry&& entry) -> Status {
+          itself =
+              entry.path.raw.substr(entry.path.raw.rfind('/') + 1) == wanted.substr(wanted.rfind('/') + 1) &&
+              entry.file.type != FileType::directory;
+          return Error{Errc::stopped, "one is enough"};
+        },
+        again);
+    return listed || !itself;
   }
 
   Status tree(const FileKey& key, int parent, const std::string& name, unsigned depth = 0) {
@@ -188,28 +220,32 @@ class Copying {
     if (auto made = sys::mkdirat(parent, name, 0700); !made) return made;
     auto directory = sys::openat2(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, RESOLVE_BENEATH);
     if (!directory) return std::move(directory).error();
-    std::vector<FileEntry> entries;
+    struct Entry {
+      std::string path;
+      FileType type;
+      std::string target;
+    };
+    std::vector<Entry> entries;
     auto listed = snapshot_.list_files(
         key,
         [&](FileEntry&& entry) -> Status {
-          entries.push_back(std::move(entry));
+          entries.push_back({entry.path.raw, entry.file.type, entry.file.link_target.value_or(Bytes()).raw});
           return Done{};
         },
         task_);
     if (!listed) return listed;
-    for (const FileEntry& entry : entries) {
-      const std::string& path = entry.path.raw;
+    for (const Entry& entry : entries) {
+      const std::string& path = entry.path;
       FileKey inner = key;
       inner.path = path;
       const std::string last = path.substr(path.rfind('/') + 1);
       Status done = Done{};
-      if (entry.file.type == FileType::directory) {
+      if (entry.type == FileType::directory) {
         done = tree(inner, directory->get(), last, depth + 1);
-      } else if (entry.file.type == FileType::regular) {
+      } else if (entry.type == FileType::regular) {
         done = file(inner, directory->get(), last);
       } else {
-        const std::string what =
-            entry.file.link_target ? "a link to " + entry.file.link_target->raw : "no regular file";
+        const std::string what = !entry.target.empty() ? "a link to " + entry.target : "no regular file";
         task_.gaps.add(
             {Impact::note, "container.files", path, Error{Errc::unsupported, what + ": not copied"}});
       }
@@ -245,13 +281,11 @@ Exit run_cp(const FilesArguments& arguments, const Common& common, Io& io) {
   if (!directory) return fail(io, directory.error());
   if (name.empty() || name == "." || name == "..") name = "root";
   auto opened = open_files(arguments, task, directory->fd());
-  if (!opened) return fail(io, opened.error());
+  if (!opened) return fail_to_open(io, opened.error());
   Copying copying(*opened->snapshot, io, task);
   auto copied = copying.file(opened->key, directory->fd(), name);
-  if (!copied && copied.error().code == Errc::unsupported) {  // no regular file: a directory?
-    const auto described = opened->snapshot->describe(task);
-    if (described && described->kind == "live") copied = copying.tree(opened->key, directory->fd(), name);
-  }
+  if (!copied && copied.error().code == Errc::unsupported && copying.is_live_directory(opened->key))
+    copied = copying.tree(opened->key, directory->fd(), name);
   if (!copied) {
     tell_gaps(io, common, gaps);
     return fail(io, copied.error());

@@ -29,11 +29,12 @@ std::uint64_t log_bytes(const source::LiveSnapshot& snapshot) {
 }
 
 // The one table: order, phases, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 17> kCollectors{{
+constexpr std::array<Collector, 19> kCollectors{{
     {"containers", "state", Volatility::pod, "identity and OCI spec of each container", nullptr,
      take_containers},
     {"processes", "state", Volatility::process,
      "processes with credentials, capabilities, namespaces, programs", nullptr, take_processes},
+    {"posture", "state", Volatility::pod, "what the containers may do, tokens, execs", nullptr, take_posture},
     {"sockets", "state", Volatility::process, "sockets of the pod's network namespace with their owners",
      nullptr, take_sockets},
     {"network", "state", Volatility::process,
@@ -43,17 +44,19 @@ constexpr std::array<Collector, 17> kCollectors{{
     {"mappings", "state", Volatility::process, "memory mappings", nullptr, take_mappings},
     {"mounts", "state", Volatility::process, "mounts and layers", nullptr, take_mounts},
     {"raw", "state", Volatility::process, "texts of /proc/PID as they are", nullptr, take_raw},
-    {"node", "state", Volatility::node, "kernel, mounts and os-release of the node", nullptr, take_node},
-    {"node_config", "state", Volatility::node, "configuration of kubelet and runtimes, kernel modules",
-     nullptr, take_node_config},
-    {"kernel_log", "state", Volatility::node, "what the node's kernel said", nullptr, take_kernel_log},
     {"programs", "files", Volatility::process, "running programs that are not in the image", nullptr,
      take_programs},
     {"tmpfs", "files", Volatility::container, "the tmpfs of the containers", nullptr, take_tmpfs},
     {"upper", "files", Volatility::container, "the UpperDir and what it changed", upper_bytes, take_upper},
-    {"newer", "files", Volatility::node, "what on the node is newer than the pod and may be its work",
-     nullptr, take_newer},
     {"logs", "logs", Volatility::pod, "container logs", log_bytes, take_logs},
+    {"node", "node", Volatility::node, "kernel, mounts and os-release of the node", nullptr, take_node},
+    {"node_config", "node", Volatility::node, "configuration of kubelet and runtimes, kernel modules",
+     nullptr, take_node_config},
+    {"kernel_log", "node", Volatility::node, "what the node's kernel said", nullptr, take_kernel_log},
+    {"newer", "node", Volatility::node, "what on the node is newer than the pod and may be its work", nullptr,
+     take_newer},
+    {"node_logs", "node", Volatility::node, "what kubelet and runtime wrote about the pod, and the journal",
+     nullptr, take_node_logs},
 }};
 
 std::string time_stamp(Timestamp at) {
@@ -174,8 +177,13 @@ std::string phase_text(std::string_view group, const Counts& counts, const LeftO
                                           : counted(counts.changes, "change", "changes"));
     add("programs",
         counted(counts.programs, "program that is not in the image", "programs that are not in the image"));
-  } else {
+    add("tmpfs", counted(counts.tmpfs, "tmpfs", "tmpfs"));
+  } else if (group == "logs") {
     add("logs", counted(counts.logs, "container log", "container logs"));
+  } else {
+    for (const Collector& collector : kCollectors) {
+      if (collector.group == group) add(collector.name, std::string(collector.name));
+    }
   }
   return text;
 }
@@ -320,8 +328,6 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
                             {"programs", std::uint64_t{summary.held.programs}},
                             {"took_ns", static_cast<std::uint64_t>(summary.hold_ns)},
                             {"frozen_ns", std::uint64_t{0}}});
-  if (auto attached = take_attachments(in); !attached)
-    log.add({Impact::lost, "attach", "files of the examiner", attached.error()});
   const auto resident = resident_sizes(snapshot);
 
   unsigned number = 0;
@@ -345,6 +351,8 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
     in.to_tell.clear();
   }
 
+  if (auto attached = take_attachments(in); !attached)
+    log.add({Impact::lost, "attach", "files of the examiner", attached.error()});
   summary.resident_growth_bytes = growth_of(resident, resident_sizes(snapshot));
   summary.counts = in.counts;
   snapshot.tell_access_times(working);

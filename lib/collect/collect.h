@@ -3,10 +3,11 @@
 // volatility, into one bundle.
 //
 //   hold      open what would be gone with the container; read nothing yet
-//   1 state   processes, sockets, mounts, ... ; synced, its digest told; findings so far
-//   2 files   programs that are not in the image, then the UpperDir
-//   3 logs
-//   ending    findings, gaps, custody, SUMMARY.txt, seal
+//   1 state   processes, sockets, network, mounts, ... ; synced, its digest told; findings so far
+//   2 files   programs that are not in the image, tmpfs, the UpperDir
+//   3 logs    of the containers
+//   4 node    what outlives the pod: configuration, kernel log, what is newer than the pod, the engines' logs
+//   ending    the examiner's files, findings, gaps, custody, SUMMARY.txt, seal
 #include <array>
 #include <cstdint>
 #include <map>
@@ -66,6 +67,7 @@ struct Counts {
   std::uint64_t changes = 0;
   std::uint64_t layers_unread = 0;  // containers whose changes cannot be known
   std::uint64_t programs = 0;       // taken because they are not in the image
+  std::uint64_t tmpfs = 0;
   std::uint64_t logs = 0;
   std::uint64_t findings = 0;
 };

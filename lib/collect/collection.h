@@ -109,6 +109,7 @@ Status take_node_config(Collection& in);
 Status take_kernel_log(Collection& in);
 Status take_newer(Collection& in);
 Status take_containers(Collection& in);
+Status take_posture(Collection& in);
 Status take_processes(Collection& in);
 Status take_threads(Collection& in);
 Status take_descriptors(Collection& in);
@@ -121,6 +122,7 @@ Status take_programs(Collection& in);
 Status take_upper(Collection& in);
 Status take_tmpfs(Collection& in);
 Status take_logs(Collection& in);
+Status take_node_logs(Collection& in);
 Status take_attachments(Collection& in);  // no collector: nothing of the target's
 
 }  // namespace ctriage::collect

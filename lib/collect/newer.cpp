@@ -1,9 +1,9 @@
-// Group "files": what on the node a container that broke out may have left: files newer than the pod in
+// Group "node": what on the node a container that broke out may have left: files newer than the pod in
 // places that the node trusts, settings of the kernel that name a program, processes that are hidden.
 #include <algorithm>
 #include <array>
 
-#include "lib/collect/collection.h"
+#include "lib/collect/node_view.h"
 #include "lib/core/sys.h"
 #include "lib/model/node.h"
 #include "lib/runtime/kubelet.h"
@@ -12,8 +12,6 @@
 
 namespace ctriage::collect {
 namespace {
-
-using source::LiveContainer;
 
 constexpr std::size_t kMaxSettingBytes = 64 << 10;
 constexpr std::size_t kMaxSettings = 1'000;
@@ -40,32 +38,14 @@ NodeFact setting_of(std::string_view group, const std::string& path, std::string
   return fact;
 }
 
-// The oldest container of the pod: nothing of it can be older.
-Timestamp pod_began(const Collection& in) {
-  std::optional<Timestamp> oldest;
-  const auto take = [&oldest](const std::optional<Timestamp>& at) {
-    if (at && at->seconds > 0 && (!oldest || *at < *oldest)) oldest = at;
-  };
-  for (const LiveContainer& live : in.snapshot.containers()) {
-    take(live.container.created_at);
-    take(live.container.started_at);
-    take(proc::time_of_ticks(in.snapshot.node().clock, live.container.init_start_ticks));
-  }
-  return oldest.value_or(Timestamp{});
-}
-
 class TakeNewer {
  public:
   TakeNewer(Collection& in, const Root& root, bundle::Stream& out) : in_(in), root_(root), out_(out) {}
 
   Status take() {
-    // Who is mounted where on the node, in the form that knows which file systems wait for a server.
-    auto mounts = proc::read_mounts(in_.snapshot.node().proc, in_.snapshot.node().host, in_.task);
+    auto mounts = node_mounts(in_);
     if (!mounts) return std::move(mounts).error();
-    table_.mounts = *std::move(mounts);
-    for (const Mount& mount : table_.mounts) {
-      if (mount.mountpoint.raw == "/") table_.root_device = mount.device;
-    }
+    table_ = *std::move(mounts);
     if (auto status = settings(); !status) return status;
     if (auto status = release_agents(); !status) return status;
     if (auto status = binfmt(); !status) return status;
@@ -178,7 +158,7 @@ class TakeNewer {
   Collection& in_;
   const Root& root_;
   bundle::Stream& out_;
-  LiveContainer table_;
+  source::LiveContainer table_;
 };
 
 }  // namespace

@@ -4,33 +4,28 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <set>
 
-#include "lib/collect/collection.h"
+#include "lib/collect/node_view.h"
 #include "lib/core/sys.h"
 
 namespace ctriage::collect {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = 1 << 20;
-constexpr std::size_t kMaxEngines = 64;
 constexpr std::size_t kMaxKernelLogBytes = 16 << 20;
 constexpr std::size_t kKernelRecordBytes = 16 << 10;  // CONSOLE_EXT_LOG_MAX is 8 KiB
 
 struct Program {
-  std::string_view comm;  // 15 bytes at most
+  std::string_view name;
   std::array<std::string_view, 2> flags;
   std::string_view config;  // where it looks when it is not told
 };
-constexpr std::array<Program, 8> kPrograms{
-    {{"kubelet", {"--config", ""}, "/var/lib/kubelet/config.yaml"},
-     {"containerd", {"--config", "-c"}, "/etc/containerd/config.toml"},
-     {"dockerd", {"--config-file", ""}, "/etc/docker/daemon.json"},
-     {"crio", {"--config", "-c"}, "/etc/crio/crio.conf"},
-     {"k3s-server", {"--config", "-c"}, "/etc/rancher/k3s/config.yaml"},
-     {"k3s-agent", {"--config", "-c"}, "/etc/rancher/k3s/config.yaml"},
-     {"rke2", {"--config", "-c"}, "/etc/rancher/rke2/config.yaml"},
-     {"k3s", {"--config", "-c"}, "/etc/rancher/k3s/config.yaml"}}};
+constexpr std::array<Program, 6> kPrograms{{{"kubelet", {"--config", ""}, "/var/lib/kubelet/config.yaml"},
+                                            {"containerd", {"--config", "-c"}, "/etc/containerd/config.toml"},
+                                            {"dockerd", {"--config-file", ""}, "/etc/docker/daemon.json"},
+                                            {"crio", {"--config", "-c"}, "/etc/crio/crio.conf"},
+                                            {"rke2", {"--config", "-c"}, "/etc/rancher/rke2/config.yaml"},
+                                            {"k3s", {"--config", "-c"}, "/etc/rancher/k3s/config.yaml"}}};
 
 std::string value_of(const std::vector<std::string_view>& arguments, std::string_view flag) {
   if (flag.empty()) return {};
@@ -43,13 +38,6 @@ std::string value_of(const std::vector<std::string_view>& arguments, std::string
   return value;
 }
 
-// Anyone may call a process "kubelet": one in a container is not the node's.
-bool is_of_the_node(const Root& proc, std::int32_t pid) {
-  const auto cgroup = proc::read_text(proc, pid, "cgroup");
-  const auto stat = proc::read_stat(proc, pid);
-  return cgroup && !proc::is_in_container(*cgroup) && stat && !stat->is_kernel_thread() && !stat->has_ended();
-}
-
 // Where it is not there, that is how it is: defaults hold.
 Status add_if_there(Collection& in, const std::string& member, Result<std::string> text,
                     const std::string& origin) {
@@ -60,10 +48,10 @@ Status add_if_there(Collection& in, const std::string& member, Result<std::strin
   return in.add_file(member, std::move(text), "node.config", origin);
 }
 
-Status take_engine(Collection& in, const Program& program, std::int32_t pid) {
-  const Root& proc = in.snapshot.node().proc;
-  const std::string stem = "node/config/" + std::string(program.comm) + "-" + std::to_string(pid);
-  auto cmdline = proc::read_text(proc, pid, "cmdline");
+Status take_engine(Collection& in, const Program& program, const runtime::EngineProcess& engine) {
+  const std::string number = std::to_string(engine.pid);
+  const std::string stem = "node/config/" + std::string(program.name) + "-" + number;
+  auto cmdline = engine.directory.read_file_in_root("cmdline", kMaxConfigBytes);
   std::string path(program.config);
   if (cmdline) {
     const auto arguments = split(*cmdline, '\0');
@@ -71,11 +59,11 @@ Status take_engine(Collection& in, const Program& program, std::int32_t pid) {
       if (std::string named = value_of(arguments, flag); named.starts_with('/')) path = std::move(named);
     }
   }
-  if (auto status = in.add_file(stem + ".cmdline", std::move(cmdline), "node.config",
-                                "/proc/" + std::to_string(pid) + "/cmdline");
+  if (auto status =
+          in.add_file(stem + ".cmdline", std::move(cmdline), "node.config", "/proc/" + number + "/cmdline");
       !status)
     return status;
-  auto root = proc.descend_magic(std::to_string(pid) + "/root");
+  auto root = engine.directory.descend_magic("root");
   auto text =
       root ? root->read_file_in_root(path, kMaxConfigBytes) : Result<std::string>(std::move(root).error());
   return add_if_there(in, stem + "." + bundle::member_name(path.substr(path.rfind('/') + 1)), std::move(text),
@@ -84,7 +72,7 @@ Status take_engine(Collection& in, const Program& program, std::int32_t pid) {
 
 // Each read(2) gives one record; dev-kmsg of the kernel's ABI documentation. EPIPE: those that come next were
 // overwritten meanwhile. Nobody else's position moves.
-Result<std::string> read_kernel_log(int fd, const Task& task) {
+Result<std::string> read_kernel_log(int fd, Task& task) {
   std::string log;
   std::array<std::byte, kKernelRecordBytes> record{};
   for (unsigned overwritten = 0;;) {
@@ -94,13 +82,21 @@ Result<std::string> read_kernel_log(int fd, const Task& task) {
       const int number = got.error().number;
       if (number == EAGAIN) return log;
       if (number == EINTR) continue;
-      if (number == EPIPE && ++overwritten < 1'000) continue;
+      if (number == EPIPE && ++overwritten < 1'000) {
+        if (overwritten == 1)
+          task.gaps.add({Impact::lost, "node.kernel_log", "/dev/kmsg",
+                         Error{Errc::changed, "records were overwritten while they were read"}});
+        continue;
+      }
       return got.error();
     }
     if (*got == 0) return log;
-    if (log.size() + *got > kMaxKernelLogBytes)
-      return Error{Errc::limit,
-                   "the kernel's log has more than " + std::to_string(kMaxKernelLogBytes) + " bytes"};
+    if (log.size() + *got > kMaxKernelLogBytes) {
+      task.gaps.add({Impact::lost, "node.kernel_log", "/dev/kmsg",
+                     Error{Errc::limit, "more than " + std::to_string(kMaxKernelLogBytes) +
+                                            " bytes: the newest records are not taken"}});
+      return log;
+    }
     log.append(reinterpret_cast<const char*>(record.data()), *got);
   }
 }
@@ -122,22 +118,12 @@ Result<UniqueFd> open_kernel_log(const Root& node) {
 
 Status take_node_config(Collection& in) {
   const Root& proc = in.snapshot.node().proc;
-  auto pids = proc::list_pids(proc);
-  if (!pids) return std::move(pids).error();
-  std::size_t taken = 0;
-  for (const std::int32_t pid : *pids) {
-    if (auto going = in.task.check(); !going) return going;
-    const auto comm = proc::read_text(proc, pid, "comm");
-    if (!comm) continue;  // ended, or not ours to see: then no engine of the node's
-    const auto program = std::ranges::find(kPrograms, trim(*comm), &Program::comm);
-    if (program == kPrograms.end() || !is_of_the_node(proc, pid)) continue;
-    if (++taken > kMaxEngines) {
-      in.task.gaps.add(
-          {Impact::lost, "node.config", std::to_string(pid),
-           Error{Errc::limit, "more than " + std::to_string(kMaxEngines) + " engines run here"}});
-      break;
-    }
-    if (auto status = take_engine(in, *program, pid); !status) return status;
+  auto engines = list_engines(in);
+  if (!engines) return std::move(engines).error();
+  for (const runtime::EngineProcess& engine : *engines) {
+    const auto program = std::ranges::find(kPrograms, engine.name, &Program::name);
+    if (program == kPrograms.end()) continue;
+    if (auto status = take_engine(in, *program, engine); !status) return status;
   }
   return add_if_there(in, "node/modules", proc.read_file_in_root("modules", kMaxProcTextBytes),
                       "/proc/modules");

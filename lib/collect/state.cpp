@@ -76,10 +76,6 @@ bool takes_bytes_of(const Process& process) {
 Status take_containers(Collection& in) {
   for (const LiveContainer& live : in.snapshot.containers()) {
     const Container& container = live.container;
-    if (container.pod && in.counts.containers == 0) {
-      const std::string path = "pod/pod.json";
-      if (auto status = in.out.add(path, document(*container.pod), "OCI annotations"); !status) return status;
-    }
     ++in.counts.containers;
     if (auto status =
             in.out.add(in.path_of(live, "container.json"), document(container), "OCI bundle, procfs");

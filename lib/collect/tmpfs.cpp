@@ -89,6 +89,7 @@ Status take_tmpfs_of(Collection& in, const LiveContainer& live, const HeldTmpfs&
     return first ? second : first;
   }
   if (auto status = (*stream)->finish(bundle::Outcome::collected, ""); !status) return status;
+  ++in.counts.tmpfs;
   return (*files)->finish(bundle::Outcome::collected, "");
 }
 

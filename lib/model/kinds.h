@@ -12,6 +12,7 @@
 #include "lib/model/network.h"
 #include "lib/model/node.h"
 #include "lib/model/outcome.h"
+#include "lib/model/posture.h"
 #include "lib/model/process.h"
 #include "lib/model/tree.h"
 
@@ -42,6 +43,8 @@ template <>
 inline constexpr std::string_view kKind<FileEntry> = "file";
 template <>
 inline constexpr std::string_view kKind<LogFile> = "log_file";
+template <>
+inline constexpr std::string_view kKind<Pod> = "pod";
 template <>
 inline constexpr std::string_view kKind<TreeFile> = "tree_file";
 template <>
@@ -79,7 +82,15 @@ inline constexpr std::string_view kKind<PlannedStep> = "planned_step";
 template <>
 inline constexpr std::string_view kKind<SalvagedStream> = "salvaged_stream";
 template <>
-inline constexpr std::string_view kKind<PodRef> = "pod";
+inline constexpr std::string_view kKind<PodRef> = "pod_ref";
+template <>
+inline constexpr std::string_view kKind<Posture> = "posture";
+template <>
+inline constexpr std::string_view kKind<Grant> = "grant";
+template <>
+inline constexpr std::string_view kKind<TokenClaims> = "token";
+template <>
+inline constexpr std::string_view kKind<ExecTrace> = "exec";
 template <>
 inline constexpr std::string_view kKind<HostMount> = "host_mount";
 template <>

@@ -102,12 +102,14 @@ struct PlanResult {
   Bytes target;
   std::uint64_t seconds = 0;
   std::vector<PlannedStep> steps;
+  std::vector<GapRecord> gaps;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
     v("target", self.target, "as it resolved");
-    v("seconds", self.seconds, "it would take, about");
+    v("seconds", self.seconds, "it would take at least, about");
     v("steps", self.steps, "the collectors in the order they run");
+    v("gaps", self.gaps, "what could not be looked at for the plan");
   }
 };
 

@@ -41,7 +41,7 @@ struct Stream {
 };
 constexpr std::array kStreams{
     Stream{"bundle.json", "the members of source in `source`, and how it was taken", "bundle"},
-    Stream{"pod/pod.json", kKind<PodRef>, kKind<PodRef>},
+    Stream{"pod/pod.json", kKind<Pod>, kKind<Pod>},
     Stream{"containers/C/container.json", kKind<Container>, kKind<Container>},
     Stream{"containers/C/processes.jsonl", kKind<Process>, {}},
     Stream{"containers/C/threads.jsonl", kKind<Thread>, {}},
@@ -126,10 +126,11 @@ std::string schema_markdown() {
       out.append("`\"schema\": \"ctriage.").append(stream.schema).append("/1\"` |\n");
     }
   }
-  append_tables<Source, Container, PodRef, HostMount, Process, Executable, Credentials, Capabilities,
-                NamespaceId, Limit, Thread, Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState,
-                XattrRecord, TreeFile, FileEntry, LogFile, NetworkEntry, Flow, NodeFact, Finding, GapRecord,
-                CoverageRecord, CollectResult, CollectCounts, PlanResult, PlannedStep, WhoisResult, WhoisMatch, VerifyResult,
+  append_tables<Source, Pod, Posture, Grant, TokenClaims, ExecTrace, Container, PodRef, HostMount, Process,
+                Executable, Credentials, Capabilities, NamespaceId, Limit, Thread, Mapping, Descriptor,
+                Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile,
+                NetworkEntry, Flow, NodeFact, Finding, GapRecord, CoverageRecord, CollectResult,
+                CollectCounts, PlanResult, PlannedStep, WhoisResult, WhoisMatch, VerifyResult,
                 SalvagedStream>(out);
   return out;
 }

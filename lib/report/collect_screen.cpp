@@ -38,9 +38,10 @@ void CollectScreen::gap(const Gap& gap) {
   gaps_.add(gap);
 }
 
-std::string CollectScreen::summary_text(std::int64_t took_ns) const {
+std::string CollectScreen::summary_text(std::int64_t took_ns, bool changes_known) const {
   return so_far_ + labelled("took", std::to_string(took_ns / 1'000'000) + " ms") +
-         labelled("findings", findings_.text() + "; " + changes_.text()) + gaps_block(gaps_, true, {});
+         labelled("findings", findings_.text() + (changes_known ? "; " + changes_.text() : "")) +
+         gaps_block(gaps_, true, {});
 }
 
 void CollectScreen::close(Closing closing) const {

@@ -25,7 +25,7 @@ class CollectScreen {
   void changed(ChangeKind kind) { changes_.add(kind); }
   void gap(const Gap& gap);
   // What is known before the seal.
-  [[nodiscard]] std::string summary_text(std::int64_t took_ns) const;
+  [[nodiscard]] std::string summary_text(std::int64_t took_ns, bool changes_known) const;
   // Fills in what the screen has counted and closes it.
   void close(Closing closing) const;
 

@@ -71,7 +71,7 @@ std::string plan_text(const PlanResult& plan, const Style& style) {
                      style);
   }
   return out + "about " + std::to_string(plan.seconds) +
-         " s. Nothing was taken. --only and --skip take names of either column.\n";
+         " s, and what has no size yet. Nothing was taken. --only and --skip take names of either column.\n";
 }
 
 std::string verify_json(const VerifyResult& result) { return document(result); }

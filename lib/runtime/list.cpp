@@ -134,7 +134,13 @@ void list_orphans(const Root& proc, const std::vector<Sighting>& sightings,
   }
   if (orphans.empty()) return;
   const auto node = proc.descend_magic(std::to_string(proc::node_process(proc)) + "/root");
-  if (!node) return;
+  if (!node) {
+    task.gaps.add(
+        {Impact::lost, "runtime.orphan", "/",
+         Error(node.error())
+             .within(counted(orphans.size(), "container", "containers") + " known by the cgroup only")});
+    return;
+  }
   for (const auto& [id, first] : orphans) {
     const std::string origin = "pid " + std::to_string(first->pid);
     Found orphan;
@@ -230,9 +236,7 @@ Status list_records(const Root& proc, const std::vector<EngineProcess>& processe
   return Done{};
 }
 
-}  // namespace
-
-Result<std::vector<Found>> list_containers(const Root& proc, Task& task) {
+Result<std::vector<Found>> list_all(const Root& proc, bool with_records, Task& task) {
   // Before their shims, so that one who starts meanwhile is not taken for an orphan.
   const auto sightings = sight_processes(proc, task);
   if (!sightings) return sightings.error();
@@ -261,10 +265,19 @@ Result<std::vector<Found>> list_containers(const Root& proc, Task& task) {
   if (auto listed = list_monitored(proc, *processes, clock, storages, found, task); !listed)
     return std::move(listed).error();
   list_orphans(proc, *sightings, clock, found, task);
-  if (auto listed = list_records(proc, *processes, docker, storages, found, task); !listed)
-    return std::move(listed).error();
+  if (with_records) {
+    if (auto listed = list_records(proc, *processes, docker, storages, found, task); !listed)
+      return std::move(listed).error();
+  }
   std::sort(found.begin(), found.end(), comes_before);
   return found;
 }
+
+}  // namespace
+
+Result<std::vector<Found>> list_containers(const Root& proc, Task& task) {
+  return list_all(proc, true, task);
+}
+Result<std::vector<Found>> list_running(const Root& proc, Task& task) { return list_all(proc, false, task); }
 
 }  // namespace ctriage::runtime

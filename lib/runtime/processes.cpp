@@ -36,6 +36,9 @@ std::optional<Role> role_of(std::string_view program) {
   if (program == kMonitor) return Role::monitor;
   if (program == "dockerd") return Role::dockerd;
   if (program == "containerd") return Role::containerd;
+  for (const std::string_view other : {"kubelet", "crio", "k3s", "rke2"}) {
+    if (program == other) return Role::other;
+  }
   return std::nullopt;
 }
 
@@ -172,11 +175,12 @@ Result<std::vector<EngineProcess>> find_engine_processes(const Root& proc, Task&
     if (!process) continue;                              // ended since it was listed
     const auto exe = process->read_link_beneath("exe");  // none: a kernel thread, or ended
     if (!exe && exe.error().code == Errc::denied) closed.add(*process);
-    const auto role = exe ? role_of(last_name(proc::without_deleted(*exe))) : std::nullopt;
+    const std::string name(exe ? last_name(proc::without_deleted(*exe)) : std::string_view());
+    const auto role = role_of(name);
     if (!role) continue;
     const auto uid = check_outside(proc, *process, *role);
     if (uid) {
-      found.push_back({pid, *role, *uid, *std::move(process)});
+      found.push_back({pid, *role, name, *uid, *std::move(process)});
     } else if (!is_gone(uid.error()) && has_containers(*role)) {
       const bool by_choice = uid.error().code == Errc::mismatch || uid.error().code == Errc::unsupported;
       const std::string origin = "pid " + std::to_string(pid);

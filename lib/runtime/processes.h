@@ -12,11 +12,18 @@
 
 namespace ctriage::runtime {
 
-enum class Role : std::uint8_t { shim, monitor, dockerd, containerd };
+enum class Role : std::uint8_t {
+  shim,
+  monitor,
+  dockerd,
+  containerd,
+  other
+};  // other: kubelet, crio, k3s, rke2
 
 struct EngineProcess {
   std::int32_t pid = 0;
   Role role = Role::shim;
+  std::string name;  // of its program
   std::uint32_t uid = 0;
   Root directory;  // /proc/PID, stays this process
 };

@@ -37,8 +37,8 @@ struct Record {
   std::string digest;  // of the image
 };
 
-// All that `take` reads in one transaction of the writer. A database that stands still only between writes is
-// read again; what never does is taken as it was last seen, and said.
+// All that `take` reads in one transaction of the writer. A database that is written to meanwhile is read
+// again; of one that never stands still nothing is taken: it could be parts of several containers.
 using Records = std::vector<Record>;
 std::optional<Records> read_consistent(const Root& node, const std::string& file,
                                        const std::function<Status(Bolt&, Records&)>& take, Task& task) {
@@ -61,8 +61,8 @@ std::optional<Records> read_consistent(const Root& node, const std::string& file
     if (unchanged) break;  // damaged, not in motion
     if (last) last = unchanged;
   }
-  const bool moved = last.error().code == Errc::mismatch;
-  gap(task, moved ? Impact::degraded : Impact::lost, file, last.error());
+  gap(task, Impact::lost, file, last.error());
+  if (last.error().code == Errc::mismatch) return std::nullopt;
   return records;
 }
 
@@ -175,7 +175,7 @@ void add_containerd_record(const EngineRoot& root, const std::string& file, Reco
     if (container.init_pid == 0) read_status(root.node, root.path, container, task);
     container.root_dir = Bytes();  // relative to a bundle that is gone
   }
-  container.created_at = parse_go_time(record.values["createdat"]);
+  if (auto created = parse_go_time(record.values["createdat"])) container.created_at = created;
   if (container.image.empty()) container.image = Bytes(record.values["image"]);
   if (container.image_digest.empty()) container.image_digest = Bytes(record.digest);
   if (container.labels.empty()) container.labels = std::move(record.labels);

@@ -57,8 +57,14 @@ Status BundleSnapshot::each_taken(const FileKey& key, const Emit<Taken>& emit, T
     return reader_->has(plain) ? plain : plain + ".zst";
   };
   const std::string upper = layer_stream(folder->second + "upper");
+  const std::string wanted = plain_path(key.path);
+  deleted_.clear();
   const Emit<FileChange> change = [&](FileChange&& seen) -> Status {
-    if (!seen.after || seen.hidden_by) return Done{};
+    if (!seen.after || seen.hidden_by) {
+      if (plain_path(seen.path.raw) == wanted)
+        deleted_ = "deleted" + (seen.layer ? ", was in layer " + std::to_string(*seen.layer) : "");
+      return Done{};
+    }
     Taken taken;
     taken.entry.container = std::move(seen.container);
     taken.stored = seen.hard_link_of ? seen.hard_link_of->raw : seen.path.raw;
@@ -94,6 +100,12 @@ Status BundleSnapshot::each_taken(const FileKey& key, const Emit<Taken>& emit, T
   return Done{};
 }
 
+Error BundleSnapshot::not_here(const std::string& path) const {
+  return {Errc::not_found,
+          path + (deleted_.empty() ? ": not in this bundle: not changed, or not taken"
+                                   : ": " + deleted_ + "; the image's files are not in a bundle")};
+}
+
 Status BundleSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) {
   const std::string wanted = plain_path(key.path);
   bool met = wanted == "/";
@@ -108,7 +120,7 @@ Status BundleSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emi
   if (auto listed = each_taken(key, each, task); !listed) return listed;
   task.gaps.add({Impact::note, "container.files", wanted,
                  Error{Errc::unsupported, "a bundle has what was changed, not the image's files"}});
-  if (!met) return Error{Errc::not_found, wanted + ": not in this bundle: not changed, or not taken"};
+  if (!met) return not_here(wanted);
   return Done{};
 }
 
@@ -120,7 +132,7 @@ Result<OpenedFile> BundleSnapshot::open_file(const FileKey& key, Task& task) {
     return Done{};
   };
   if (auto listed = each_taken(key, each, task); !listed) return std::move(listed).error();
-  if (!found) return Error{Errc::not_found, wanted + ": not in this bundle: not changed, or not taken"};
+  if (!found) return not_here(wanted);
   if (found->entry.file.type != FileType::regular) {
     std::string what = wanted + ": not a regular file";
     if (found->entry.file.link_target) what += ", a link to " + found->entry.file.link_target->raw;

@@ -39,6 +39,7 @@ class BundleSnapshot final : public Snapshot {
       : reader_(std::move(reader)), name_(std::move(name)) {}
   Result<Container> read_container(const std::string& stream, Task& task);
   struct Taken;  // a file whose bytes are in the bundle
+  [[nodiscard]] Error not_here(const std::string& path) const;
   Status each_taken(const FileKey& key, const Emit<Taken>& emit, Task& task);
   template <class T>
   Status list(const std::string& stream, const Emit<T>& emit, Task& task);
@@ -50,6 +51,7 @@ class BundleSnapshot final : public Snapshot {
   std::unique_ptr<bundle::Reader> reader_;
   std::string name_;
   std::map<std::string, std::string> folders_;  // container id -> "containers/app/"
+  std::string deleted_;                         // what each_taken saw of the path it was asked for
   std::set<std::string> listed_;                // streams whose gaps were told
 };
 

@@ -30,6 +30,12 @@ bool is_at_or_below(std::string_view path, std::string_view directory) {
   return path.size() == directory.size() || path[directory.size()] == '/';
 }
 
+Error not_in_layers(const Mount& mount) {
+  return Error{Errc::outside, "a mount (" + mount.fstype.raw +
+                                  "): what the container sees there is not in its layers, which are what is "
+                                  "shown; collect takes tmpfs"};
+}
+
 // What the container sees at a mount is not in its layers. `inside`: mounts right in this directory, too.
 void tell_mounts(const LiveContainer& live, const std::string& path, bool inside, Task& task) {
   for (const Mount& mount : live.mounts) {
@@ -38,11 +44,18 @@ void tell_mounts(const LiveContainer& live, const std::string& path, bool inside
     const bool over = is_at_or_below(path, at);
     const std::string parent = at.substr(0, std::max<std::size_t>(at.rfind('/'), 1));
     if (!over && !(inside && parent == path)) continue;
-    task.gaps.add({over ? Impact::lost : Impact::note, "container.files", at,
-                   Error{Errc::outside, "a mount (" + mount.fstype.raw +
-                                            "): what the container sees there is not in its layers, which "
-                                            "are what is shown; collect takes tmpfs"}});
+    task.gaps.add({over ? Impact::lost : Impact::note, "container.files", at, not_in_layers(mount)});
   }
+}
+
+// What is not in the layers may be in a mount: then that is the answer.
+Error where_it_may_be(const LiveContainer& live, const FileKey& key, Error error) {
+  if (error.code != Errc::not_found || key.layer != "merged") return error;
+  for (const Mount& mount : live.mounts) {
+    if (mount.mountpoint.raw != "/" && is_at_or_below(key.path, mount.mountpoint.raw))
+      return not_in_layers(mount).within(key.path + ": at or below " + mount.mountpoint.raw);
+  }
+  return error;
 }
 
 }  // namespace
@@ -53,7 +66,7 @@ Status LiveSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit,
   auto view = view_of(*live, key.layer);
   if (!view) return std::move(view).error();
   auto found = view->find(key.path, true);
-  if (!found) return std::move(found).error();
+  if (!found) return where_it_may_be(*live, key, std::move(found).error());
   const std::string directory = found->path;
   const bool merged = key.layer == "merged";
   if (merged) tell_mounts(*live, directory, found->info.is_directory(), task);
@@ -75,7 +88,7 @@ Result<OpenedFile> LiveSnapshot::open_file(const FileKey& key, Task& task) {
   auto view = view_of(*live, key.layer);
   if (!view) return std::move(view).error();
   auto found = view->find(key.path, true);
-  if (!found) return std::move(found).error();
+  if (!found) return where_it_may_be(*live, key, std::move(found).error());
   if (key.layer == "merged") tell_mounts(*live, found->path, false, task);
   auto file = view->open(*found);
   if (!file) return std::move(file).error();

@@ -338,8 +338,10 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
     runtime::Found& found = (*all)[index];
     const std::string id = found.container.id;
     if (found.container.init_pid == 0 || found.container.state == ContainerState::exited) {
-      last = Error{Errc::vanished, resolved->name + ": container " + id.substr(0, 12) + " is not running"};
-      task.gaps.add({Impact::lost, "container", id, *last});
+      // Of a pod with init containers that is how it should be. What it left on the disk lies there still.
+      last = Error{Errc::vanished, resolved->name + ": container " + found.container.name.raw + " (" +
+                                       id.substr(0, 12) + ") has ended: its layers and logs are not taken"};
+      task.gaps.add({Impact::degraded, "container", id, *last});
       continue;
     }
     auto live = open_container(*snapshot->node_, std::move(found), inits, task);

@@ -43,20 +43,19 @@ Result<std::unique_ptr<Snapshot>> open_bundle(const std::string& path, int writa
 
 bool forced_live(const std::string& token) {
   return token.starts_with("pid:") || token.starts_with("pod:") || token.starts_with("ctr:") ||
-         token.starts_with("containerd://");
+         token.find("://") != std::string::npos;
 }
 
 constexpr std::int64_t kLookAgainNs = 20'000'000;
 
-// Whether a container that is meant runs, the pod's sandbox alone not counted.
-bool starts_now(const Node& node, const TargetQuery& query, Task& task, std::string& why_not) {
-  const auto all = runtime::list_containers(node.proc, task);
-  if (!all) {
-    why_not = all.error().what;
-    return false;
-  }
+// Whether a container that is meant runs, the pod's sandbox alone not counted. An error for what waiting does
+// not mend: an ambiguous name, no right to look.
+Result<bool> starts_now(const Node& node, const TargetQuery& query, Task& task, std::string& why_not) {
+  const auto all = runtime::list_running(node.proc, task);
+  if (!all) return all.error();
   const auto resolved = resolve_target(query, *all);
   if (!resolved) {
+    if (resolved.error().code != Errc::not_found) return resolved.error();
     why_not = resolved.error().what;
     return false;
   }
@@ -90,7 +89,9 @@ Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::i
   for (;;) {
     GapLog aside;  // what cannot be seen now is told when the target is there
     Task looking = task.with(aside);
-    if (starts_now(**node, query, looking, last)) {
+    auto starts = starts_now(**node, query, looking, last);
+    if (!starts) return std::move(starts).error();
+    if (*starts) {
       auto snapshot = LiveSnapshot::open(*node, query, task);
       if (snapshot) {
         forbid_clones(task.gaps);
@@ -101,7 +102,7 @@ Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::i
     }
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     if (sys::boottime_ns() >= until_ns)
-      return Error{Errc::timeout, query.token + ": did not start within the time of --wait: " + last};
+      return Error{Errc::not_found, query.token + ": did not start within the time of --wait: " + last};
     sys::sleep_ns(kLookAgainNs);
   }
 }

@@ -35,12 +35,12 @@ class Look {
 
   Status place(const Watched& watched) {
     const auto slash = watched.path.rfind('/');
-    const std::string parent = slash == 0 ? "/" : watched.path.substr(0, slash);
     const std::string name = watched.path.substr(slash + 1);
-    if (server_at(watched.path)) return Done{};
-    auto dir = root_.descend_in_root(parent);
+    const auto parent = resolved(slash == 0 ? "/" : watched.path.substr(0, slash));
+    if (!parent || server_at(*parent + "/" + name)) return Done{};
+    auto dir = root_.descend_in_root(*parent);
     if (!dir) {
-      if (!is_gone(dir.error()) && dir.error().number != ENOTDIR) gap(Impact::lost, parent, dir.error());
+      if (!is_gone(dir.error()) && dir.error().number != ENOTDIR) gap(Impact::lost, *parent, dir.error());
       return Done{};
     }
     return entry(*dir, name, watched.path, watched, watched.depth, true);
@@ -49,6 +49,43 @@ class Look {
  private:
   void gap(Impact impact, const std::string& path, Error error) {
     task_.gaps.add({impact, std::string(kArtifact), path, std::move(error)});
+  }
+
+  // The directory that `path` is, links followed, without a step into what a server would have to answer for:
+  // each name is looked up in the mount table before it is touched. Nothing: there is none, or it was told.
+  std::optional<std::string> resolved(const std::string& path) {
+    constexpr unsigned kMaxLinks = 40;  // path_resolution(7)
+    std::string at;
+    std::string rest = path;
+    for (unsigned links = 0; !rest.empty();) {
+      const auto slash = rest.find('/');
+      const std::string name = rest.substr(0, slash);
+      rest = slash == std::string::npos ? "" : rest.substr(slash + 1);
+      if (name.empty() || name == ".") continue;
+      if (name == "..") {
+        at.resize(at.empty() ? 0 : at.rfind('/'));
+        continue;
+      }
+      const std::string next = at + "/" + name;
+      if (server_at(next)) return std::nullopt;
+      auto target = root_.read_link_beneath(std::string_view(next).substr(1));
+      if (!target && target.error().number != EINVAL) {  // EINVAL: no link
+        if (!is_gone(target.error()) && target.error().number != ENOTDIR)
+          gap(Impact::lost, next, std::move(target).error());
+        return std::nullopt;
+      }
+      if (!target) {
+        at = next;
+        continue;
+      }
+      if (++links > kMaxLinks) {
+        gap(Impact::lost, path, {Errc::outside, "more than 40 links"});
+        return std::nullopt;
+      }
+      if (target->starts_with('/')) at.clear();
+      rest = *target + "/" + rest;
+    }
+    return at.empty() ? "/" : at;
   }
 
   bool server_at(const std::string& path) {

@@ -98,6 +98,7 @@ class Search {
     }
   }
 
+  [[nodiscard]] bool looks_at_layers() const { return !wanted_.path.empty(); }
   std::vector<Belongs> found;
 
  private:
@@ -105,6 +106,12 @@ class Search {
     if (++details_ > kMaxDetails) return;
     if (details_ == kMaxDetails) detail += "; more not listed";
     found.push_back({*container_, std::move(as), std::move(detail)});
+  }
+
+  // Who has ended belongs to nobody now.
+  void lost(const char* what, std::int32_t pid, Error error) {
+    if (error.code == Errc::vanished || error.code == Errc::not_found) return;
+    task_.gaps.add({Impact::lost, what, pid_text(pid), std::move(error)});
   }
 
   std::string process_text(std::int32_t pid, const HeldProcess& held) {
@@ -118,7 +125,12 @@ class Search {
   }
 
   void look_at_layers() {
-    if (!live_->stack) return;
+    if (!live_->stack) {
+      if (!live_->alone)
+        task_.gaps.add({Impact::lost, "container.layers", container_->id,
+                        Error{Errc::unsupported, "its layers are not known: " + live_->no_stack}});
+      return;
+    }
     const auto& layers = live_->stack->layers();
     const auto directories = live_->stack->numbered_directories();
     for (const auto& [info, rest] : wanted_.way) {
@@ -135,7 +147,7 @@ class Search {
   void look_at_cgroup(std::int32_t pid, const HeldProcess& held) {
     auto there = proc::open_living(node_.proc, pid, held.start_ticks);
     auto text = there ? there->read_file_in_root("cgroup", 64 << 10) : Result<std::string>(there.error());
-    if (!text) return;
+    if (!text) return lost("proc.cgroup", pid, std::move(text).error());
     for (const proc::CgroupLine& line : proc::parse_cgroup(*text)) {
       const std::string& path = line.path;
       const bool named = wanted_.path == path || (wanted_.path.starts_with("/sys/fs/cgroup") &&
@@ -147,7 +159,8 @@ class Search {
   void look_at_network(std::int32_t pid, const HeldProcess& held, std::set<std::uint64_t>& seen) {
     auto process = proc::open_living(node_.proc, pid, held.start_ticks);
     const auto net = process ? proc::read_namespace(*process, "net") : Result<Hex>(process.error());
-    if (!net || !seen.insert(net->value).second) return;
+    if (!net) return lost("proc.network", pid, net.error());
+    if (!seen.insert(net->value).second) return;
     const Emit<Socket> socket = [&](Socket&& one) -> Status {
       for (const auto& [side, end] :
            {std::pair{"local", &one.local.raw}, std::pair{"remote", &one.remote.raw}}) {
@@ -164,7 +177,7 @@ class Search {
       return Done{};
     };
     if (auto listed = proc::list_sockets(*process, pid, socket, task_); !listed)
-      task_.gaps.add({Impact::lost, "proc.sockets", pid_text(pid), std::move(listed).error()});
+      lost("proc.sockets", pid, std::move(listed).error());
     if (wanted_.address.empty()) return;
     const Emit<NetworkEntry> entry = [&](NetworkEntry&& one) -> Status {
       if (one.kind == NetworkKind::address && one.address &&
@@ -173,7 +186,7 @@ class Search {
       return Done{};
     };
     if (auto listed = proc::list_network(*process, pid, nullptr, entry, task_); !listed)
-      task_.gaps.add({Impact::lost, "proc.network", pid_text(pid), std::move(listed).error()});
+      lost("proc.network", pid, std::move(listed).error());
   }
 
   void look_at_program(std::int32_t pid, const HeldProcess& held) {
@@ -193,8 +206,7 @@ class Search {
       if (digest && program && !(*program)->crowded) digests_.emplace(*program, *digest);
     }
     if (!digest) {
-      if (digest.error().code != Errc::vanished)
-        task_.gaps.add({Impact::lost, "proc.exe", pid_text(pid), std::move(digest).error()});
+      lost("proc.exe", pid, std::move(digest).error());
     } else if (*digest == wanted_.digest) {
       tell("program", process_text(pid, held));
     }
@@ -209,7 +221,7 @@ class Search {
   std::map<std::shared_ptr<HeldProgram>, std::string> digests_;
 };
 
-Wanted wanted_of(const Node& node, const std::string& token) {
+Wanted wanted_of(const Node& node, const std::string& token, Task& task) {
   Wanted wanted;
   wanted.token = token;
   wanted.pid = parse_number<std::int32_t>(token);
@@ -221,7 +233,10 @@ Wanted wanted_of(const Node& node, const std::string& token) {
   wanted.path = token;
   while (wanted.path.size() > 1 && wanted.path.ends_with('/')) wanted.path.pop_back();
   auto root = node.proc.descend_magic(node.host_link("root"));
-  if (!root) return wanted;
+  if (!root) {
+    task.gaps.add({Impact::lost, "node.root", token, root.error()});
+    return wanted;
+  }
   std::string rest;
   for (std::string at = wanted.path; at.size() > 1;) {
     if (auto info = root->stat_in_root(at); info && info->is_directory())
@@ -238,7 +253,7 @@ Wanted wanted_of(const Node& node, const std::string& token) {
 Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& task) {
   auto all = runtime::list_containers(node.proc, task);
   if (!all) return std::move(all).error();
-  Wanted wanted = wanted_of(node, token);
+  Wanted wanted = wanted_of(node, token, task);
   const bool by_name = !wanted.pid && wanted.address.empty() && wanted.port.empty() && wanted.path.empty() &&
                        wanted.digest.empty();
   Search search(node, std::move(wanted), task);
@@ -257,6 +272,9 @@ Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& t
     const Container container = found.container;
     if (container.init_pid <= 0 || container.state == ContainerState::exited) {
       search.look_at_records(container);
+      if (search.looks_at_layers())
+        task.gaps.add({Impact::degraded, "container.layers", container.id,
+                       Error{Errc::unsupported, "it has ended: its layers are not looked at"}});
       continue;
     }
     auto live = open_container(node, std::move(found), inits, task);

@@ -278,10 +278,10 @@ class Containerd:
         self.add_image("localhost/pause:1", [image], ["/bin/sleep", "1000000"])
         self.add_image("localhost/app:1", [image, app], ["/bin/sleep", "1000000"])
 
-    def run_pod(self, ns, pod, container, script, pid="container"):
+    def run_pod(self, ns, pod, container, script, pid="container", **options):
         from cri_pod import run_pod
         sandbox, container_id, uid = run_pod(self.socket, ns, pod, container, "localhost/app:1", self.logs,
-                                             ["/bin/sh", "-c", script], pid=pid)
+                                             ["/bin/sh", "-c", script], pid=pid, **options)
         self.pods.append(sandbox)
         return Pod(self, ns, pod, container, sandbox, container_id, uid)
 

@@ -13,7 +13,7 @@ def setUpModule():
     lab.need("unshare", "nsenter", "pivot_root", "zstd")
 
 
-ODD = "odd \\x1b[2J\nname"
+ODD = "odd \x1b[2J\nname"
 
 PLAY = r"""
 mkdir -p /etc/conf /opt/app/deep; echo one > /etc/conf/a; echo two > /etc/conf/b; ln -s conf/a /etc/link; ln -s /opt/app /app
@@ -29,7 +29,7 @@ echo played; while :; do sleep 1000; done
 class Files(Case):
     @classmethod
     def setUpClass(cls):
-        play = "set -- 'odd \\x1b[2J\nname'\n" + PLAY
+        play = f"set -- '{ODD}'\n" + PLAY
         cls.box = Box(play, files={"/etc/hostname": b"web\n"}, wait_for="played")
         cls.addClassCleanup(cls.box.stop)
 
@@ -77,7 +77,8 @@ class Files(Case):
                 run = self.expect(ctriage("cat", self.source(path)), 1)
                 self.assertEqual(run.out, b"")
                 self.assertIn(why, run.err)
-        self.assertIn(b"SOURCE:/path", self.expect(ctriage("cat", f"pid:{self.box.pid}"), 1).err)
+        self.assertIn(b"SOURCE:/path", self.expect(ctriage("cat", f"pid:{self.box.pid}"), 2).err)
+        self.assertIn(b"a mount (tmpfs)", self.expect(ctriage("cat", self.source("/tmp/x/inside")), 1).err)
 
     def test_a_mount_over_it_is_said(self):
         files, gaps = self.listed(self.source("/tmp/x"), statuses=(3,))
@@ -96,7 +97,7 @@ class Files(Case):
         with open("/bin/busybox", "rb") as file:
             self.assertEqual(self.expect(ctriage("cat", self.source("/bin/busybox"), "--layer", "1"), 0).out, file.read())
         self.expect(ctriage("ls", self.source("/etc"), "--layer", "99"), 1)
-        self.expect(ctriage("ls", self.source("/etc"), "--layer", "x"), 1)
+        self.expect(ctriage("ls", self.source("/etc"), "--layer", "x"), 2)
 
     def test_cp(self):
         out = self.temp()
@@ -125,6 +126,7 @@ class Files(Case):
         self.assertEqual(self.expect(ctriage("cat", path + ":/tmp/x/inside"), 0).out, b"hidden\n")
         self.assertIn(b"a link to conf/a", self.expect(ctriage("cat", path + ":/etc/link"), 1).err)
         self.assertIn(b"not in this bundle", self.expect(ctriage("cat", path + ":/bin/busybox"), 1).err)
+        self.assertIn(b"deleted, was in layer 2", self.expect(ctriage("cat", path + ":/etc/hostname"), 1).err)
         self.assertIn(b"upper layer only", self.expect(ctriage("cat", path + ":/bin/busybox", "--layer", "1"), 1).err)
         os.mkdir(out + "/copies")
         self.expect(ctriage("cp", path + ":/opt/app/second", out + "/copies"), 0)

@@ -69,7 +69,8 @@ class Pod(Case):
         self.addCleanup(containerd.stop)
         containerd.add_images({"/etc/of-the-app": b"x\n"})
         ns = f"node-{os.getpid()}"
-        containerd.run_pod(ns, "conf", "app", "exec sleep 7777")
+        pod = containerd.run_pod(ns, "conf", "app", "exec sleep 7777")
+        journal = self.journal(b"LPKSHHRH of this test")
         out = self.temp()
         self.expect(ctriage("collect", f"{ns}/conf", "-o", out), 0)
         with Bundle(self.one_bundle(out)) as bundle:
@@ -77,6 +78,27 @@ class Pod(Case):
             with open(os.path.join(containerd.base, "config.toml"), "rb") as file:
                 self.assertEqual(bundle.bytes(stem + ".config.toml"), file.read())
             self.assertIn(containerd.base.encode(), bundle.bytes(stem + ".cmdline"))
+            lines = bundle.bytes(self.member(containerd.log.name)).splitlines()
+            self.assertTrue(lines)
+            names = (pod.container_id.encode(), pod.sandbox.encode(), pod.uid.encode())
+            self.assertEqual([line for line in lines if not any(name in line for name in names)], [])
+            self.assertEqual(bundle.bytes(self.member(journal)), b"LPKSHHRH of this test")
+
+    def member(self, path):
+        return "node/logs/" + path[1:].replace("/", "%2F") + ".zst"
+
+    def journal(self, data):
+        """A journal file of a machine that is not there, and an older one that no pod of ours can be in."""
+        directory = f"/run/log/journal/ctriage-test-{os.getpid()}"
+        missing = next(p for p in ("/run/log", "/run/log/journal", directory) if not os.path.exists(p))
+        os.makedirs(directory)
+        self.addCleanup(lab.shutil.rmtree, missing)
+        for name in ("old.journal", "system.journal", "not-a-journal"):
+            with open(os.path.join(directory, name), "wb") as file:
+                file.write(data)
+        os.utime(os.path.join(directory, "old.journal"), (1, 1))
+        os.mkfifo(os.path.join(directory, "fifo.journal"))
+        return os.path.join(directory, "system.journal")
 
 
 def play():

@@ -1,0 +1,40 @@
+#include "lib/collect/node_view.h"
+
+namespace ctriage::collect {
+
+Result<std::vector<runtime::EngineProcess>> list_engines(Collection& in) {
+  GapLog told;  // who plays an engine was told when the containers were looked for
+  Task again = in.task.with(told);
+  auto found = runtime::find_engine_processes(in.snapshot.node().proc, again);
+  if (!found) return std::move(found).error();
+  std::erase_if(*found, [](const runtime::EngineProcess& process) {
+    return process.role == runtime::Role::shim || process.role == runtime::Role::monitor;
+  });
+  return found;
+}
+
+Result<source::LiveContainer> node_mounts(Collection& in) {
+  auto mounts = proc::read_mounts(in.snapshot.node().proc, in.snapshot.node().host, in.task);
+  if (!mounts) return std::move(mounts).error().within("the node's mount table");
+  source::LiveContainer table;
+  table.mounts = *std::move(mounts);
+  for (const Mount& mount : table.mounts) {
+    if (mount.mountpoint.raw == "/") table.root_device = mount.device;
+  }
+  return table;
+}
+
+Timestamp pod_began(const Collection& in) {
+  std::optional<Timestamp> oldest;
+  const auto take = [&oldest](const std::optional<Timestamp>& at) {
+    if (at && at->seconds > 0 && (!oldest || *at < *oldest)) oldest = at;
+  };
+  for (const source::LiveContainer& live : in.snapshot.containers()) {
+    take(live.container.created_at);
+    take(live.container.started_at);
+    take(proc::time_of_ticks(in.snapshot.node().clock, live.container.init_start_ticks));
+  }
+  return oldest.value_or(Timestamp{});
+}
+
+}  // namespace ctriage::collect
