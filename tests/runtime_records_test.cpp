@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
@@ -290,6 +291,20 @@ TEST_F(Records, PodmanAndCrioThatEnded) {
     ASSERT_THAT(gaps.kept(), SizeIs(1));
     EXPECT_THAT(gaps.kept().front().error.what, HasSubstr("bolt_state.db: container " + kId));
   }
+}
+
+// A user's monitor leads to a storage that he wrote: what it says is his word, and shown as such.
+TEST_F(Records, AStorageOfAUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root: gives a directory away";
+  write("/lib/overlay-containers/containers.json", R"([{"id":"one","names":["kube-apiserver"]}])");
+  write("/lib/libpod/bolt_state.db",
+        podman_database(R"({"id":")" + kId + R"(","name":"two"})", R"({"state":6})"));
+  ASSERT_EQ(chown((base_.path() + "/lib/overlay-containers").c_str(), 65534, 65534), 0);
+  Storages storages;
+  ASSERT_NE(storages.find(node(), "/lib/overlay/x/merged", task_), nullptr);
+  ASSERT_TRUE(add_storage_records(storages, found_, task_));
+  ASSERT_THAT(found_, SizeIs(2));
+  for (const Found& one : found_) EXPECT_EQ(one.container.engine_namespace.raw, "uid 65534");
 }
 
 TEST(GoTime, Forms) {

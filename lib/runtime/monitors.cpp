@@ -128,7 +128,7 @@ std::optional<Found> read_monitored(const Monitor& monitor, Storages& storages, 
   container.bundle_dir = Bytes(monitor.bundle);
   container.root_dir = Bytes(absolute_root(container));
   if (container.engine.empty()) container.engine = "podman";  // CRI-O always says that it is CRI-O
-  if (user != 0) container.engine_namespace = Bytes("uid " + std::to_string(user));
+  container.engine_namespace = namespace_of(user);
   if (container.log_dir.empty() && !monitor.log.empty())
     container.log_dir = Bytes(monitor.log.substr(0, monitor.log.rfind('/')));
 

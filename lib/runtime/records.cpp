@@ -75,6 +75,7 @@ void add_storage_record(const Root& node, const Storage& storage, const StorageR
   container.id = record.id;
   container.record = Bytes(storage.files.at(record.id));
   container.engine_root = Bytes(storage.graph_root);
+  container.engine_namespace = namespace_of(storage.owner);
   if (container.engine.empty()) container.engine = "unknown";  // Buildah's have no bundle
   if (container.state == ContainerState::unknown && bundle) container.state = ContainerState::exited;
   complete(record, container);
@@ -131,7 +132,7 @@ Status add_storage_records(const Storages& storages, std::vector<Found>& into, T
       if (is_full(into, known.storage.files.at(id), task)) return Done{};
       add_storage_record(known.node, known.storage, record, into, task);
     }
-    add_podman_records(known.node, known.storage.graph_root, into, task);
+    add_podman_records(known.node, known.storage, into, task);
   }
   return Done{};
 }

@@ -33,8 +33,7 @@ Status add_docker_records(const Root& node, const std::vector<std::string>& data
 // <storage>/<driver>-containers/<id>/userdata/config.json and CRI-O's state.json beside it;
 // libpod/bolt_state.db of Podman
 Status add_storage_records(const Storages& storages, std::vector<Found>& into, Task& task);
-void add_podman_records(const Root& node, const std::string& graph_root, std::vector<Found>& into,
-                        Task& task);
+void add_podman_records(const Root& node, const Storage& storage, std::vector<Found>& into, Task& task);
 // <root>/io.containerd.metadata.v1.bolt/meta.db, and the CRI's containers/<id>/status
 Status add_containerd_records(const EngineRoot& root, std::vector<Found>& into, Task& task);
 // What is left of removed ones in meta.db, marked recovered. After all others: what is known is no such one.

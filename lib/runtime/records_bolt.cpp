@@ -315,8 +315,8 @@ Status add_removed_containers(const EngineRoot& root, std::vector<Found>& into, 
   return task.check();
 }
 
-void add_podman_records(const Root& node, const std::string& graph_root, std::vector<Found>& into,
-                        Task& task) {
+void add_podman_records(const Root& node, const Storage& storage, std::vector<Found>& into, Task& task) {
+  const std::string& graph_root = storage.graph_root;
   const std::string file = graph_root + "/libpod/bolt_state.db";
   auto records = read_consistent(
       node, file,
@@ -340,6 +340,7 @@ void add_podman_records(const Root& node, const std::string& graph_root, std::ve
     if (container.engine.empty() || container.engine == "unknown") container.engine = "podman";
     if (container.engine_root.empty()) container.engine_root = Bytes(graph_root);
     if (container.record.empty()) container.record = Bytes(file);
+    if (known == nullptr) container.engine_namespace = namespace_of(storage.owner);
     if (known != nullptr) {
       *known = std::move(found);
     } else {

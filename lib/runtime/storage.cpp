@@ -58,13 +58,15 @@ const Storage* Storages::find(const Root& node, std::string_view inside, Task& t
     }
     auto kept = node.duplicate();
     if (!kept) return nullptr;
-    Known known{*identity, *std::move(kept), {std::string(above), driver, {}, {}}};
+    Known known{*identity, *std::move(kept), {std::string(above), driver, identity->uid, {}, {}}};
     read_records(*directory, path, known.storage, task);
     all_.push_back(std::move(known));
     return &all_.back().storage;
   }
   return nullptr;
 }
+
+Bytes namespace_of(std::uint32_t uid) { return Bytes(uid == 0 ? "" : "uid " + std::to_string(uid)); }
 
 void complete(const StorageRecord& record, Container& into) {
   const bool kubernetes = into.pod.has_value();

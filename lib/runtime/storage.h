@@ -6,6 +6,7 @@
 //   file = [{id, names: [text], image, layer, created, metadata: JSON as text}]    containers/storage
 //   containers.go metadata = {image-name, image-id, name, pod-name, pod-id, namespace, uid, ...}  of Podman
 //   and of CRI-O
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -36,6 +37,7 @@ Result<std::vector<StorageRecord>> parse_storage_records(std::string_view json);
 struct Storage {
   std::string graph_root;
   std::string driver;
+  std::uint32_t owner = 0;                       // who could have written what it says
   std::map<std::string, StorageRecord> records;  // by id
   std::map<std::string, std::string> files;      // id -> the file that has it
 };
@@ -56,6 +58,9 @@ class Storages {
  private:
   std::vector<Known> all_;
 };
+
+// Container::engine_namespace of a user's engine: "uid N"; nothing for root's.
+Bytes namespace_of(std::uint32_t uid);
 
 // What the storage knows and the spec does not: name, image.
 void complete(const StorageRecord& record, Container& into);
