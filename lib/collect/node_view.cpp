@@ -27,7 +27,11 @@ Result<std::vector<Engine>> list_engines(Collection& in) {
   for (const std::int32_t pid : *pids) {
     if (auto going = in.task.check(); !going) return std::move(going).error();
     const auto comm = proc::read_text(proc, pid, "comm");
-    if (!comm) continue;  // ended, or not ours to see: then no engine of the node's
+    if (!comm) {  // ended, mostly
+      if (comm.error().code == Errc::io)
+        in.task.gaps.add({Impact::lost, "node.config", std::to_string(pid), comm.error()});
+      continue;
+    }
     const auto name = std::ranges::find(kNames, trim(*comm));
     if (name == kNames.end() || !is_of_the_node(proc, pid)) continue;
     if (engines.size() >= kMaxEngines) {
