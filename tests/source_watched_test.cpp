@@ -23,14 +23,13 @@ class WatchedTest : public ::testing::Test {
          {"etc/cron.d", "etc/ssh", "root/.ssh", "home/eve/.ssh", "usr/lib/systemd/system", "usr/bin"})
       fs::create_directories(dir_ / name);
     fs::create_directory_symlink("usr/lib", dir_ / "lib");
-    dir_.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\neve:x:1:1::/home/eve:/bin/sh\n");
   }
   std::map<std::string, NewerFile> list(Timestamp since) {
     auto root = Root::open(dir_.path());
     EXPECT_TRUE(root);
     std::map<std::string, NewerFile> found;
     options_.since = since;
-    const auto places = watched_places(*root, "6.1", "/var/lib/kubelet", "/etc/kubernetes/mine");
+    const auto places = watched_places(passwd_, "6.1", "/var/lib/kubelet", "/etc/kubernetes/mine");
     const Status listed = list_newer(
         *root, places, options_,
         [&](NewerFile&& file) -> Status {
@@ -43,6 +42,7 @@ class WatchedTest : public ::testing::Test {
   }
 
   TempDir dir_;
+  std::string passwd_ = "root:x:0:0:root:/root:/bin/sh\neve:x:1:1::/home/eve:/bin/sh\n";
   NewerOptions options_;
   GapLog gaps_;
   std::atomic<bool> stop_{false};

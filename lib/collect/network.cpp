@@ -48,9 +48,15 @@ Status list_namespaces(Collection& in, bundle::Stream& out, std::set<std::string
     for (const auto& [pid, held] : live.processes) {
       if (held.gone || held.ended) continue;
       const auto process = proc::open_living(proc, pid, held.start_ticks);
-      if (!process) continue;  // told when it was read
-      const auto net = proc::read_namespace(*process, "net");
-      if (!net || seen.contains(net->value)) continue;
+      const auto net = process ? proc::read_namespace(*process, "net") : Result<Hex>(process.error());
+      if (!net) {
+        const Error& why = net.error();
+        // That it ended was told when it was read.
+        if (why.code != Errc::vanished && why.code != Errc::not_found)
+          in.task.gaps.add({Impact::lost, "proc.network", "pid " + std::to_string(pid), why});
+        continue;
+      }
+      if (seen.contains(net->value)) continue;
       if (seen.size() >= kMaxNamespaces) {
         in.task.gaps.add({Impact::lost, "proc.network", live.container.id,
                           Error{Errc::limit, "members are in more than " + std::to_string(kMaxNamespaces) +

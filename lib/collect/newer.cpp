@@ -135,10 +135,10 @@ class TakeNewer {
     Task quiet = in_.task.with(told);
     const auto kubelet = runtime::find_kubelet(node.proc, quiet);
     const std::string kubelet_root = kubelet ? kubelet->root : "/var/lib/kubelet";
-    const auto config = root_.read_file_in_root(kubelet_root + "/config.yaml", kMaxConfigBytes);
+    const std::string config = text_of(kubelet_root + "/config.yaml");
     const auto places =
-        source::watched_places(root_, system ? system->release : "", kubelet_root,
-                               config ? source::find_config_value(*config, "staticPodPath") : std::string());
+        source::watched_places(text_of("/etc/passwd"), system ? system->release : "", kubelet_root,
+                               source::find_config_value(config, "staticPodPath"));
     source::NewerOptions options;
     options.since = pod_began(in_);
     options.asks_server = [this](std::string_view path) {
@@ -153,6 +153,15 @@ class TakeNewer {
       return in_.write(out_, found.fact);
     };
     return source::list_newer(root_, places, options, emit, in_.task);
+  }
+
+  // Names places to look at: without it fewer are looked at, which is told.
+  std::string text_of(const std::string& path) {
+    auto text = root_.read_file_in_root(path, kMaxConfigBytes);
+    if (text) return *std::move(text);
+    if (text.error().code != Errc::not_found)
+      in_.task.gaps.add({Impact::lost, "node.newer", path, std::move(text).error()});
+    return {};
   }
 
   Collection& in_;

@@ -83,6 +83,7 @@ class TakeLogs {
           continue;
         auto pinned = proc.pin_magic(link);
         const auto info = pinned ? file_info(pinned->get(), *target) : Result<FileInfo>(pinned.error());
+        if (!info && info.error().code == Errc::io) gap(Impact::lost, *target, info.error());
         if (!info || !info->is_regular()) continue;
         if (auto taken = text_log(*target, proc.open_pinned(pinned->get(), *target)); !taken) return taken;
       }
@@ -167,7 +168,11 @@ class TakeLogs {
     for (const std::string_view top : kJournals) {
       if (source::server_on_the_way(table_, top) != nullptr) continue;
       auto directory = root_.descend_in_root(top);
-      if (!directory) continue;  // no journal is kept there
+      if (!directory) {
+        // Where there is none, no journal is kept.
+        if (directory.error().code != Errc::not_found) gap(Impact::lost, std::string(top), directory.error());
+        continue;
+      }
       auto machines = list_names(*directory, "", kBlock);
       if (!machines) {
         gap(Impact::lost, std::string(top), std::move(machines).error());
@@ -204,6 +209,7 @@ class TakeLogs {
       const std::string at = path + "/" + name;
       if (!name.ends_with(".journal") && !name.ends_with(".journal~")) continue;
       const auto info = directory->stat_beneath(name);
+      if (!info) gap(Impact::lost, at, info.error());
       if (!info || !info->is_regular()) continue;
       if (info->mtime < began_) continue;  // closed before the pod was made
       if (found.size() >= kMaxJournals) {

@@ -43,10 +43,14 @@ GrantKind kind_of(std::string_view source) {
   return GrantKind::host_path;
 }
 
-bool shares(const Node& node, std::int32_t pid, std::string_view type) {
+bool shares(const Node& node, std::int32_t pid, std::string_view type, Task& task) {
   const auto its = proc::read_namespace(node.proc, pid, type);
   const auto of_node = proc::read_namespace(node.proc, node.host, type);
-  return its && of_node && *its == *of_node;
+  if (its && of_node) return *its == *of_node;
+  task.gaps.add({Impact::lost, "container.posture", pid_text(pid),
+                 needs(its ? of_node.error() : its.error(), "CAP_SYS_PTRACE")
+                     .within("whether it shares the node's namespace of type " + std::string(type))});
+  return false;
 }
 
 std::optional<std::string> from_base64url(std::string_view text) {
@@ -66,7 +70,11 @@ void read_tokens(const Node& node, const LiveContainer& live, const std::vector<
     if (server_on_the_way(live, path) != nullptr) continue;  // told when the tmpfs was held
     auto root = node.proc.descend_magic(proc::live_path(node.proc, live.container.init_pid) + "/root");
     auto top = root ? root->descend_in_root(mount.mountpoint.raw) : Result<Root>(root.error());
-    if (!top || mount_id(node.proc, top->fd()) != mount.id) continue;
+    if (!top) {
+      task.gaps.add({Impact::lost, "container.token", path, std::move(top).error()});
+      continue;
+    }
+    if (mount_id(node.proc, top->fd()) != mount.id) continue;  // mounted over
     auto text = top->read_file_in_root("token", kMaxTokenBytes);
     if (!text) {
       if (text.error().code != Errc::not_found)
@@ -102,8 +110,11 @@ void read_execs(const Node& node, const LiveContainer& live, Posture& into, Task
       if (!name.ends_with(kSuffix) || name == "init.pid" || into.execs.size() >= kMaxExecs) continue;
       ExecTrace trace;
       trace.id = Bytes(name.substr(0, name.size() - kSuffix.size()));
-      if (const auto text = bundle->read_file_in_root(name, kMaxPidBytes))
+      if (const auto text = bundle->read_file_in_root(name, kMaxPidBytes)) {
         trace.pid = parse_number<std::int32_t>(trim(*text)).value_or(0);
+      } else {
+        task.gaps.add({Impact::lost, "container.execs", name, text.error()});
+      }
       if (const auto info = bundle->stat_beneath(name)) trace.at = info->mtime;
       trace.running = is_member(trace.pid);
       into.execs.push_back(std::move(trace));
@@ -163,10 +174,10 @@ Posture read_posture(const Node& node, const LiveContainer& live, const std::vec
   posture.container = container.id;
   posture.name = container.name;
   posture.privileged = std::ranges::find(container.rights, "priv") != container.rights.end();
-  posture.host_pid = shares(node, init, "pid");
-  posture.host_ipc = shares(node, init, "ipc");
-  posture.host_network = shares(node, init, "net");
-  posture.host_user_namespace = shares(node, init, "user");
+  posture.host_pid = shares(node, init, "pid", task);
+  posture.host_ipc = shares(node, init, "ipc", task);
+  posture.host_network = shares(node, init, "net", task);
+  posture.host_user_namespace = shares(node, init, "user", task);
   posture.read_only_root = container.read_only_root;
   for (const Mount& mount : live.mounts) {
     if (mount.mountpoint.raw != "/") continue;

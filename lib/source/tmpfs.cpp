@@ -33,7 +33,9 @@ Result<std::optional<Pinned>> pin_mount(const Root& procfs, const Root& root, co
   if (!parent) return std::move(parent).error();
   auto pinned = parent->pin_beneath(name);
   if (!pinned) return std::move(pinned).error();
-  if (mount_id(procfs, pinned->get()) != mount.id) return std::optional<Pinned>{};
+  const auto id = mount_id(procfs, pinned->get());
+  if (!id) return Error{Errc::io, path + ": which mount it is cannot be told"};
+  if (*id != mount.id) return std::optional<Pinned>{};
   auto info = file_info(pinned->get(), path);
   if (!info) return std::move(info).error();
   return std::optional<Pinned>(Pinned{*std::move(pinned), info->is_directory()});
@@ -102,7 +104,7 @@ void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& 
     }
     auto pinned = pin_mount(node.proc, *root, mount);
     if (!pinned) {
-      task.gaps.add({Impact::degraded, "container.tmpfs", path, std::move(pinned).error()});
+      task.gaps.add({Impact::lost, "container.tmpfs", path, std::move(pinned).error()});
       continue;
     }
     if (!*pinned) continue;

@@ -15,7 +15,6 @@ namespace ctriage::source {
 namespace {
 
 constexpr std::size_t kMaxHomes = 256;
-constexpr std::size_t kMaxPasswdBytes = 4 << 20;
 constexpr std::uint64_t kMaxKeptBytes = 64 << 10;    // of one file
 constexpr std::uint64_t kMaxHashedBytes = 64 << 20;  // of one file
 constexpr std::size_t kBlockBytes = 1 << 20;         // names of one directory
@@ -251,7 +250,7 @@ std::string find_config_value(std::string_view text, std::string_view key) {
   return {};
 }
 
-std::vector<Watched> watched_places(const Root& root, const std::string& release,
+std::vector<Watched> watched_places(std::string_view passwd, const std::string& release,
                                     const std::string& kubelet_root, const std::string& static_pods) {
   std::vector<Watched> places;
   add(places, "preload", {"/etc/ld.so.preload", "/etc/ld.so.conf", "/etc/ld.so.conf.d"}, 1);
@@ -275,11 +274,7 @@ std::vector<Watched> watched_places(const Root& root, const std::string& release
       1);
   add(places, "keys", {"/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d", "/etc/ssh/ssh_config"}, 1);
   std::set<std::string> homes{"/root"};
-  if (const auto passwd = root.read_file_in_root("etc/passwd", kMaxPasswdBytes))
-    homes.merge([&] {
-      const auto listed = parse_homes(*passwd);
-      return std::set<std::string>(listed.begin(), listed.end());
-    }());
+  for (std::string& home : parse_homes(passwd)) homes.insert(std::move(home));
   for (const std::string& home : homes) {
     places.push_back({"keys", home + "/.ssh", 1, Keep::bytes});
     for (const char* name : {"/.bashrc", "/.profile", "/.bash_profile", "/.bash_login", "/.zshrc"})

@@ -26,9 +26,8 @@ struct Watched {
   Keep keep = Keep::bytes;
 };
 
-// `root` is the node's; homes come from its etc/passwd. `static_pods` where the kubelet's configuration names
-// it.
-std::vector<Watched> watched_places(const Root& root, const std::string& release,
+// `passwd`: the node's, for the homes. `static_pods` where the kubelet's configuration names it.
+std::vector<Watched> watched_places(std::string_view passwd, const std::string& release,
                                     const std::string& kubelet_root, const std::string& static_pods);
 // The directories that users start in, passwd(5).
 std::vector<std::string> parse_homes(std::string_view passwd);
