@@ -17,6 +17,7 @@ namespace ctriage {
 namespace {
 
 constexpr std::size_t kBlockBytes = 256 << 10;
+constexpr std::uint64_t kMaxHoleBytes = std::uint64_t{4} << 30;
 constexpr unsigned kMaxCopyDepth = 128;  // of directories: each is a descriptor
 
 struct FilesArguments {
@@ -182,6 +183,9 @@ class Copying {
   Status file(const FileKey& key, int directory, const std::string& name) {
     auto opened = snapshot_.open_file(key, task_);
     if (!opened) return std::move(opened).error();
+    const FileState& state = opened->entry.file;
+    if (state.size_bytes > state.allocated_bytes && state.size_bytes - state.allocated_bytes > kMaxHoleBytes)
+      return Error{Errc::limit, opened->entry.path.raw + ": more than 4 GiB of holes: not copied"};
     auto made =
         sys::openat2(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, RESOLVE_BENEATH, 0600);
     if (!made) return std::move(made).error();
@@ -237,6 +241,7 @@ class Copying {
     for (const Entry& entry : entries) {
       const std::string& path = entry.path;
       FileKey inner = key;
+      inner.follow = false;  // what was listed, not what lies in its place now
       inner.path = path;
       const std::string last = path.substr(path.rfind('/') + 1);
       Status done = Done{};

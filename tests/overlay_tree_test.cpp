@@ -83,7 +83,7 @@ TEST_F(PlainTreeTest, WhatIsMountedBelowIsNotEntered) {
   const Recorder seen = walk({"/known"});
   ASSERT_EQ(seen.changes.size(), 1U);
   EXPECT_EQ(seen.changes[0].path, Bytes("/"));
-  EXPECT_EQ(kit_.gaps.count(Impact::degraded), 2U) << kit_.text();
+  EXPECT_EQ(kit_.gaps.count(Impact::lost), 2U) << kit_.text();
   EXPECT_EQ(kit_.gaps.total(), 2U) << kit_.text();
   for (const Gap& gap : kit_.gaps.kept()) EXPECT_EQ(gap.artifact, "tree.mount");
   EXPECT_EQ(kit_.gaps.kept()[1].origin, "/dev/shm/unknown");

@@ -582,7 +582,7 @@ TEST(ReportCollect, SummaryHasTheWordsOfTheScreen) {
   collect.phase_ended(1, "state", 640'000'000, "9 processes", "9f3c51aa07d2e61b9999");
   collect.changed(ChangeKind::added);
   collect.gap({Impact::degraded, "atime", "/x\x1b[31m", {Errc::denied, "no"}});
-  const std::string summary = collect.summary_text(1'500'000'000);
+  const std::string summary = collect.summary_text(1'500'000'000, true);
   expect_harmless(summary);
   EXPECT_THAT(summary,
               HasSubstr("412 files, 1 program, 2 tmpfs are open now and outlive the container; not all"));

@@ -164,7 +164,8 @@ class BundleWriter final : public Writer {
  private:
   Status check(const std::string& path, Encoding encoding) {
     if (shared_->sealed) throw std::logic_error("open after seal: " + path);
-    if (is_closing_member(path) || paths_.contains(path)) throw std::logic_error("opened twice: " + path);
+    if (is_closing_member(path) || path == kCustody) throw std::logic_error("opened twice: " + path);
+    if (paths_.contains(path)) return Error{Errc::malformed, path + ": is in the bundle already"};
     if (!is_member_name(path)) return Error{Errc::malformed, "not a name for a bundle: " + path};
     if (path.ends_with(kZstdSuffix) != (encoding == Encoding::zstd) ||
         path.ends_with(kJsonlSuffix) != (encoding == Encoding::jsonl)) {

@@ -73,8 +73,8 @@ class Writer {
 
   // `path` is ASCII as member_name makes it, joined by '/'; it ends in ".zst" exactly for Encoding::zstd and
   // in ".jsonl" exactly for jsonl (Errc::malformed, limit). custody.jsonl is the writer's own; gaps.jsonl
-  // closes next to last. `source` says where the bytes are from, for the manifest. Opening a path twice is a
-  // bug of ours (throws).
+  // closes next to last. `source` says where the bytes are from, for the manifest. A path that is taken is
+  // Errc::malformed, too: names come from evidence.
   virtual Result<std::unique_ptr<Stream>> open(std::string path, Encoding encoding, std::string source) = 0;
   // A whole member at once.
   virtual Status add(std::string path, std::string_view bytes, std::string source) = 0;

@@ -75,6 +75,8 @@ void name_folders(std::vector<source::LiveContainer>& containers) {
     std::string folder = bundle::member_name(container.sandbox ? "sandbox" : container.name.raw);
     if (taken.contains(folder)) folder += "." + std::to_string(container.attempt);
     if (taken.contains(folder)) folder = bundle::member_name(container.id);
+    for (unsigned copy = 2; taken.contains(folder); ++copy)  // an id that an engine's record claims, too
+      folder = bundle::member_name(container.id + "." + std::to_string(copy));
     taken.insert(folder);
     live.member = folder;
   }
@@ -332,9 +334,12 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
 
   unsigned number = 0;
   Status going = Done{};
+  bool ended_told = false;
   for (const std::string_view group : groups()) {
     const std::int64_t phase_ns = sys::boottime_ns();
     going = run_group(in, group, going);
+    if (!std::exchange(ended_told, true))
+      snapshot.tell_ended(working);  // with the state, after what may vanish
     auto mark = out.end_phase(group);
     // What ended the run before is told with the collectors that were not reached.
     if (!mark && (going || !ends_the_run(mark.error())))

@@ -177,9 +177,9 @@ Status take_attachments(Collection& in) {
   std::set<std::string> taken;
   for (const Attachment& attachment : in.options.attachments) {
     const std::string member = bundle::member_name(attachment.name);
-    std::string path = "attach/" + member;
+    std::string path = "pod/attach/" + member;
     for (unsigned copy = 2; !taken.insert(path).second; ++copy)
-      path = "attach/" + std::to_string(copy) + "/" + member;
+      path = "pod/attach/" + std::to_string(copy) + "/" + member;
     auto stream = in.out.open(path, bundle::Encoding::plain, attachment.path);
     if (!stream) return std::move(stream).error();
     auto copied = copy_file(*attachment.bytes, attachment.size_bytes, attachment.path, **stream);

@@ -76,7 +76,19 @@ Status take_tmpfs_of(Collection& in, const LiveContainer& live, const HeldTmpfs&
   TakeTree visitor(in, mount, **layer, **files);
   const auto is_known = [&](std::string_view below) {
     const std::string mountpoint = (held.mountpoint == "/" ? "" : held.mountpoint) + std::string(below);
-    return std::ranges::any_of(live.mounts, [&](const Mount& m) { return m.mountpoint.raw == mountpoint; });
+    const auto there =
+        std::ranges::find_if(live.mounts, [&](const Mount& m) { return m.mountpoint.raw == mountpoint; });
+    if (there == live.mounts.end()) return false;
+    // Made by the engine over an empty directory; by whom else, over whatever lay there.
+    const bool of_spec = std::ranges::any_of(
+        live.container.mounts, [&](const HostMount& asked) { return asked.destination.raw == mountpoint; });
+    if (!of_spec && mountpoint != "/dev/console" && live.container.engine != "none")
+      in.task.gaps.add(
+          {Impact::lost, "container.tmpfs", mountpoint,
+           Error{Errc::outside, there->fstype.raw +
+                                    " was mounted over it from inside: what lies below in the tmpfs "
+                                    "is not seen"}});
+    return true;
   };
   const overlay::PlainTree tree{*held.root, in.snapshot.node().touched, live.container.id, is_known};
   auto walked = held.directory ? overlay::walk_plain(tree, visitor, in.task)

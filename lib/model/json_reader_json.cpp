@@ -281,6 +281,7 @@ template Result<Descriptor> parse_artifact<Descriptor>(std::string_view);
 template Result<Socket> parse_artifact<Socket>(std::string_view);
 template Result<Mount> parse_artifact<Mount>(std::string_view);
 template Result<Layer> parse_artifact<Layer>(std::string_view);
+template Result<TreeFile> parse_artifact<TreeFile>(std::string_view);
 template Result<FileChange> parse_artifact<FileChange>(std::string_view);
 template Result<LogFile> parse_artifact<LogFile>(std::string_view);
 template Result<Source> parse_artifact<Source>(std::string_view);

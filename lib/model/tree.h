@@ -53,6 +53,7 @@ struct FileKey {
   std::string container;
   std::string layer = "merged";  // as the container sees it; "upper"; or a number, Layer::number
   std::string path;              // absolute
+  bool follow = true;            // a link that the path ends in
 };
 
 }  // namespace ctriage

@@ -19,6 +19,7 @@ namespace ctriage::overlay {
 namespace {
 
 constexpr std::size_t kBlockBytes = 1 << 20;       // names of one directory
+constexpr std::size_t kMaxLinkBytes = 12 << 20;    // memory of the table of hard links
 constexpr std::size_t kMaxWaitingBytes = 4 << 20;  // and of all that we are in
 
 bool is_gone(const Error& error) { return error.code == Errc::not_found || error.code == Errc::vanished; }
@@ -64,6 +65,7 @@ class PlainWalk {
   std::vector<Frame> frames_;
   std::string path_;  // of the innermost frame, without a '/' at the end
   std::map<LinkKey, Link> links_;
+  std::size_t link_bytes_ = 0;
   bool links_full_ = false;
 };
 
@@ -130,7 +132,7 @@ Status PlainWalk::meet(const std::string& name) {
   if (pinned) return take(*std::move(pinned), path);
   if (pinned.error().number == EXDEV) {
     if (tree_.is_known_mount && tree_.is_known_mount(path)) return Done{};
-    gap(Impact::degraded, "tree.mount", path,
+    gap(Impact::lost, "tree.mount", path,
         {Errc::outside, "something was mounted here that is not in the container's mount table: not entered",
          EXDEV});
     return Done{};
@@ -182,7 +184,9 @@ Status PlainWalk::take(UniqueFd pinned, const std::string& path) {
       if (auto ended = visitor_.end(); !ended) return ended;
       return visitor_.change(std::move(change));
     }
-    if (links_.size() < kMaxHardLinks) {
+    const std::size_t bytes = sizeof(LinkKey) + 128 + path.size();
+    if (links_.size() < kMaxHardLinks && link_bytes_ + bytes <= kMaxLinkBytes) {
+      link_bytes_ += bytes;
       links_[key].path = path;
     } else if (!std::exchange(links_full_, true)) {
       gap(Impact::note, "tree.hard_links", path,

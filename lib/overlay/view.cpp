@@ -12,6 +12,7 @@ namespace ctriage::overlay {
 namespace {
 
 constexpr unsigned kMaxLinks = 40;  // path_resolution(7)
+constexpr unsigned kMaxNames = 1'024;
 constexpr std::size_t kBlockBytes = 1 << 20;
 
 std::string child(const std::string& directory, std::string_view name) {
@@ -142,7 +143,8 @@ Result<View::Found> View::look(const std::string& path) const {
   return from(view.lookup(parts.back()), path);
 }
 
-Result<View::Found> View::find(std::string_view path, bool follow) const {
+Result<View::Found> View::find(std::string_view path, bool follow, std::string& reached,
+                               const Task& task) const {
   std::deque<std::string> rest;
   const auto prepend = [&rest](std::string_view text) {
     std::size_t at = 0;
@@ -152,13 +154,20 @@ Result<View::Found> View::find(std::string_view path, bool follow) const {
   prepend(path);
   std::string here = "/";
   unsigned links = 0;
+  unsigned names = 0;
+  reached = here;
   auto found = look(here);
   while (found && !rest.empty()) {
     const std::string part = std::move(rest.front());
     rest.pop_front();
     if (part.empty() || part == ".") continue;
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     if (!found->info.is_directory()) return Error{Errc::not_found, here + ": not a directory"};
+    // Each name is looked up from the top.
+    if (++names > kMaxNames)
+      return Error{Errc::outside, std::string(path) + ": more than 1,024 names on the way"};
     const std::string next = part == ".." ? parent(here) : child(here, part);
+    reached = next;
     auto step = look(next);
     if (!step) return step;
     const bool last = std::ranges::all_of(rest, [](const std::string& p) { return p.empty() || p == "."; });

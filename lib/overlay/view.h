@@ -34,8 +34,10 @@ class View {
     bool metacopy = false;
   };
   // Links are followed inside the view, 40 at most, path_resolution(7); the last component's only when
-  // `follow`. Errc::not_found, outside (too many links), unsupported (cannot be known).
-  [[nodiscard]] Result<Found> find(std::string_view path, bool follow) const;
+  // `follow`. Errc::not_found, outside (too many links or names), unsupported (cannot be known).
+  // `reached`: the path that was looked at last, links on the way followed, also where it is not there.
+  [[nodiscard]] Result<Found> find(std::string_view path, bool follow, std::string& reached,
+                                   const Task& task) const;
   // The names in a directory that find() found, in order, each looked up. What one name cannot tell is passed
   // to `failed`.
   using Each = std::function<Status(const std::string& name, Found&& found)>;

@@ -292,7 +292,8 @@ class Tables {
     const auto network = word_of(fields[1]);
     const auto gateway = word_of(fields[2]);
     const auto mask = word_of(fields[7]);
-    if (gateway == 0U && network && mask)
+    constexpr std::size_t kMostConnected = 256;  // beyond, an address has no interface
+    if (gateway == 0U && network && mask && connected_.size() < kMostConnected)
       connected_.push_back({*network, *mask, Bytes(std::string(fields[0]))});
   }
 

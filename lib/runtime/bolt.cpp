@@ -192,6 +192,10 @@ Status Bolt::walk(std::string_view page, std::size_t depth, const Take& take) {
     if (!value) return value.error();
     Entry entry{*key, is_bucket ? std::string_view{} : *value, {}};
     if (is_bucket) {
+      // A page inside the value is copied for each bucket that shows it.
+      bytes_read_ += value->size();
+      if (bytes_read_ > kMostReadBytes)
+        return Error{Errc::limit, "bolt: more pages than a database of ours has"};
       auto bucket = parse_bucket(*value);
       if (!bucket) return std::move(bucket).error();
       entry.bucket = *std::move(bucket);

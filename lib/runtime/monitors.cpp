@@ -124,12 +124,17 @@ std::optional<Found> read_monitored(const Monitor& monitor, Storages& storages, 
     const std::string file = monitor.bundle + "/config.json";
     gap(task, Impact::lost, file, std::move(read).error());
   }
+  if (user != 0) {  // a kubelet's pods are root's; what a user's own file says of them is not believed
+    container.pod.reset();
+    container.sandbox = false;
+    container.log_dir = Bytes();
+  }
   container.id = monitor.id;
   container.bundle_dir = Bytes(monitor.bundle);
   container.root_dir = Bytes(absolute_root(container));
   if (container.engine.empty()) container.engine = "podman";  // CRI-O always says that it is CRI-O
   container.engine_namespace = namespace_of(user);
-  if (container.log_dir.empty() && !monitor.log.empty())
+  if (user == 0 && container.log_dir.empty() && !monitor.log.empty())
     container.log_dir = Bytes(monitor.log.substr(0, monitor.log.rfind('/')));
 
   for (const std::string& inside : {container.root_dir.raw, monitor.bundle}) {

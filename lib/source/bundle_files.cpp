@@ -95,7 +95,7 @@ Status BundleSnapshot::each_taken(const FileKey& key, const Emit<Taken>& emit, T
       taken.stream = tar;
       return emit(std::move(taken));
     };
-    if (auto listed = list(stream, file, task); !listed) return listed;
+    if (auto listed = list_tree(stream, file, task); !listed) return listed;
   }
   return Done{};
 }

@@ -166,6 +166,10 @@ Status BundleSnapshot::list_containers(const Emit<Container>& emit, Task& task) 
   return Done{};
 }
 
+Status BundleSnapshot::list_tree(const std::string& stream, const Emit<TreeFile>& emit, Task& task) {
+  return list(stream, emit, task);
+}
+
 Status BundleSnapshot::list_processes(const std::string& id, const Emit<Process>& emit, Task& task) {
   return list_of(id, stream_of(Facet::processes), emit, task);
 }

@@ -40,6 +40,7 @@ class BundleSnapshot final : public Snapshot {
   Result<Container> read_container(const std::string& stream, Task& task);
   struct Taken;  // a file whose bytes are in the bundle
   [[nodiscard]] Error not_here(const std::string& path) const;
+  Status list_tree(const std::string& stream, const Emit<TreeFile>& emit, Task& task);
   Status each_taken(const FileKey& key, const Emit<Taken>& emit, Task& task);
   template <class T>
   Status list(const std::string& stream, const Emit<T>& emit, Task& task);

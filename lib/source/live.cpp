@@ -97,12 +97,31 @@ Status LiveSnapshot::list_containers(const Emit<Container>& emit, Task&) {
   return Done{};
 }
 
+namespace {
+
+// What a member mounted in a namespace of its own is in no table that we looked at.
+void tell_own_mounts(const LiveContainer& live, const Process& process, std::set<std::uint64_t>& told,
+                     Task& task) {
+  if (process.membership != Membership::child && process.membership != Membership::executed_in) return;
+  for (const NamespaceId& id : process.namespaces) {
+    if (id.type != "mnt" || live.mount_namespace == 0 || id.inode.value == live.mount_namespace) continue;
+    if (!told.insert(id.inode.value).second) continue;
+    task.gaps.add({Impact::lost, "proc.mounts", pid_text(process.pid),
+                   Error{Errc::outside,
+                         "in a mount namespace of its own: what is mounted there, tmpfs above "
+                         "all, is not taken"}});
+  }
+}
+
+}  // namespace
+
 Status LiveSnapshot::read_processes(const std::string& container, const Emit<Process>& emit, Task& task) {
   LiveContainer* live = find(container);
   if (live == nullptr) return Done{};
   if (auto refreshed = refresh_members(*node_, *live, task); !refreshed) return refreshed;
   HoldCounts ignored;
   hold_processes(*node_, *live, ignored, task);
+  std::set<std::uint64_t> told;
   // Zombies last: a flood of them must not keep us from who lives.
   for (const bool ended : {false, true}) {
     for (auto& [pid, held] : live->processes) {
@@ -120,6 +139,7 @@ Status LiveSnapshot::read_processes(const std::string& container, const Emit<Pro
       }
       process->container = container;
       process->membership = held.membership;
+      tell_own_mounts(*live, *process, told, task);
       classify_program(*live, *process, task);
       if (auto status = emit(std::move(*process)); !status) return status;
     }

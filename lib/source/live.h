@@ -87,7 +87,8 @@ struct LiveContainer {
   bool alone = false;                  // one process, not a container
   bool init_gone = false;              // its first process ended while we looked
   std::vector<Mount> mounts;
-  Hex root_device;  // of the mount that is its root directory
+  std::uint64_t mount_namespace = 0;  // of its first process; 0: not known
+  Hex root_device;                    // of the mount that is its root directory
   std::optional<overlay::Stack> stack;
   std::string no_stack;  // why there is none
   overlay::Held held;
@@ -150,6 +151,10 @@ class LiveSnapshot final : public Snapshot {
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
 
+  // Containers of the pod that have ended, which no process leads to: not taken, and that is said. After the
+  // hold: it reads what the engines recorded.
+  void tell_ended(Task& task);
+
   // What list_findings evaluates; without it a live source has none. Who gives rules is a view: processes and
   // changes are read once for all that it asks.
   void use_rules(std::vector<rules::Rule> rules) { rules_ = std::move(rules); }
@@ -193,6 +198,7 @@ class LiveSnapshot final : public Snapshot {
   std::vector<LiveContainer> containers_;
   std::optional<std::vector<rules::Rule>> rules_;
   bool access_times_told_ = false;
+  bool ended_untold_ = false;  // records of ended containers were not looked at yet
   Remembered<Process> processes_{8 << 20};
   Remembered<FileChange> changes_{16 << 20};
   struct ProgramHash {

@@ -49,10 +49,11 @@ void tell_mounts(const LiveContainer& live, const std::string& path, bool inside
 }
 
 // What is not in the layers may be in a mount: then that is the answer.
-Error where_it_may_be(const LiveContainer& live, const FileKey& key, Error error) {
+Error where_it_may_be(const LiveContainer& live, const FileKey& key, const std::string& reached,
+                      Error error) {
   if (error.code != Errc::not_found || key.layer != "merged") return error;
   for (const Mount& mount : live.mounts) {
-    if (mount.mountpoint.raw != "/" && is_at_or_below(key.path, mount.mountpoint.raw))
+    if (mount.mountpoint.raw != "/" && is_at_or_below(reached, mount.mountpoint.raw))
       return not_in_layers(mount).within(key.path + ": at or below " + mount.mountpoint.raw);
   }
   return error;
@@ -65,8 +66,9 @@ Status LiveSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit,
   if (live == nullptr) return Error{Errc::not_found, key.container + ": no such container"};
   auto view = view_of(*live, key.layer);
   if (!view) return std::move(view).error();
-  auto found = view->find(key.path, true);
-  if (!found) return where_it_may_be(*live, key, std::move(found).error());
+  std::string reached;
+  auto found = view->find(key.path, key.follow, reached, task);
+  if (!found) return where_it_may_be(*live, key, reached, std::move(found).error());
   const std::string directory = found->path;
   const bool merged = key.layer == "merged";
   if (merged) tell_mounts(*live, directory, found->info.is_directory(), task);
@@ -87,8 +89,9 @@ Result<OpenedFile> LiveSnapshot::open_file(const FileKey& key, Task& task) {
   if (live == nullptr) return Error{Errc::not_found, key.container + ": no such container"};
   auto view = view_of(*live, key.layer);
   if (!view) return std::move(view).error();
-  auto found = view->find(key.path, true);
-  if (!found) return where_it_may_be(*live, key, std::move(found).error());
+  std::string reached;
+  auto found = view->find(key.path, key.follow, reached, task);
+  if (!found) return where_it_may_be(*live, key, reached, std::move(found).error());
   if (key.layer == "merged") tell_mounts(*live, found->path, false, task);
   auto file = view->open(*found);
   if (!file) return std::move(file).error();

@@ -12,7 +12,7 @@
 namespace ctriage::source {
 namespace {
 
-void hold_logs(const Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
+void hold_logs(Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
   const std::string& directory = container.container.log_dir.raw;
   if (directory.empty() || container.shim_pid == 0) return;
   auto root = node.proc.descend_magic(std::to_string(container.shim_pid) + "/root");
@@ -40,6 +40,20 @@ void hold_logs(const Node& node, LiveContainer& container, HoldCounts& counts, T
             {Impact::note, "container.logs", path, {Errc::unsupported, "not a regular file, not followed"}});
         continue;
       }
+      constexpr std::uint64_t kMaxHoleBytes = std::uint64_t{4} << 30;
+      if (info->size_bytes > info->allocated_bytes &&
+          info->size_bytes - info->allocated_bytes > kMaxHoleBytes) {
+        task.gaps.add({Impact::lost,
+                       "container.logs",
+                       path,
+                       {Errc::limit, "more than 4 GiB of holes: no log, not taken"}});
+        continue;
+      }
+      if (node.descriptors_for_files == 0) {
+        task.gaps.add({Impact::lost, "container.logs", path, {Errc::limit, no_room_for("a log")}});
+        continue;
+      }
+      --node.descriptors_for_files;
       auto file = logs->open_beneath(name);
       if (!file) {
         task.gaps.add({Impact::lost, "container.logs", path, std::move(file).error()});

@@ -297,6 +297,8 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<
         {Impact::lost, "proc.mounts", pid_text(live.container.init_pid), std::move(mounts).error()});
   }
   for (Mount& mount : live.mounts) mount.container = live.container.id;
+  if (const auto own = proc::read_namespace(node.proc, live.container.init_pid, "mnt"))
+    live.mount_namespace = own->value;
 
   if (auto listed = refresh_members(node, live, task); !listed) return std::move(listed).error();
   if (live.processes.empty()) {
@@ -318,11 +320,64 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<
   return live;
 }
 
+namespace {
+
+// An init container that did its work is how it should be. Of one that failed, or was ended, what it left on
+// the disk is missing.
+Error gap_of_ended(const Container& container, Task& task) {
+  const bool done = container.exit_code && *container.exit_code == 0;
+  Error error{Errc::vanished, "container " + container.name.raw + " (" + container.id.substr(0, 12) +
+                                  ") has ended: its layers and logs are not taken"};
+  task.gaps.add({done ? Impact::note : Impact::lost, "container", container.id, error});
+  return error;
+}
+
+}  // namespace
+
+void LiveSnapshot::tell_ended(Task& task) {
+  if (!std::exchange(ended_untold_, false)) return;
+  std::set<std::string> sandboxes;
+  std::set<std::string> names;
+  for (const LiveContainer& live : containers_) {
+    if (!live.container.pod || live.container.pod->sandbox_id.empty()) continue;
+    sandboxes.insert(live.container.pod->sandbox_id);
+    names.insert(live.container.name.raw);
+  }
+  if (sandboxes.empty()) return;
+  GapLog told;  // damaged records of other containers are no gap of this pod
+  Task looking = task.with(told);
+  auto all = runtime::list_containers(node_->proc, looking);
+  if (!all) {
+    task.gaps.add({Impact::lost, "container", name_,
+                   Error(all.error()).within("whether containers of the pod have ended is not known")});
+    return;
+  }
+  for (const runtime::Found& found : *all) {
+    const Container& container = found.container;
+    const bool ended =
+        container.state == ContainerState::exited || container.state == ContainerState::recovered;
+    if (!ended || !container.pod || !sandboxes.contains(container.pod->sandbox_id)) continue;
+    if (!names.contains(container.name.raw)) static_cast<void>(gap_of_ended(container, task));
+  }
+}
+
 Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& node,
                                                          const TargetQuery& query, Task& task) {
-  auto all = runtime::list_containers(node->proc, task);
+  // First those that run: reading what the engines recorded of all others would keep the hold waiting. A name
+  // that is not whole may be the whole name of one that has ended.
+  GapLog told;
+  Task running = task.with(told);
+  auto all = runtime::list_running(node->proc, running);
   if (!all) return std::move(all).error();
   auto resolved = resolve_target(query, *all);
+  const bool quick = resolved && resolved->exact;
+  if (quick) {
+    task.gaps.merge(std::move(told));
+  } else {
+    all = runtime::list_containers(node->proc, task);
+    if (!all) return std::move(all).error();
+    resolved = resolve_target(query, *all);
+  }
   if (!resolved) {
     if (resolved.error().code == Errc::not_found && sys::geteuid() != 0) {
       return Error{Errc::denied, resolved.error().what +
@@ -338,10 +393,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
     runtime::Found& found = (*all)[index];
     const std::string id = found.container.id;
     if (found.container.init_pid == 0 || found.container.state == ContainerState::exited) {
-      // Of a pod with init containers that is how it should be. What it left on the disk lies there still.
-      last = Error{Errc::vanished, resolved->name + ": container " + found.container.name.raw + " (" +
-                                       id.substr(0, 12) + ") has ended: its layers and logs are not taken"};
-      task.gaps.add({Impact::degraded, "container", id, *last});
+      last = gap_of_ended(found.container, task);
       continue;
     }
     auto live = open_container(*snapshot->node_, std::move(found), inits, task);
@@ -352,6 +404,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
       task.gaps.add({Impact::lost, "container", id, *last});
     }
   }
+  snapshot->ended_untold_ = quick;
   if (snapshot->containers_.empty()) {
     node = std::move(snapshot->node_);
     return last ? *last : Error{Errc::vanished, resolved->name + ": not running"};
@@ -376,7 +429,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   runtime::Found found;
   std::set<std::int32_t> inits;
   if (*own != *host) {
-    auto all = runtime::list_containers(procfs, task);
+    auto all = runtime::list_running(procfs, task);
     if (all) {
       inits = inits_of(*all);
       for (runtime::Found& candidate : *all) {

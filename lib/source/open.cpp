@@ -137,6 +137,7 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
   }
   if (is_file) return open_bundle(query.token, writable, task);
   if (!live) return std::move(live).error();
+  (*live)->tell_ended(task);
   (*live)->use_rules(std::move(rules));
   return std::unique_ptr<Snapshot>(*std::move(live));
 }

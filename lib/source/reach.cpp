@@ -156,6 +156,14 @@ Result<std::unique_ptr<ByteSource>> read_program(Node& node, const std::shared_p
     if (!source) return std::move(source).error().within("on " + program->lies_on);
     return source;
   }
+  // Holes cost nothing to make and would be hashed for days.
+  constexpr std::uint64_t kMaxHoleBytes = std::uint64_t{4} << 30;
+  auto info = file_info(program->file.get(), name);
+  if (!info) return std::move(info).error();
+  if (info->size_bytes > info->allocated_bytes && info->size_bytes - info->allocated_bytes > kMaxHoleBytes) {
+    return Error{Errc::limit, name + ": " + std::to_string(info->size_bytes) + " bytes with " +
+                                  std::to_string(info->allocated_bytes) + " on the disk: holes are not read"};
+  }
   if (program->reach == Reach::later) {
     auto opened = node.proc.open_pinned(program->file.get(), name);
     if (!opened) return std::move(opened).error();

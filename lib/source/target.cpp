@@ -189,6 +189,7 @@ Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runt
   const bool containers = scope.containers && scope.name.find('/') == std::string_view::npos;
 
   Candidates found;
+  bool whole_name = true;
   for (const bool exact : {true, false}) {  // whole names of any kind push out the prefixes
     for (std::size_t i = 0; i < all.size() && !scope.name.empty(); ++i) {
       const Container& container = all[i].container;
@@ -200,6 +201,7 @@ Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runt
         found.push_back({id_label(container), i});
       }
     }
+    whole_name = exact;
     if (!found.empty()) break;
   }
   if (found.empty()) return unknown(query.token, all);
@@ -209,6 +211,7 @@ Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runt
   if (labels.size() > 1) return ambiguous(query.token, labels);
 
   Resolved resolved;
+  resolved.exact = whole_name;
   resolved.containers = without_replaced(found, all);
   std::sort(resolved.containers.begin(), resolved.containers.end());
   resolved.containers.erase(std::unique(resolved.containers.begin(), resolved.containers.end()),

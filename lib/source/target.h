@@ -21,6 +21,7 @@ struct TargetQuery {
 
 struct Resolved {
   std::vector<std::size_t> containers;  // indices into the list, sandboxes included when a whole pod is meant
+  bool exact = false;                   // by its whole name: no other container can be meant
   std::string name;                     // as it resolved: "shop/web-7d9f8c6b5-x2x4q"
 };
 

@@ -91,13 +91,14 @@ void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& 
     return;
   }
   std::uint64_t crowded = 0;
+  std::vector<const Mount*> shown;
   for (const Mount& mount : container.mounts) {
     if (!is_tmpfs(mount)) continue;
     const std::string& path = mount.mountpoint.raw;
     const TmpfsOwner owner = owner_of_tmpfs(mount, *of_node);
     if (const Mount* server = server_on_the_way(container, path)) {
       task.gaps.add(
-          {Impact::degraded, "container.tmpfs", path,
+          {Impact::lost, "container.tmpfs", path,
            Error{Errc::outside, "not held: the way to it leads over " + server->fstype.raw + " at " +
                                     server->mountpoint.raw + ", whose server may never answer"}});
       continue;
@@ -107,7 +108,13 @@ void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& 
       task.gaps.add({Impact::lost, "container.tmpfs", path, std::move(pinned).error()});
       continue;
     }
-    if (!*pinned) continue;
+    if (!*pinned) {
+      if (owner == TmpfsOwner::container)
+        task.gaps.add(
+            {Impact::lost, "container.tmpfs", path,
+             Error{Errc::outside, "another mount lies over this tmpfs: what is in it is not seen"}});
+      continue;
+    }
     if (owner != TmpfsOwner::container) {
       // Files are what engines mount over /etc/hosts and its like: named in the mount table.
       if ((*pinned)->directory) {
@@ -126,6 +133,17 @@ void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& 
     held.root = Root::adopt(std::move((*pinned)->fd), path);
     held.root->count_access_times(node.touched);
     if (held.directory && is_empty_mask(path, *held.root)) continue;
+    // Bind mounts show the same files again.
+    const auto first = std::ranges::find_if(shown, [&](const Mount* other) {
+      return other->device == mount.device && is_below(mount.root.raw, other->root.raw);
+    });
+    if (first != shown.end()) {
+      task.gaps.add(
+          {Impact::note, "container.tmpfs", path,
+           Error{Errc::unsupported, "shows what " + (*first)->mountpoint.raw + " shows: taken once"}});
+      continue;
+    }
+    shown.push_back(&mount);
     if (node.descriptors_for_files == 0) {
       ++crowded;
       continue;

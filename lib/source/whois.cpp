@@ -98,6 +98,7 @@ class Search {
     }
   }
 
+  [[nodiscard]] std::optional<std::int32_t> pid() const { return wanted_.pid; }
   [[nodiscard]] bool looks_at_layers() const { return !wanted_.path.empty(); }
   std::vector<Belongs> found;
 
@@ -160,7 +161,19 @@ class Search {
     auto process = proc::open_living(node_.proc, pid, held.start_ticks);
     const auto net = process ? proc::read_namespace(*process, "net") : Result<Hex>(process.error());
     if (!net) return lost("proc.network", pid, net.error());
-    if (!seen.insert(net->value).second) return;
+    for (const auto& [other, tid] : proc::list_thread_namespaces(*process, "net", task_)) {
+      auto thread = process->descend("task/" + std::to_string(tid));
+      if (!thread) {
+        lost("proc.network", tid, std::move(thread).error());
+      } else if (seen.insert(other).second) {
+        look_at_namespace(*thread, pid);
+      }
+    }
+    if (seen.insert(net->value).second) look_at_namespace(*process, pid);
+  }
+
+  // `process`: /proc/PID or a thread of it.
+  void look_at_namespace(const Root& process, std::int32_t pid) {
     const Emit<Socket> socket = [&](Socket&& one) -> Status {
       for (const auto& [side, end] :
            {std::pair{"local", &one.local.raw}, std::pair{"remote", &one.remote.raw}}) {
@@ -176,7 +189,7 @@ class Search {
       }
       return Done{};
     };
-    if (auto listed = proc::list_sockets(*process, pid, socket, task_); !listed)
+    if (auto listed = proc::list_sockets(process, pid, socket, task_); !listed)
       lost("proc.sockets", pid, std::move(listed).error());
     if (wanted_.address.empty()) return;
     const Emit<NetworkEntry> entry = [&](NetworkEntry&& one) -> Status {
@@ -185,7 +198,7 @@ class Search {
         tell("address", "of its interface " + one.interface.raw);
       return Done{};
     };
-    if (auto listed = proc::list_network(*process, pid, nullptr, entry, task_); !listed)
+    if (auto listed = proc::list_network(process, pid, nullptr, entry, task_); !listed)
       lost("proc.network", pid, std::move(listed).error());
   }
 
@@ -248,6 +261,26 @@ Wanted wanted_of(const Node& node, const std::string& token, Task& task) {
   return wanted;
 }
 
+// A process in a mount namespace that is not the node's is in a container of some kind.
+void tell_without_engine(const Node& node, std::int32_t pid, std::vector<Belongs>& found, Task& task) {
+  const auto own = proc::read_namespace(node.proc, pid, "mnt");
+  const auto host = proc::read_namespace(node.proc, node.host, "mnt");
+  if (!own || !host) {
+    const Error& why = own ? host.error() : own.error();
+    if (why.code != Errc::not_found && why.code != Errc::vanished)
+      task.gaps.add({Impact::lost, "proc.namespace", pid_text(pid), why});
+    return;
+  }
+  if (*own == *host) return;
+  Container container;
+  container.id = "pid-" + std::to_string(pid);
+  container.name = Bytes(container.id);
+  container.engine = "none";
+  found.push_back({std::move(container), "pid",
+                   "in a mount namespace of its own, of no engine that we know: ctriage collect pid:" +
+                       std::to_string(pid)});
+}
+
 }  // namespace
 
 Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& task) {
@@ -285,6 +318,7 @@ Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& t
     }
     if (auto looked = search.look(*live); !looked) return std::move(looked).error();
   }
+  if (search.found.empty() && search.pid()) tell_without_engine(node, *search.pid(), search.found, task);
   return std::move(search.found);
 }
 

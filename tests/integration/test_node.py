@@ -2,6 +2,7 @@
 and pid namespaces of its own, where cron and /proc can be tampered with without hurting the real one."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,7 @@ class Node(Case):
         stem = f"node/config/dockerd-{self.found['engine']}"
         self.assertIn("--config-file=", self.found["streams"][stem + ".cmdline"])
         self.assertEqual(self.found["streams"][stem + ".daemon.json"], '{"debug": true}\n')
+        self.assertFalse([name for name in self.found["streams"] if "kubelet-" in name])
 
 
 class Pod(Case):
@@ -111,9 +113,12 @@ def play():
     config = os.path.join(base, "daemon.json")
     with open(config, "w", encoding="ascii") as file:
         file.write('{"debug": true}\n')
-    # Called dockerd by its name only: what it was told is what counts.
-    engine = subprocess.Popen(["/usr/bin/python3", "-c", "import time; open('/proc/self/comm', 'w').write('dockerd'); time.sleep(1000)",
-                               f"--config-file={config}"])
+    # A program called dockerd, run as root outside of any container: what it was told is what counts. Who only
+    # calls himself so is not asked.
+    shutil.copy("/bin/busybox", os.path.join(base, "dockerd"))
+    engine = subprocess.Popen(["sh", "-c", "while :; do sleep 1000; done", f"--config-file={config}"],
+                              executable=os.path.join(base, "dockerd"))
+    subprocess.Popen(["/usr/bin/python3", "-c", "import time; open('/proc/self/comm', 'w').write('kubelet'); time.sleep(1000)"])
     hidden = subprocess.Popen(["sleep", "1000"])
     with Box(base=base, size="64m") as box:
         with open("/etc/cron.d/evil", "w", encoding="ascii") as file:

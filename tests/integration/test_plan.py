@@ -78,8 +78,8 @@ class Plan(BoxCase):
             self.assertTrue(os.path.basename(bundle.path).startswith("IR%2F41_"), bundle.path)
             case = json.loads(bundle.bytes("bundle.json"))["case"]
             self.assertEqual(case, {"id": "IR/41", "examiner": "Ada \u00e9", "note": "line\x1b[2J"})
-            self.assertEqual(bundle.bytes("attach/warrant"), b"signed\n")
-            self.assertEqual(bundle.bytes("attach/2/warrant"), b"signed\n")
+            self.assertEqual(bundle.bytes("pod/attach/warrant"), b"signed\n")
+            self.assertEqual(bundle.bytes("pod/attach/2/warrant"), b"signed\n")
         missing = self.expect(ctriage("collect", f"pid:{self.box.pid}", "-o", out, "--attach", out + "/missing"), 1)
         self.assertIn(b"missing", missing.err)
 
