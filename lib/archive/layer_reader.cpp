@@ -23,9 +23,7 @@ class Reader final : public LayerReader {
   Status start() {
     ::archive* a = archive_.get();
     if (a == nullptr) return Error{Errc::limit, "layer: out of memory"};
-    // Names are bytes, in no character set.
     if (archive_read_support_format_tar(a) != ARCHIVE_OK ||
-        archive_read_set_options(a, "hdrcharset=BINARY") < ARCHIVE_WARN ||
         archive_read_open(a, this, nullptr, &Reader::more, nullptr) != ARCHIVE_OK) {
       return failure();
     }
@@ -36,9 +34,12 @@ class Reader final : public LayerReader {
     const int got = archive_read_next_header(archive_.get(), &current_);
     if (got == ARCHIVE_EOF) return false;
     if (got < ARCHIVE_WARN) return failure();
+    // Names are bytes; those that are UTF-8 can be had as that only, in the locale of a daemon.
     const char* name = archive_entry_pathname(current_);
+    if (name == nullptr) name = archive_entry_pathname_utf8(current_);
     if (name == nullptr) return Error{Errc::malformed, "layer: an entry without a name"};
     const char* link = archive_entry_hardlink(current_);
+    if (link == nullptr) link = archive_entry_hardlink_utf8(current_);
     entry.path = name;
     entry.hard_link_of = link == nullptr ? "" : link;
     entry.regular = link == nullptr && archive_entry_filetype(current_) == AE_IFREG;

@@ -82,7 +82,9 @@ Status take_tmpfs_of(Collection& in, const LiveContainer& live, const HeldTmpfs&
     // Made by the engine over an empty directory; by whom else, over whatever lay there.
     const bool of_spec = std::ranges::any_of(
         live.container.mounts, [&](const HostMount& asked) { return asked.destination.raw == mountpoint; });
-    if (!of_spec && mountpoint != "/dev/console" && live.container.engine != "none")
+    const bool of_kernel =
+        mountpoint.starts_with("/sys/") || mountpoint.starts_with("/proc/");  // cgroups, masks
+    if (!of_spec && !of_kernel && mountpoint != "/dev/console" && live.container.engine != "none")
       in.task.gaps.add(
           {Impact::lost, "container.tmpfs", mountpoint,
            Error{Errc::outside, there->fstype.raw +

@@ -274,7 +274,9 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
 std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all) {
   std::set<std::int32_t> inits;
   for (const runtime::Found& found : all) {
-    if (found.container.init_pid > 0) inits.insert(found.container.init_pid);
+    // Not of a container that only a cgroup names: who may make cgroups could hide behind such a name.
+    if (found.container.init_pid > 0 && !found.container.bundle_dir.empty())
+      inits.insert(found.container.init_pid);
   }
   return inits;
 }
@@ -433,7 +435,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
     if (all) {
       inits = inits_of(*all);
       for (runtime::Found& candidate : *all) {
-        if (candidate.container.init_pid <= 0) continue;
+        if (candidate.container.init_pid <= 0 || candidate.container.bundle_dir.empty()) continue;
         const auto ns = proc::read_namespace(procfs, candidate.container.init_pid, "mnt");
         if (ns && *ns == *own) {
           auto live = open_container(*snapshot->node_, std::move(candidate), inits, task);

@@ -48,6 +48,16 @@ bool is_empty_mask(const std::string& mountpoint, const Root& directory) {
   return block && block->names.empty();
 }
 
+// Engines mount over their own: cgroups below /sys, what the spec has at the same place. One more than the
+// spec has is somebody else's.
+bool is_covered_by_engine(const LiveContainer& container, const std::string& path) {
+  if (container.container.engine == "none") return false;
+  if (is_below(path, "/sys") || is_below(path, "/proc")) return true;
+  const auto asked = std::ranges::count(container.container.mounts, Bytes(path), &HostMount::destination);
+  const auto there = std::ranges::count(container.mounts, Bytes(path), &Mount::mountpoint);
+  return there <= asked;
+}
+
 }  // namespace
 
 std::string true_source(const Mount& mount, const std::vector<Mount>& of_node) {
@@ -109,7 +119,7 @@ void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& 
       continue;
     }
     if (!*pinned) {
-      if (owner == TmpfsOwner::container)
+      if (owner == TmpfsOwner::container && !is_covered_by_engine(container, path))
         task.gaps.add(
             {Impact::lost, "container.tmpfs", path,
              Error{Errc::outside, "another mount lies over this tmpfs: what is in it is not seen"}});
@@ -137,6 +147,7 @@ void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& 
     const auto first = std::ranges::find_if(shown, [&](const Mount* other) {
       return other->device == mount.device && is_below(mount.root.raw, other->root.raw);
     });
+    if (first != shown.end() && !held.directory) continue;  // /dev/null over parts of /proc
     if (first != shown.end()) {
       task.gaps.add(
           {Impact::note, "container.tmpfs", path,

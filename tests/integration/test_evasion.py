@@ -32,7 +32,7 @@ class Evasion(BoxCase):
         return {finding["rule"] for finding in bundle.records("findings.jsonl") if finding.get("pid") == pid}
 
     def test_a_mount_over_the_root_hides_no_layer(self):
-        _, bundle = self.collect(self.box("mount -t tmpfs x /"))
+        _, bundle = self.collect(self.box("mount -t tmpfs x /"), 3)
         changes = {change["path"]: change["kind"] for change in self.records(bundle, "changes")}
         self.assertEqual(changes.get("/root/implant"), "added")
         for process in self.records(bundle, "processes"):
@@ -41,7 +41,7 @@ class Evasion(BoxCase):
     def test_an_overlay_over_the_root_leads_nowhere_else(self):
         box = self.box("mount -t tmpfs x /var; mkdir -p /var/tmp /var/cache; "
                        "mount -t overlay -o lowerdir=/etc,upperdir=/var/tmp,workdir=/var/cache o /")
-        _, bundle = self.collect(box)
+        _, bundle = self.collect(box, 3)
         changes = {change["path"]: change["kind"] for change in self.records(bundle, "changes")}
         self.assertEqual(changes.get("/root/implant"), "added")
         layers = [layer["path"] for layer in self.records(bundle, "layers")]
@@ -119,7 +119,9 @@ class Evasion(BoxCase):
     def test_a_mount_namespace_of_its_own(self):
         box = self.box("unshare -m sh -c 'mount -t tmpfs x /opt; cp /bin/busybox /opt/; exec /opt/busybox sleep 5000' "
                        ">/dev/null 2>&1 & sleep 1")
-        _, bundle = self.collect(box)
+        _, bundle = self.collect(box, 3)
+        (lost,) = [g for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"]
+        self.assertIn("in a mount namespace of its own", lost["reason"])
         process = self.program(bundle, "/opt/busybox")
         self.assertEqual(process["exe"]["origin"], "tmpfs")
         self.assertIn("CT-EXEC-003", self.rules_for(bundle, process["pid"]))

@@ -103,7 +103,7 @@ class Hiding(BoxCase):
                         except OSError:
                             time.sleep(0.1)
         self.addCleanup(away)
-        _, bundle = self.collect(box, 0)
+        _, bundle = self.collect(box, 3)
         process = self.one(bundle, "evil")
         self.assertEqual([s["pids"] for s in self.listening(bundle, 5553)], [[process["pid"]]])
 
@@ -160,8 +160,9 @@ class Hiding(BoxCase):
                        "for i in $(seq 15); do p=$p/$d; done; mkdir -p $p; "
                        "n=0; while [ $n -lt 4400 ]; do mount --bind /dev/m $p; n=$((n + 1)); done")
         _, bundle = self.collect(box, 3)
-        (gap,) = self.gaps(bundle, "lost")
-        self.assertEqual((gap["artifact"], gap["code"]), ("proc.mounts", "limit"))
+        lost = {(gap["artifact"], gap["code"]) for gap in self.gaps(bundle, "lost")}
+        self.assertIn(("proc.mounts", "limit"), lost)
+        self.assertLessEqual(lost, {("proc.mounts", "limit"), ("tree.mount", "outside"), ("container.tmpfs", "outside")})
         self.assertIn("/root/implant", [change["path"] for change in self.records(bundle, "changes")])
         self.assertEqual({p["exe"]["origin"] for p in self.records(bundle, "processes")}, {"image"})
 

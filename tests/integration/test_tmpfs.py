@@ -43,7 +43,9 @@ echo over > /opt/above
 """)
         with socket.socket(socket.AF_UNIX) as unix:
             unix.bind(f"{box.root}/dev/shm/sock")
-        run, bundle = self.collect(box)
+        run, bundle = self.collect(box, 3)
+        lost = [(g["origin"], g["reason"]) for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"]
+        self.assertEqual(lost, [("/opt", "another mount lies over this tmpfs: what is in it is not seen")])
         self.expect(ctriage("verify", bundle.path), 0)
         dev = tree(bundle, self.container, "dev")
         self.assertEqual(dev["shm/loot"][1], b"secret\n")
