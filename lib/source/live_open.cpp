@@ -329,7 +329,7 @@ namespace {
 Error gap_of_ended(const Container& container, Task& task) {
   const bool done = container.exit_code && *container.exit_code == 0;
   Error error{Errc::vanished, "container " + container.name.raw + " (" + container.id.substr(0, 12) +
-                                  ") has ended: its layers and logs are not taken"};
+                                  ") is not running: it has ended; its layers and logs are not taken"};
   task.gaps.add({done ? Impact::note : Impact::lost, "container", container.id, error});
   return error;
 }
