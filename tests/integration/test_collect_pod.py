@@ -322,3 +322,25 @@ class Others(PodCase):
         os.makedirs(path)
         self.addCleanup(lab.shutil.rmtree, made)
         return path
+
+
+class Waiting(PodCase):
+    def test_a_pod_that_is_not_there_yet(self):
+        out = self.temp()
+        process = lab.start("collect", f"{NS}/late", "-o", out, "--wait", "60s")
+        time.sleep(1)
+        self.assertIsNone(process.poll())
+        self.assertEqual(os.listdir(out), [])
+        self.lab.run_pod(NS, "late", "app", "cp /bin/busybox /root/dropped; exec sleep 100000")
+        run = lab.finish(process, 120)
+        self.expect(run, 0, 3)
+        with Bundle(self.one_bundle(out)) as bundle:
+            self.assertIn("app", bundle.containers())
+            self.assertTrue(bundle.records("containers/app/processes.jsonl"))
+
+    def test_who_never_comes(self):
+        out = self.temp()
+        run = self.expect(ctriage("collect", f"{NS}/never", "-o", out, "--wait", "1s"), 1)
+        self.assertIn(b"did not start within the time of --wait", run.err)
+        self.assertEqual(os.listdir(out), [])
+        self.expect(ctriage("collect", "pid:1", "-o", out, "--wait", "1s"), 1, 2)
