@@ -17,10 +17,19 @@ struct VerifyArguments {
   bool salvage = false;
 };
 
+std::optional<Bytes> if_any(const std::string& text) {
+  return text.empty() ? std::optional<Bytes>() : std::optional<Bytes>(Bytes(text));
+}
+
+std::vector<SalvagedStream> streams_of(const std::vector<bundle::StreamState>& states) {
+  std::vector<SalvagedStream> streams;
+  for (const bundle::StreamState& state : states) {
+    streams.push_back({Bytes(state.name), state.size_bytes, state.whole, if_any(state.why)});
+  }
+  return streams;
+}
+
 VerifyResult result_of(const std::string& path, const bundle::Report& report, bool salvage) {
-  const auto if_any = [](const std::string& text) {
-    return text.empty() ? std::optional<Bytes>() : std::optional<Bytes>(Bytes(text));
-  };
   VerifyResult result;
   result.path = Bytes(path);
   result.verdict = report.verdict == bundle::Verdict::whole   ? Soundness::whole
@@ -30,16 +39,12 @@ VerifyResult result_of(const std::string& path, const bundle::Report& report, bo
   result.streams = report.streams;
   result.size_bytes = report.size_bytes;
   result.custody_records = report.custody_records;
-  result.custody_why = if_any(report.custody_why);
   if (report.manifest_digest) result.manifest_sha256 = to_hex(*report.manifest_digest);
   result.last_phase = if_any(report.last_phase);
   result.problem_count = report.problem_count;
   for (const std::string& problem : report.problems) result.problems.emplace_back(problem);
-  if (!salvage) return result;
-  result.salvage.emplace();
-  for (const bundle::StreamState& stream : report.salvage) {
-    result.salvage->push_back({Bytes(stream.name), stream.size_bytes, stream.whole, if_any(stream.why)});
-  }
+  result.not_whole = streams_of(report.not_whole);
+  if (salvage) result.salvage = streams_of(report.salvage);
   return result;
 }
 

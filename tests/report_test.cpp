@@ -602,13 +602,14 @@ TEST(ReportVerify, TextAndJson) {
   result.streams = 2;
   result.problem_count = 3;
   result.problems = {Bytes("x\n: bad")};
-  result.custody_why = Bytes("no room");
+  result.not_whole = {{Bytes("gaps.jsonl"), 7, false, Bytes("no room")}};
   result.gaps = {{Impact::degraded, "sandbox", Bytes("landlock"), Errc::unsupported, Bytes("none"), {}}};
   const std::string text = verify_text(result, false, {});
   expect_harmless(text);
-  for (const char* part : {"1 member, 2 streams", "verdict   CUT: ", "phase (none)", "problem   x\\n: bad",
-                           "problem   and 2 more", "custody   no records; the rest is MISSING: no room",
-                           "gaps      1 degraded", "next      ctriage verify --salvage 'a"}) {
+  for (const char* part :
+       {"1 member, 2 streams", "verdict   CUT: ", "phase (none)", "problem   x\\n: bad",
+        "problem   and 2 more", "custody   no records\n", "PARTLY    gaps.jsonl   7 B   no room\n",
+        "gaps      1 degraded", "next      ctriage verify --salvage 'a"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
   const std::string json = verify_json(result);

@@ -9,13 +9,16 @@ namespace ctriage::bundle {
 namespace {
 
 constexpr std::size_t kMaxSumsLine = 64 + 2 + kMaxMemberName;
+constexpr std::size_t kMaxNotWhole = 100;
 
 class ManifestCheck final : public ManifestSink {
  public:
-  ManifestCheck(const Seen& seen, std::int64_t mtime_seconds, Problems& problems)
+  ManifestCheck(const Seen& seen, std::int64_t mtime_seconds, Problems& problems,
+                std::vector<StreamState>& not_whole)
       : seen_(seen),
         mtime_seconds_(mtime_seconds),
         problems_(problems),
+        not_whole_(not_whole),
         visited_(seen.ledger.streams.size()) {}
 
   void head(Timestamp started_at) override {
@@ -28,7 +31,9 @@ class ManifestCheck final : public ManifestSink {
     at_ = kNone;
     listed_ = 0;
     status_ = stream.status;
-    if (stream.path == kCustody) custody_why_ = stream.why;
+    if (stream.path == kCustody) has_custody_ = true;
+    if (status_ == "partial" && name_.ends_with(kJsonlSuffix) && not_whole_.size() < kMaxNotWhole)
+      not_whole_.push_back({name_, stream.size_bytes, false, stream.why});
     if (!parse_outcome(status_)) {
       problems_.add(name_, "the manifest gives it the status " + status_.substr(0, 40));
     }
@@ -72,24 +77,23 @@ class ManifestCheck final : public ManifestSink {
       problems_.add(name_, "is collected in the manifest and not in the file");
   }
 
-  // Gives what the manifest says is missing of custody.jsonl.
-  std::string finish() {
-    if (!custody_why_) problems_.add(kCustody, "is missing");
+  void finish() {
+    if (!has_custody_) problems_.add(kCustody, "is missing");
     for (std::size_t i = 0; i < visited_.size(); ++i) {
       if (!visited_[i]) problems_.add(seen_.ledger.streams[i].path, "is not in the manifest");
     }
-    return custody_why_.value_or("");
   }
 
  private:
   const Seen& seen_;
   const std::int64_t mtime_seconds_;
   Problems& problems_;
+  std::vector<StreamState>& not_whole_;
   std::vector<bool> visited_;
   const StreamRecord* record_ = nullptr;
   std::string name_;
   std::string status_;
-  std::optional<std::string> custody_why_;
+  bool has_custody_ = false;
   std::uint32_t at_ = kNone;
   std::uint64_t listed_ = 0;
 };
@@ -206,12 +210,12 @@ Status check_sums(ByteSource& in, const Seen& seen, Problems& problems) {
   return Done{};
 }
 
-Result<std::string> check_manifest(ByteSource& in, const Seen& seen, std::int64_t mtime_seconds,
-                                   Problems& problems) {
-  ManifestCheck check(seen, mtime_seconds, problems);
-  auto parsed = parse_manifest(in, check);
-  if (!parsed) return std::move(parsed).error();
-  return check.finish();
+Status check_manifest(ByteSource& in, const Seen& seen, std::int64_t mtime_seconds, Problems& problems,
+                      std::vector<StreamState>& not_whole) {
+  ManifestCheck check(seen, mtime_seconds, problems, not_whole);
+  if (auto parsed = parse_manifest(in, check); !parsed) return parsed;
+  check.finish();
+  return Done{};
 }
 
 Status CustodyChain::check_chunk(ByteSource& in, std::uint64_t size_bytes, const Here& here, Input& input,

@@ -85,10 +85,10 @@ struct Seen {
 
 // Compares SHA256SUMS line by line, so that a problem names the member.
 Status check_sums(ByteSource& in, const Seen& seen, Problems& problems);
-// The manifest against what was seen, in both directions. Gives why custody.jsonl is not whole, as the writer
-// noted it; empty when it is.
-Result<std::string> check_manifest(ByteSource& in, const Seen& seen, std::int64_t mtime_seconds,
-                                   Problems& problems);
+// The manifest against what was seen, in both directions. Adds the records that are not whole, as the writer
+// noted it: custody.jsonl, gaps.jsonl and their like, of which no other record may speak.
+Status check_manifest(ByteSource& in, const Seen& seen, std::int64_t mtime_seconds, Problems& problems,
+                      std::vector<StreamState>& not_whole);
 
 // One state for each stream that was seen. `good`: no problem was found.
 std::vector<StreamState> list_salvage(const Seen& seen, bool cut, bool good);

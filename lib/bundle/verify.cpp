@@ -145,13 +145,10 @@ class Verifier {
       checked = check_sums(content, seen_, problems_);
     } else if (header.name == kManifest) {
       place_ = Place::after_manifest;
-      auto custody_why = check_manifest(content, seen_, *mtime_seconds_, problems_);
-      if (custody_why) {
-        report_.custody_why = *std::move(custody_why);
-      } else if (!content.cut() && is_about_content(custody_why.error())) {
-        problems_.add(kManifest, custody_why.error().what);
-      } else {
-        checked = std::move(custody_why).error();
+      checked = check_manifest(content, seen_, *mtime_seconds_, problems_, report_.not_whole);
+      if (!checked && !content.cut() && is_about_content(checked.error())) {
+        problems_.add(kManifest, checked.error().what);
+        checked = Done{};
       }
     } else {
       place_ = Place::after_digest;

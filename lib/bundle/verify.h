@@ -18,7 +18,7 @@ enum class Verdict : std::uint8_t {
   cut,    // exit 3: ends early; all that is there is as it was written, as far as that can be known
 };
 
-struct StreamState {  // one line of verify --salvage
+struct StreamState {  // one line of what is not whole, or of verify --salvage
   std::string name;
   std::uint64_t size_bytes = 0;  // original bytes readable
   bool whole = false;
@@ -33,7 +33,7 @@ struct Report {
   std::uint64_t streams = 0;
   std::uint64_t size_bytes = 0;
   std::uint64_t custody_records = 0;
-  std::string custody_why;  // why custody.jsonl is not whole, by the manifest: it found no room
+  std::vector<StreamState> not_whole;  // records that the writer could not end, by the manifest; bounded
   std::optional<Digest> manifest_digest;
   std::string last_phase;  // a cut bundle: the last phase whose end custody.jsonl vouches for
   std::vector<StreamState> salvage;

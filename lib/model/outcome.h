@@ -138,7 +138,7 @@ struct VerifyResult {
   std::uint64_t streams = 0;
   std::uint64_t size_bytes = 0;
   std::uint64_t custody_records = 0;
-  std::optional<Bytes> custody_why;
+  std::vector<SalvagedStream> not_whole;
   std::optional<std::string> manifest_sha256;
   std::optional<Bytes> last_phase;
   std::uint64_t problem_count = 0;
@@ -154,7 +154,7 @@ struct VerifyResult {
     v("streams", self.streams, "streams they make");
     v("size_bytes", self.size_bytes, "bytes that were read");
     v("custody_records", self.custody_records, "records of the custody chain");
-    v("custody_why", self.custody_why, "why custody.jsonl is not whole");
+    v("not_whole", self.not_whole, "records that the run could not write to their end, by the manifest");
     v("manifest_sha256", self.manifest_sha256, "SHA-256 of manifest.json");
     v("last_phase", self.last_phase, "of a bundle that is cut: the last phase that is vouched for");
     v("problem_count", self.problem_count, "all problems, those not listed too");

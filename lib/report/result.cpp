@@ -38,8 +38,13 @@ std::string custody_text(const VerifyResult& result) {
     out = counted(result.custody_records, "record", "records") + ", chain " +
           (result.verdict == Soundness::wrong ? "see problems" : "unbroken");
   }
-  if (result.custody_why) out += "; the rest is MISSING: " + safe(result.custody_why->raw);
   return out;
+}
+
+std::string stream_line(const SalvagedStream& stream) {
+  return labelled(stream.whole ? "whole" : "PARTLY", safe(stream.stream.raw) + "   " +
+                                                         human_size(stream.size_bytes) +
+                                                         (stream.why ? "   " + safe(stream.why->raw) : ""));
 }
 
 }  // namespace
@@ -86,6 +91,7 @@ std::string verify_text(const VerifyResult& result, bool every_gap, const Style&
     out += labelled("problem", "and " + with_commas(result.problem_count - result.problems.size()) + " more");
   }
   out += labelled("custody", custody_text(result));
+  for (const SalvagedStream& stream : result.not_whole) out += stream_line(stream);
   GapTally gaps;
   for (const GapRecord& gap : result.gaps) gaps.add(gap);
   if (gaps.total() > 0) out += gaps_block(gaps, every_gap, style);
@@ -97,11 +103,7 @@ std::string verify_text(const VerifyResult& result, bool every_gap, const Style&
     if (result.verdict != Soundness::cut) return out;
     return out + next_lines("next", {{"ctriage verify --salvage " + shell_word(result.path.raw), ""}}, style);
   }
-  for (const SalvagedStream& stream : *result.salvage) {
-    out += labelled(stream.whole ? "whole" : "PARTLY", safe(stream.stream.raw) + "   " +
-                                                           human_size(stream.size_bytes) +
-                                                           (stream.why ? "   " + safe(stream.why->raw) : ""));
-  }
+  for (const SalvagedStream& stream : *result.salvage) out += stream_line(stream);
   return out;
 }
 

@@ -109,7 +109,7 @@ def check(status, said, descriptors, out, nth, whole):
             return (f"verify {os.path.basename(path)} gives {verified.returncode}: "
                     f"{verified.stdout.decode(errors='backslashreplace')[-800:]}")
         # custody.jsonl and gaps.jsonl themselves can be what is lost: then the manifest says so, and verify.
-        cut = b"MISSING" in verified.stdout or b"partial" in verified.stdout
+        cut = b"PARTLY" in verified.stdout
         if status == 0:
             if not sealed or cut:
                 return f"status 0 and not whole: {verified.stdout.decode(errors='backslashreplace')[-800:]}"
