@@ -187,9 +187,11 @@ void LiveSnapshot::classify_program(LiveContainer& live, Process& process, Task&
     if (hashed) {
       digest = std::move(*hashed);
     } else {
+      const bool too_sparse = hashed.error().code == Errc::limit;
       task.gaps.add({Impact::lost, "proc.exe", pid_text(process.pid), std::move(hashed).error()});
-      // Of a volume the mount says where it is from; of a layer only the bytes do.
-      if (program->reach == Reach::hold) return;
+      // Of a volume the mount says where it is from; of a layer only the bytes do, but no image has such a
+      // file.
+      if (program->reach == Reach::hold && !too_sparse) return;
     }
   }
   if (!digest.empty()) process.exe.sha256 = digest;

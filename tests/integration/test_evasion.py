@@ -126,6 +126,17 @@ class Evasion(BoxCase):
         self.assertEqual(process["exe"]["origin"], "tmpfs")
         self.assertIn("CT-EXEC-003", self.rules_for(bundle, process["pid"]))
 
+    def test_a_program_of_terabytes_is_found_without_being_read(self):
+        box = self.box("mkdir /root/h; cp /bin/busybox /root/h; truncate -s 4398046511104 /root/h/busybox; "
+                       "/root/h/busybox sleep 5000 >/dev/null 2>&1 & sleep 1")
+        _, bundle = self.collect(box, 3)
+        process = self.program(bundle, "/root/h/busybox")
+        self.assertEqual(process["exe"]["origin"], "upper")
+        self.assertNotIn("sha256", process["exe"])
+        self.assertIn("CT-EXEC-003", self.rules_for(bundle, process["pid"]))
+        (lost,) = [g for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"]
+        self.assertIn("holes are not read", lost["reason"])
+
     def test_a_program_of_the_image_bound_elsewhere_is_still_the_image(self):
         box = self.box("mkdir /tmp/same; touch /tmp/same/busybox; mount --bind /bin/busybox /tmp/same/busybox; "
                        "/tmp/same/busybox sleep 5000 >/dev/null 2>&1 & sleep 1")
