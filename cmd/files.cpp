@@ -9,6 +9,7 @@
 
 #include "cmd/commands.h"
 #include "lib/core/hash.h"
+#include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/source/open.h"
@@ -17,7 +18,6 @@ namespace ctriage {
 namespace {
 
 constexpr std::size_t kBlockBytes = 256 << 10;
-constexpr std::uint64_t kMaxHoleBytes = std::uint64_t{4} << 30;
 constexpr unsigned kMaxCopyDepth = 128;  // of directories: each is a descriptor
 
 struct FilesArguments {
@@ -99,6 +99,12 @@ Exit run_ls(const FilesArguments& arguments, const Common& common, Io& io) {
   return exit_for(common, std::nullopt, told->lost);
 }
 
+Error has_no_bytes(const FileEntry& entry) {
+  std::string what = entry.path.raw + ": not a regular file";
+  if (entry.file.link_target) what += ", a link to " + entry.file.link_target->raw;
+  return {Errc::unsupported, std::move(what)};
+}
+
 // The bytes of the file as it was when it was found, no more; their SHA-256. What it does not have any more,
 // and what is not what was recorded of it, is a gap.
 Result<Digest> pass_on(OpenedFile& file, const std::function<Status(std::span<const std::byte>)>& write,
@@ -154,6 +160,7 @@ Exit run_cat(const FilesArguments& arguments, const Common& common, Io& io) {
   auto opened = open_files(arguments, task);
   if (!opened) return fail_to_open(io, opened.error());
   auto file = opened->snapshot->open_file(opened->key, task);
+  if (file && !file->bytes) file = has_no_bytes(file->entry);
   if (!file) {
     tell_gaps(io, common, gaps);
     return fail(io, file.error());
@@ -180,46 +187,36 @@ class Copying {
  public:
   Copying(Snapshot& snapshot, Io& io, Task& task) : snapshot_(snapshot), io_(io), task_(task) {}
 
-  Status file(const FileKey& key, int directory, const std::string& name) {
+  // Of a bundle each file is a search through its layer: tar(1) is the tool for a directory.
+  Status any(const FileKey& key, int directory, const std::string& name) {
     auto opened = snapshot_.open_file(key, task_);
     if (!opened) return std::move(opened).error();
-    const FileState& state = opened->entry.file;
+    if (opened->bytes) return file(*std::move(opened), directory, name);
+    const auto described = snapshot_.describe(task_);
+    const bool live = described && described->kind == "live";
+    if (!live || opened->entry.file.type != FileType::directory) return has_no_bytes(opened->entry);
+    return tree(key, directory, name, 0);
+  }
+
+ private:
+  Status file(OpenedFile opened, int directory, const std::string& name) {
+    const FileState& state = opened.entry.file;
     if (state.size_bytes > state.allocated_bytes && state.size_bytes - state.allocated_bytes > kMaxHoleBytes)
-      return Error{Errc::limit, opened->entry.path.raw + ": more than 4 GiB of holes: not copied"};
+      return Error{Errc::limit, opened.entry.path.raw + ": more than 4 GiB of holes: not copied"};
     auto made =
         sys::openat2(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, RESOLVE_BENEATH, 0600);
     if (!made) return std::move(made).error();
     auto digest = pass_on(
-        *opened, [&](std::span<const std::byte> bytes) { return sys::write_all(made->get(), bytes, name); },
+        opened, [&](std::span<const std::byte> bytes) { return sys::write_all(made->get(), bytes, name); },
         task_);
     if (!digest) {  // half a file is no evidence
       const auto gone = sys::unlinkat(directory, name);
       return gone ? std::move(digest).error() : std::move(digest).error().within(name + " stays behind");
     }
-    return io_.out(to_hex(*digest) + "  " + escape_terminal(opened->entry.path.raw) + "\n");
+    return io_.out(to_hex(*digest) + "  " + escape_terminal(opened.entry.path.raw) + "\n");
   }
 
-  // Of a bundle each file is a search through its layer: tar(1) is the tool for a directory.
-  bool is_live_directory(const FileKey& key) {
-    const auto described = snapshot_.describe(task_);
-    if (!described || described->kind != "live") return false;
-    GapLog told;
-    Task again = task_.with(told);
-    bool itself = false;  // a directory gives what is in it, anything else itself
-    const std::string wanted = key.path;
-    auto listed = snapshot_.list_files(
-        key,
-        [&](FileEntry&& entry) -> Status {
-          itself =
-              entry.path.raw.substr(entry.path.raw.rfind('/') + 1) == wanted.substr(wanted.rfind('/') + 1) &&
-              entry.file.type != FileType::directory;
-          return Error{Errc::stopped, "one is enough"};
-        },
-        again);
-    return listed || !itself;
-  }
-
-  Status tree(const FileKey& key, int parent, const std::string& name, unsigned depth = 0) {
+  Status tree(const FileKey& key, int parent, const std::string& name, unsigned depth) {
     if (depth >= kMaxCopyDepth) return Error{Errc::limit, key.path + ": deeper than 128 levels"};
     if (auto made = sys::mkdirat(parent, name, 0700); !made) return made;
     auto directory = sys::openat2(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, RESOLVE_BENEATH);
@@ -248,7 +245,9 @@ class Copying {
       if (entry.type == FileType::directory) {
         done = tree(inner, directory->get(), last, depth + 1);
       } else if (entry.type == FileType::regular) {
-        done = file(inner, directory->get(), last);
+        auto opened = snapshot_.open_file(inner, task_);
+        if (opened && !opened->bytes) opened = has_no_bytes(opened->entry);
+        done = opened ? file(*std::move(opened), directory->get(), last) : Status(std::move(opened).error());
       } else {
         const std::string what = !entry.target.empty() ? "a link to " + entry.target : "no regular file";
         task_.gaps.add(
@@ -262,7 +261,6 @@ class Copying {
     return Done{};
   }
 
- private:
   Snapshot& snapshot_;
   Io& io_;
   Task& task_;
@@ -288,9 +286,7 @@ Exit run_cp(const FilesArguments& arguments, const Common& common, Io& io) {
   auto opened = open_files(arguments, task, directory->fd());
   if (!opened) return fail_to_open(io, opened.error());
   Copying copying(*opened->snapshot, io, task);
-  auto copied = copying.file(opened->key, directory->fd(), name);
-  if (!copied && copied.error().code == Errc::unsupported && copying.is_live_directory(opened->key))
-    copied = copying.tree(opened->key, directory->fd(), name);
+  auto copied = copying.any(opened->key, directory->fd(), name);
   if (!copied) {
     tell_gaps(io, common, gaps);
     return fail(io, copied.error());

@@ -3,6 +3,7 @@
 // way.
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "lib/core/limits.h"
 #include "lib/model/json.h"
 #include "lib/model/shorten.h"
+#include "lib/runtime/processes.h"
 
 namespace ctriage::collect {
 
@@ -40,6 +42,8 @@ class Collection {
     std::uint64_t size_bytes = 0;
   };
   std::map<std::pair<std::string, std::string>, Program> programs;  // by container and sha256: once each
+
+  std::optional<std::vector<runtime::EngineProcess>> engines;  // list_engines()
 
   [[nodiscard]] std::string path_of(const source::LiveContainer& container, std::string_view name) const {
     return "containers/" + container.member + "/" + std::string(name);

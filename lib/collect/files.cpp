@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "lib/collect/collection.h"
+#include "lib/collect/layer.h"
 #include "lib/core/sys.h"
 
 namespace ctriage::collect {
@@ -35,25 +35,12 @@ Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_v
   return hash.digest();
 }
 
-struct StreamSink final : ByteSink {
-  explicit StreamSink(bundle::Stream& to) : stream(to) {}
-  Status write(std::span<const std::byte> bytes) override { return stream.write(bytes); }
-  bundle::Stream& stream;
-};
-
 // The UpperDir as it is read: bytes to the layer, changes to changes.jsonl and to the rules.
-class TakeUpper final : public overlay::Visitor {
+class TakeUpper final : public ToLayer {
  public:
   TakeUpper(Collection& in, const LiveContainer& live, archive::LayerWriter& layer, bundle::Stream& changes)
-      : in_(in), live_(live), layer_(layer), changes_(changes) {}
+      : ToLayer(layer), in_(in), live_(live), changes_(changes) {}
 
-  Status begin(const FileChange& change, std::span<const archive::DataRun> runs) override {
-    return layer_.begin(change, runs);
-  }
-  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes) override {
-    return layer_.data(offset_bytes, bytes);
-  }
-  Status end() override { return layer_.end(); }
   Status change(FileChange&& change) override {
     ++in_.counts.changes;
     in_.progress.changed(change.kind);
@@ -66,7 +53,6 @@ class TakeUpper final : public overlay::Visitor {
  private:
   Collection& in_;
   const LiveContainer& live_;
-  archive::LayerWriter& layer_;
   bundle::Stream& changes_;
 };
 
@@ -79,24 +65,14 @@ Status take_upper_of(Collection& in, const LiveContainer& live) {
     in.out.not_collected(changes_path, "UpperDir", live.no_stack);
     return Done{};
   }
-  auto stream = in.out.open(path, in.bulk_encoding(), "UpperDir " + live.stack->upper().name());
-  if (!stream) return std::move(stream).error();
-  auto changes = in.out.open(changes_path, bundle::Encoding::jsonl, "UpperDir " + live.stack->upper().name());
-  if (!changes) return std::move(changes).error();
-  StreamSink sink(**stream);
-  auto layer = archive::LayerWriter::open(sink);
-  if (!layer) return std::move(layer).error();
-
-  TakeUpper visitor(in, live, **layer, **changes);
-  auto walked = in.snapshot.walk_upper(live, visitor, in.task);
-  if (walked) walked = (*layer)->finish();
-  if (!walked) {
-    auto first = in.ended_early(**stream, "container.upper", path, walked.error());
-    auto second = (*changes)->finish(bundle::Outcome::partial, walked.error().what);
-    return first ? second : first;
-  }
-  if (auto status = (*stream)->finish(bundle::Outcome::collected, ""); !status) return status;
-  return (*changes)->finish(bundle::Outcome::collected, "");
+  const LayerPaths paths{path, changes_path, "UpperDir " + live.stack->upper().name()};
+  const WalkTree walk = [&](archive::LayerWriter& layer, bundle::Stream& changes) {
+    TakeUpper visitor(in, live, layer, changes);
+    return in.snapshot.walk_upper(live, visitor, in.task);
+  };
+  auto taken = take_layer(in, paths, "container.upper", walk);
+  if (!taken) return std::move(taken).error();
+  return Done{};
 }
 
 }  // namespace

@@ -141,9 +141,7 @@ class TakeNewer {
                                source::find_config_value(config, "staticPodPath"));
     source::NewerOptions options;
     options.since = pod_began(in_);
-    options.asks_server = [this](std::string_view path) {
-      return source::server_on_the_way(table_, path) != nullptr;
-    };
+    options.asks_server = [this](std::string_view path) { return table_.asks_server(path); };
     const Emit<source::NewerFile> emit = [&](source::NewerFile&& found) -> Status {
       if (found.bytes) {
         const std::string& path = found.fact.path.raw;
@@ -167,7 +165,7 @@ class TakeNewer {
   Collection& in_;
   const Root& root_;
   bundle::Stream& out_;
-  source::LiveContainer table_;
+  NodeMounts table_;
 };
 
 }  // namespace

@@ -27,17 +27,6 @@ constexpr std::array<Program, 6> kPrograms{{{"kubelet", {"--config", ""}, "/var/
                                             {"rke2", {"--config", "-c"}, "/etc/rancher/rke2/config.yaml"},
                                             {"k3s", {"--config", "-c"}, "/etc/rancher/k3s/config.yaml"}}};
 
-std::string value_of(const std::vector<std::string_view>& arguments, std::string_view flag) {
-  if (flag.empty()) return {};
-  std::string value;
-  for (std::size_t i = 1; i < arguments.size(); ++i) {
-    if (arguments[i] == flag && i + 1 < arguments.size()) value = std::string(arguments[i + 1]);
-    if (arguments[i].starts_with(flag) && arguments[i].substr(flag.size()).starts_with('='))
-      value = std::string(arguments[i].substr(flag.size() + 1));
-  }
-  return value;
-}
-
 // Where it is not there, that is how it is: defaults hold.
 Status add_if_there(Collection& in, const std::string& member, Result<std::string> text,
                     const std::string& origin) {
@@ -54,9 +43,10 @@ Status take_engine(Collection& in, const Program& program, const runtime::Engine
   auto cmdline = engine.directory.read_file_in_root("cmdline", kMaxConfigBytes);
   std::string path(program.config);
   if (cmdline) {
-    const auto arguments = split(*cmdline, '\0');
+    const auto arguments = runtime::split_arguments(*cmdline);
     for (const std::string_view flag : program.flags) {
-      if (std::string named = value_of(arguments, flag); named.starts_with('/')) path = std::move(named);
+      if (std::string named = flag.empty() ? "" : runtime::value_of(arguments, flag); named.starts_with('/'))
+        path = std::move(named);
     }
   }
   if (auto status =

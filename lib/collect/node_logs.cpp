@@ -51,13 +51,13 @@ std::vector<std::string> names_of(const Collection& in) {
 
 class TakeLogs {
  public:
-  TakeLogs(Collection& in, const Root& root, const source::LiveContainer& table)
+  TakeLogs(Collection& in, const Root& root, const NodeMounts& table)
       : in_(in), root_(root), table_(table), names_(names_of(in)), began_(pod_began(in)) {}
 
   Status take() {
     if (names_.empty()) return Done{};  // no engine knows of it
     for (const std::string_view path : kTextLogs) {
-      if (source::server_on_the_way(table_, path) != nullptr) continue;
+      if (table_.asks_server(path)) continue;
       auto file = root_.open_in_root(path);
       if (auto taken = text_log(std::string(path), std::move(file)); !taken) return taken;
     }
@@ -79,8 +79,7 @@ class TakeLogs {
       for (const char* number : {"1", "2"}) {
         const std::string link = std::to_string(engine.pid) + "/fd/" + number;
         const auto target = proc.read_link_beneath(link);
-        if (!target || !target->starts_with('/') || source::server_on_the_way(table_, *target) != nullptr)
-          continue;
+        if (!target || !target->starts_with('/') || table_.asks_server(*target)) continue;
         auto pinned = proc.pin_magic(link);
         const auto info = pinned ? file_info(pinned->get(), *target) : Result<FileInfo>(pinned.error());
         if (!info && info.error().code == Errc::io) gap(Impact::lost, *target, info.error());
@@ -166,7 +165,7 @@ class TakeLogs {
   Status journals() {
     std::vector<Journal> found;
     for (const std::string_view top : kJournals) {
-      if (source::server_on_the_way(table_, top) != nullptr) continue;
+      if (table_.asks_server(top)) continue;
       auto directory = root_.descend_in_root(top);
       if (!directory) {
         // Where there is none, no journal is kept.
@@ -246,7 +245,7 @@ class TakeLogs {
 
   Collection& in_;
   const Root& root_;
-  const source::LiveContainer& table_;
+  const NodeMounts& table_;
   const std::vector<std::string> names_;
   const Timestamp began_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> seen_;

@@ -1,8 +1,11 @@
 #include "lib/collect/node_view.h"
 
+#include "lib/source/reach.h"
+
 namespace ctriage::collect {
 
-Result<std::vector<runtime::EngineProcess>> list_engines(Collection& in) {
+Result<std::span<const runtime::EngineProcess>> list_engines(Collection& in) {
+  if (in.engines) return std::span<const runtime::EngineProcess>(*in.engines);
   GapLog told;  // who plays an engine was told when the containers were looked for
   Task again = in.task.with(told);
   auto found = runtime::find_engine_processes(in.snapshot.node().proc, again);
@@ -10,13 +13,18 @@ Result<std::vector<runtime::EngineProcess>> list_engines(Collection& in) {
   std::erase_if(*found, [](const runtime::EngineProcess& process) {
     return process.role == runtime::Role::shim || process.role == runtime::Role::monitor;
   });
-  return found;
+  in.engines = *std::move(found);
+  return std::span<const runtime::EngineProcess>(*in.engines);
 }
 
-Result<source::LiveContainer> node_mounts(Collection& in) {
+bool NodeMounts::asks_server(std::string_view path) const {
+  return source::server_on_the_way(mounts, root_device, path) != nullptr;
+}
+
+Result<NodeMounts> node_mounts(Collection& in) {
   auto mounts = proc::read_mounts(in.snapshot.node().proc, in.snapshot.node().host, in.task);
   if (!mounts) return std::move(mounts).error().within("the node's mount table");
-  source::LiveContainer table;
+  NodeMounts table;
   table.mounts = *std::move(mounts);
   for (const Mount& mount : table.mounts) {
     if (mount.mountpoint.raw == "/") table.root_device = mount.device;

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "lib/core/limits.h"
+#include "lib/core/path.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/proc/proc.h"
@@ -18,11 +19,6 @@ constexpr unsigned kMarginPercent = 5;               // of the disk, above the t
 constexpr std::size_t kMaxSuggestions = 5;
 constexpr std::string_view kInPods =
     "lies in kubelet's pods directory, which counts against the pod under investigation";
-
-bool is_below(std::string_view path, std::string_view directory) {
-  if (directory.empty() || !path.starts_with(directory)) return false;
-  return path.size() == directory.size() || path[directory.size()] == '/' || directory.back() == '/';
-}
 
 std::optional<FileInfo> info_of(const std::string& path) {
   if (path.empty()) return std::nullopt;
@@ -56,7 +52,7 @@ Behind behind_mount(const Root& proc, const Root& directory, const std::string& 
   if (!id || !text) return behind;
   for (const std::string_view line : split(*text, '\n')) {
     auto mount = proc::parse_mountinfo_line(line);
-    if (!mount || mount->id != *id || !is_below(behind.real, mount->mountpoint.raw)) continue;
+    if (!mount || mount->id != *id || !is_at_or_below(behind.real, mount->mountpoint.raw)) continue;
     const std::string& at = mount->mountpoint.raw;
     behind.device = mount->device;
     behind.type = mount->fstype.raw;
@@ -69,8 +65,8 @@ Behind behind_mount(const Root& proc, const Root& directory, const std::string& 
 
 // By path, or by where in its file system it lies: a bind mount shows a directory elsewhere.
 bool lies_below(const Behind& place, const Behind& top) {
-  if (is_below(place.real, top.real)) return true;
-  return place.device && place.device == top.device && is_below(place.inside, top.inside);
+  if (is_at_or_below(place.real, top.real)) return true;
+  return place.device && place.device == top.device && is_at_or_below(place.inside, top.inside);
 }
 
 struct Forbidden {
@@ -181,7 +177,8 @@ std::vector<Place> suggest_places(const Root& proc, const KeepOut& keep_out) {
   for (const std::string_view line : split(*text, '\n')) {
     auto mount = proc::parse_mountinfo_line(line);
     if (!mount || std::find(kKinds.begin(), kKinds.end(), mount->fstype.raw) == kKinds.end()) continue;
-    if (split(mount->options.raw, ',').front() != "rw" || is_below(mount->mountpoint.raw, "/sys")) continue;
+    if (split(mount->options.raw, ',').front() != "rw" || is_at_or_below(mount->mountpoint.raw, "/sys"))
+      continue;
     const std::string path = mount->mountpoint.raw == "/" ? "/var/tmp" : mount->mountpoint.raw;
     auto root = Root::open(path);
     if (!root) continue;

@@ -2,7 +2,7 @@
 // UpperDir; what that form cannot say (sockets, the SHA-256 of each file) is in the .jsonl beside it.
 #include <algorithm>
 
-#include "lib/collect/collection.h"
+#include "lib/collect/layer.h"
 #include "lib/model/tree.h"
 #include "lib/overlay/tree.h"
 
@@ -12,24 +12,11 @@ namespace {
 using source::HeldTmpfs;
 using source::LiveContainer;
 
-struct StreamSink final : ByteSink {
-  explicit StreamSink(bundle::Stream& to) : stream(to) {}
-  Status write(std::span<const std::byte> bytes) override { return stream.write(bytes); }
-  bundle::Stream& stream;
-};
-
-class TakeTree final : public overlay::Visitor {
+class TakeTree final : public ToLayer {
  public:
   TakeTree(Collection& in, const std::string& mount, archive::LayerWriter& layer, bundle::Stream& files)
-      : in_(in), mount_(mount), layer_(layer), files_(files) {}
+      : ToLayer(layer), in_(in), mount_(mount), files_(files) {}
 
-  Status begin(const FileChange& change, std::span<const archive::DataRun> runs) override {
-    return layer_.begin(change, runs);
-  }
-  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes) override {
-    return layer_.data(offset_bytes, bytes);
-  }
-  Status end() override { return layer_.end(); }
   Status change(FileChange&& change) override {
     TreeFile found;
     found.container = std::move(change.container);
@@ -50,7 +37,6 @@ class TakeTree final : public overlay::Visitor {
 
   Collection& in_;
   const std::string mount_;
-  archive::LayerWriter& layer_;
   bundle::Stream& files_;
 };
 
@@ -61,19 +47,9 @@ std::string stem_of(const HeldTmpfs& held) {
 Status take_tmpfs_of(Collection& in, const LiveContainer& live, const HeldTmpfs& held) {
   const std::string path = in.bulk_path(in.path_of(live, stem_of(held) + ".tar"));
   const std::string list = in.path_of(live, stem_of(held) + ".jsonl");
-  const std::string source = "tmpfs " + held.mountpoint;
-  auto stream = in.out.open(path, in.bulk_encoding(), source);
-  if (!stream) return std::move(stream).error();
-  auto files = in.out.open(list, bundle::Encoding::jsonl, source);
-  if (!files) return std::move(files).error();
-  StreamSink sink(**stream);
-  auto layer = archive::LayerWriter::open(sink);
-  if (!layer) return std::move(layer).error();
-
   const auto slash = held.mountpoint.rfind('/');
   const std::string parent = held.mountpoint.substr(0, slash);
   const std::string mount = held.directory ? held.mountpoint : parent.empty() ? std::string("/") : parent;
-  TakeTree visitor(in, mount, **layer, **files);
   const auto is_known = [&](std::string_view below) {
     const std::string mountpoint = (held.mountpoint == "/" ? "" : held.mountpoint) + std::string(below);
     const auto there =
@@ -93,18 +69,16 @@ Status take_tmpfs_of(Collection& in, const LiveContainer& live, const HeldTmpfs&
     return true;
   };
   const overlay::PlainTree tree{*held.root, in.snapshot.node().touched, live.container.id, is_known};
-  auto walked = held.directory ? overlay::walk_plain(tree, visitor, in.task)
-                               : overlay::take_plain_file(tree, held.root->fd(),
-                                                          held.mountpoint.substr(slash), visitor, in.task);
-  if (walked) walked = (*layer)->finish();
-  if (!walked) {
-    auto first = in.ended_early(**stream, "container.tmpfs", path, walked.error());
-    auto second = (*files)->finish(bundle::Outcome::partial, walked.error().what);
-    return first ? second : first;
-  }
-  if (auto status = (*stream)->finish(bundle::Outcome::collected, ""); !status) return status;
-  ++in.counts.tmpfs;
-  return (*files)->finish(bundle::Outcome::collected, "");
+  const WalkTree walk = [&](archive::LayerWriter& layer, bundle::Stream& files) {
+    TakeTree visitor(in, mount, layer, files);
+    return held.directory ? overlay::walk_plain(tree, visitor, in.task)
+                          : overlay::take_plain_file(tree, held.root->fd(), held.mountpoint.substr(slash),
+                                                     visitor, in.task);
+  };
+  auto taken = take_layer(in, {path, list, "tmpfs " + held.mountpoint}, "container.tmpfs", walk);
+  if (!taken) return std::move(taken).error();
+  if (*taken) ++in.counts.tmpfs;
+  return Done{};
 }
 
 }  // namespace

@@ -20,11 +20,12 @@ constexpr std::size_t kMaxXattrListBytes = 1 << 20;     // names of all of one i
 constexpr std::size_t kMaxLayers = 512;                 // the kernel's OVL_MAX_STACK is 500
 constexpr std::size_t kMaxTreeDepth = 32'768;           // levels of directories that a walk follows
 constexpr std::size_t kMaxNameBlockBytes = 4 << 20;     // names of one directory sorted at a time
-constexpr std::size_t kMaxHardLinks = 65'536;           // inodes with several names that are remembered
-constexpr std::size_t kMaxMembers = 4'000'000;          // members of one bundle
-constexpr std::size_t kMaxProcesses = 4'194'304;        // PID_MAX_LIMIT, proc_sys_kernel(5)
-constexpr std::size_t kChunkBytes = 4 << 20;            // original bytes of one chunk of a stream
-constexpr std::size_t kJsonChunkBytes = 1 << 20;        // original bytes of one chunk of a .jsonl stream
+constexpr std::uint64_t kMaxHoleBytes = std::uint64_t{4} << 30;  // of one file, read as zeros
+constexpr std::size_t kMaxHardLinks = 65'536;     // inodes with several names that are remembered
+constexpr std::size_t kMaxMembers = 4'000'000;    // members of one bundle
+constexpr std::size_t kMaxProcesses = 4'194'304;  // PID_MAX_LIMIT, proc_sys_kernel(5)
+constexpr std::size_t kChunkBytes = 4 << 20;      // original bytes of one chunk of a stream
+constexpr std::size_t kJsonChunkBytes = 1 << 20;  // original bytes of one chunk of a .jsonl stream
 constexpr std::int64_t kReadTimeoutNs =
     2'000'000'000;  // one /proc read that may stick in the target's mmap lock
 

@@ -31,6 +31,8 @@ struct Error {
   std::string what;  // what we tried and what we saw: "open etc/shadow: Permission denied"
   int number = 0;    // errno(3) where a system call failed, else 0
 
+  // It was not there, or is not there any more.
+  [[nodiscard]] bool is_gone() const { return code == Errc::not_found || code == Errc::vanished; }
   // Puts the caller's context in front: "OCI config: open config.json: Permission denied".
   Error within(std::string_view outer) && {
     what.insert(0, ": ").insert(0, outer);

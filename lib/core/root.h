@@ -43,6 +43,10 @@ struct FileInfo {          // statx(2)
   [[nodiscard]] bool is_directory() const;
   [[nodiscard]] bool is_symlink() const;
   [[nodiscard]] bool is_char_device() const;
+  // Of a regular file: bytes that take no room, most of all holes.
+  [[nodiscard]] std::uint64_t hole_bytes() const {
+    return size_bytes > allocated_bytes ? size_bytes - allocated_bytes : 0;
+  }
   [[nodiscard]] bool same_inode(const FileInfo& other) const;
   // Device ids as lib/model keeps them: major << 32 | minor.
   [[nodiscard]] std::uint64_t device() const { return std::uint64_t{dev_major} << 32 | dev_minor; }

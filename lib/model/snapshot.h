@@ -17,7 +17,8 @@ namespace ctriage {
 
 struct OpenedFile {
   FileEntry entry;
-  std::unique_ptr<ByteSource> bytes;  // entry.file.size_bytes of them, unless the file has changed since
+  std::unique_ptr<ByteSource> bytes;  // of a regular file, else none: entry.file.size_bytes of them, unless
+                                      // the file has changed since
 };
 
 // One caller at a time. Of a live node, containers come by (pod namespace, pod, sandbox id, sandbox first,
@@ -44,7 +45,7 @@ class Snapshot {
   // The files in a directory, or the one file that the key names; links are followed inside the container.
   // Errc::not_found, and unsupported where this source has no such layer.
   virtual Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task);
-  // A regular file, from its beginning.
+  // What the key names, whatever it is; bytes from their beginning.
   virtual Result<OpenedFile> open_file(const FileKey& key, Task& task);
   virtual Status list_findings(const Emit<Finding>& emit, Task& task);
   virtual Status list_gaps(const Emit<GapRecord>& emit, Task& task);  // those recorded in the source itself

@@ -81,11 +81,15 @@ Runs find_runs(int fd, const FileInfo& info, std::string_view name) {
   return found;
 }
 
+bool looks_like_program(const std::array<char, 4>& magic) {
+  return std::memcmp(magic.data(), "\177ELF", 4) == 0 || std::memcmp(magic.data(), "#!", 2) == 0;
+}
+
 ContentReader::ContentReader(Task& task) : task_(task), block_(kBlockBytes), zeros_(kZeroBytes) {}
 
 Result<Content> ContentReader::read(int fd, const Runs& runs, std::string_view name, const OnData& on_data) {
   Content content;
-  const bool hashing = !runs.cut && runs.hole_bytes <= std::min(kMaxHoleHashBytes, hole_bytes_left_);
+  const bool hashing = !runs.cut && runs.hole_bytes <= std::min(kMaxHoleBytes, hole_bytes_left_);
   if (hashing) {
     hole_bytes_left_ -= runs.hole_bytes;
   } else {

@@ -12,14 +12,14 @@
 #include <vector>
 
 #include "lib/archive/layer_writer.h"
+#include "lib/core/limits.h"
 #include "lib/core/root.h"
 #include "lib/core/task.h"
 
 namespace ctriage::overlay {
 
-constexpr std::uint64_t kMaxHoleHashBytes = std::uint64_t{4}
-                                            << 30;  // zeros of one file that we hash for its holes
-constexpr std::uint64_t kMaxWalkHoleHashBytes = std::uint64_t{16} << 30;  // and of all files of one walk
+constexpr std::uint64_t kMaxWalkHoleHashBytes = std::uint64_t{16}
+                                                << 30;  // zeros hashed for the holes of all files of one walk
 constexpr std::uint64_t kMaxRunOffset = std::uint64_t{1}
                                         << 50;  // data further out is not taken: LayerWriter steps over holes
 constexpr std::size_t kMaxRuns = 65'536;        // of one file
@@ -41,6 +41,9 @@ struct Content {
   std::uint64_t zeroed_bytes = 0;         // of the runs: could not be read and were given as zeros
   std::optional<Error> failed;            // why: the file ended before its size, or the read failed
 };
+
+// ELF, or a script.
+bool looks_like_program(const std::array<char, 4>& magic);
 
 class ContentReader {
  public:

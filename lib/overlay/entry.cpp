@@ -14,10 +14,6 @@ constexpr std::uint64_t kMaxLowerHashBytes = 256 << 20;  // an image's file that
 constexpr std::size_t kMaxLinkBytes = 12 << 20;          // memory of the table of hard links
 constexpr std::string_view kEmptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-bool looks_like_program(const std::array<char, 4>& magic) {
-  return std::memcmp(magic.data(), "\177ELF", 4) == 0 || std::memcmp(magic.data(), "#!", 2) == 0;
-}
-
 }  // namespace
 
 void Walk::gap(Impact impact, const char* artifact, std::string origin, Error error) {

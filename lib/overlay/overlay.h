@@ -20,6 +20,9 @@
 
 namespace ctriage::overlay {
 
+// One inode as records have it; what a link leads to and the SHA-256 are for who reads them.
+FileState make_state(const FileInfo& info, const std::vector<Xattr>& xattrs);
+
 struct Options {      // of one overlay mount, in the words of its mountinfo line
   std::string upper;  // empty: read-only overlay
   std::string work;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <map>
 #include <tuple>
 #include <vector>
@@ -21,8 +20,6 @@ namespace {
 constexpr std::size_t kBlockBytes = 1 << 20;       // names of one directory
 constexpr std::size_t kMaxLinkBytes = 12 << 20;    // memory of the table of hard links
 constexpr std::size_t kMaxWaitingBytes = 4 << 20;  // and of all that we are in
-
-bool is_gone(const Error& error) { return error.code == Errc::not_found || error.code == Errc::vanished; }
 
 class PlainWalk {
  public:
@@ -100,8 +97,8 @@ const std::string* PlainWalk::next_name() {
     if (!block) {
       frame.more = false;
       gap(Impact::lost, "tree.directory", path_,
-          is_gone(block.error()) ? Error{Errc::vanished, "removed before all its names were read"}
-                                 : std::move(block).error());
+          block.error().is_gone() ? Error{Errc::vanished, "removed before all its names were read"}
+                                  : std::move(block).error());
       return nullptr;
     }
     frame.names = std::move(block->names);
@@ -138,8 +135,8 @@ Status PlainWalk::meet(const std::string& name) {
     return Done{};
   }
   gap(Impact::lost, "tree.entry", path,
-      is_gone(pinned.error()) ? Error{Errc::vanished, "removed before it was read"}
-                              : std::move(pinned).error());
+      pinned.error().is_gone() ? Error{Errc::vanished, "removed before it was read"}
+                               : std::move(pinned).error());
   return Done{};
 }
 
@@ -232,8 +229,7 @@ Status PlainWalk::take_regular(int pinned, FileChange change, const FileInfo& in
 
   change.after->sha256 = content->sha256;
   change.partial = content->not_hashed;
-  change.program = (info.mode & 0111) != 0 || std::memcmp(content->magic.data(), "\177ELF", 4) == 0 ||
-                   std::memcmp(content->magic.data(), "#!", 2) == 0;
+  change.program = (info.mode & 0111) != 0 || looks_like_program(content->magic);
   if (runs.cut) {
     gap(Impact::lost, "tree.file", path, {Errc::limit, *runs.cut});
   } else if (content->failed) {
@@ -273,10 +269,6 @@ void PlainWalk::check_content(int fd, const FileInfo& first, FileChange& change)
 }
 
 }  // namespace
-
-FileState state_of(const FileInfo& info, const std::vector<Xattr>& xattrs) {
-  return make_state(info, xattrs);
-}
 
 Status walk_plain(const PlainTree& tree, Visitor& visitor, Task& task) {
   return PlainWalk(tree, visitor, task).run();

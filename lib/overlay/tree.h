@@ -29,7 +29,4 @@ Status walk_plain(const PlainTree& tree, Visitor& visitor, Task& task);
 Status take_plain_file(const PlainTree& tree, int pinned, const std::string& path, Visitor& visitor,
                        Task& task);
 
-// What an inode says of itself, as the model keeps it.
-FileState state_of(const FileInfo& info, const std::vector<Xattr>& xattrs);
-
 }  // namespace ctriage::overlay

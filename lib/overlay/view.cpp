@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 
+#include "lib/core/path.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/overlay/compare.h"
@@ -14,15 +15,6 @@ namespace {
 constexpr unsigned kMaxLinks = 40;  // path_resolution(7)
 constexpr unsigned kMaxNames = 1'024;
 constexpr std::size_t kBlockBytes = 1 << 20;
-
-std::string child(const std::string& directory, std::string_view name) {
-  return (directory == "/" ? "/" : directory + "/") + std::string(name);
-}
-
-std::string parent(const std::string& path) {
-  const auto slash = path.rfind('/');
-  return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
-}
 
 Error no_such(std::string_view path) {
   return {Errc::not_found, std::string(path) + ": no such file or directory"};
@@ -166,7 +158,7 @@ Result<View::Found> View::find(std::string_view path, bool follow, std::string& 
     // Each name is looked up from the top.
     if (++names > kMaxNames)
       return Error{Errc::outside, std::string(path) + ": more than 1,024 names on the way"};
-    const std::string next = part == ".." ? parent(here) : child(here, part);
+    const std::string next = part == ".." ? parent_of(here) : child_of(here, part);
     reached = next;
     auto step = look(next);
     if (!step) return step;
@@ -214,7 +206,7 @@ Status View::list(const std::string& directory, const Each& each, const Failed& 
     auto dir = directory == "/" ? top.duplicate() : top.descend(directory.substr(1));
     if (!dir) return std::move(dir).error();
     return go([&](const std::string& after) { return list_names(*dir, after); },
-              [&](const std::string& name) { return look_alone(*dir, name, child(directory, name)); });
+              [&](const std::string& name) { return look_alone(*dir, name, child_of(directory, name)); });
   }
   LowerView view(lower_layers());
   if (directory != "/") {
@@ -223,7 +215,7 @@ Status View::list(const std::string& directory, const Each& each, const Failed& 
     }
   }
   return go([&](const std::string& after) { return view.list(after, kBlockBytes); },
-            [&](const std::string& name) { return from(view.lookup(name), child(directory, name)); });
+            [&](const std::string& name) { return from(view.lookup(name), child_of(directory, name)); });
 }
 
 Result<UniqueFd> View::open(const Found& found) const {

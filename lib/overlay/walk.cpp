@@ -18,8 +18,6 @@ std::size_t cost_of(const std::vector<std::string>& names) {
   return bytes;
 }
 
-bool is_gone(const Error& error) { return error.code == Errc::not_found || error.code == Errc::vanished; }
-
 }  // namespace
 
 Walk::Walk(const Stack& stack, const Held& held, std::span<const Bytes> stubs, Visitor& visitor, Task& task)
@@ -160,7 +158,7 @@ void Walk::shed_names() {
 
 void Walk::live_failed(Frame& frame, const Error& error) {
   frame.live_done = true;
-  const bool gone = is_gone(error);
+  const bool gone = error.is_gone();
   if (gone && frame.held_listed) return;  // deleted meanwhile, and all that was in it is held
   gap(Impact::lost, "overlay.directory", path(),
       gone ? Error{Errc::vanished, "removed before all its names were read"} : error);
@@ -195,7 +193,7 @@ std::optional<Walk::Subject> Walk::meet(const std::string& name, bool live, cons
       }
       if (!now) failed = now.error();
     }
-    if (kept && failed && !is_gone(*failed)) {
+    if (kept && failed && !failed->is_gone()) {
       const bool directory = held->info.is_directory();  // what has come into it since is not seen
       gap(directory ? Impact::lost : Impact::degraded, directory ? "overlay.directory" : "overlay.entry",
           subject.path, *failed);
@@ -218,7 +216,7 @@ std::optional<Walk::Subject> Walk::meet(const std::string& name, bool live, cons
     }
     failed = std::move(info).error();
   }
-  const bool gone = !failed || is_gone(*failed);
+  const bool gone = !failed || failed->is_gone();
   gap(Impact::lost, "overlay.entry", subject.path,
       gone ? Error{Errc::vanished, "removed before it was read"} : *std::move(failed));
   if (held == nullptr) return std::nullopt;
@@ -244,8 +242,8 @@ void Walk::go_into(const Subject& subject, const LowerHit& hit) {
     frame.live = entered.has_value();
     if (!entered) failed = std::move(entered).error();
   }
-  if (!frame.live && (!frame.held_listed || (failed && !is_gone(*failed)))) {
-    if (!failed || is_gone(*failed)) failed = Error{Errc::vanished, "removed before it was read"};
+  if (!frame.live && (!frame.held_listed || (failed && !failed->is_gone()))) {
+    if (!failed || failed->is_gone()) failed = Error{Errc::vanished, "removed before it was read"};
     gap(Impact::lost, "overlay.directory", subject.path, *std::move(failed));
   }
   if (!top) {

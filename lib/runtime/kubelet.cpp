@@ -8,6 +8,7 @@
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
 #include "lib/proc/proc.h"
+#include "lib/runtime/processes.h"
 
 namespace ctriage::runtime {
 namespace {
@@ -123,17 +124,6 @@ Status take_value(std::string_view value, std::size_t indent, Eviction& into) {
   return take_pairs(pairs, ':', into);
 }
 
-std::string value_of(const std::vector<std::string_view>& arguments, std::string_view flag) {
-  std::string value;  // the last one counts
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i] == flag && i + 1 < arguments.size()) value = arguments[i + 1];
-    if (arguments[i].starts_with(flag) && arguments[i].substr(flag.size()).starts_with('=')) {
-      value = arguments[i].substr(flag.size() + 1);
-    }
-  }
-  return value;
-}
-
 // Anyone can call a process "kubelet": only one in the node's own mount namespace and in no container's
 // cgroup counts.
 bool is_of_the_node(const Root& proc, std::int32_t pid) {
@@ -216,7 +206,7 @@ std::optional<Kubelet> find_kubelet(const Root& proc, Task& task) {
     doubt(task, origin, cmdline.error());
     return kubelet;
   }
-  const auto arguments = split(*cmdline, '\0');
+  const auto arguments = split_arguments(*cmdline);
   if (std::string root = value_of(arguments, "--root-dir"); !root.empty()) kubelet.root = std::move(root);
   const std::string flag = value_of(arguments, "--eviction-hard");
   if (auto taken = parse_eviction_flag(flag, kubelet.eviction); !taken) doubt(task, origin, taken.error());

@@ -66,7 +66,7 @@ std::optional<Monitor> read_monitor(const EngineProcess& process, Task& task) {
   auto node = process.directory.descend_magic("root");
   if (!read || !node) {
     const Error& error = read ? node.error() : read.error();
-    if (!is_gone(error)) gap(task, Impact::lost, origin, error);
+    if (!error.is_gone()) gap(task, Impact::lost, origin, error);
     return std::nullopt;
   }
   std::string id;
@@ -108,7 +108,7 @@ std::optional<Found> read_monitored(const Monitor& monitor, Storages& storages, 
   const auto bundle = monitor.node.descend_in_root(monitor.bundle);
   const auto info = bundle ? bundle->stat_beneath("") : Result<FileInfo>(bundle.error());
   if (!info) {
-    gap(task, is_gone(info.error()) ? Impact::note : Impact::lost, monitor.bundle, info.error());
+    gap(task, info.error().is_gone() ? Impact::note : Impact::lost, monitor.bundle, info.error());
     return std::nullopt;
   }
   const std::uint32_t user = monitor.process.uid;

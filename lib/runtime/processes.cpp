@@ -142,8 +142,6 @@ std::string engine_of(std::string_view segment, std::string_view parent) {
 
 }  // namespace
 
-bool is_gone(const Error& error) { return error.code == Errc::not_found || error.code == Errc::vanished; }
-
 void read_owner(std::string_view cgroup_text, Sighting& into) {
   for (const proc::CgroupLine& line : proc::parse_cgroup(cgroup_text)) {
     std::string pod_uid;
@@ -181,7 +179,7 @@ Result<std::vector<EngineProcess>> find_engine_processes(const Root& proc, Task&
     const auto uid = check_outside(proc, *process, *role);
     if (uid) {
       found.push_back({pid, *role, name, *uid, *std::move(process)});
-    } else if (!is_gone(uid.error()) && has_containers(*role)) {
+    } else if (!uid.error().is_gone() && has_containers(*role)) {
       const bool by_choice = uid.error().code == Errc::mismatch || uid.error().code == Errc::unsupported;
       const std::string origin = "pid " + std::to_string(pid);
       task.gaps.add({by_choice ? Impact::note : Impact::lost, std::string(kArtifact), origin,
@@ -192,16 +190,18 @@ Result<std::vector<EngineProcess>> find_engine_processes(const Root& proc, Task&
   return found;
 }
 
-std::vector<std::string> arguments_of(const EngineProcess& process) {
-  std::vector<std::string> arguments;
-  if (process.uid != 0) return arguments;
-  const auto text = process.directory.read_file_in_root("cmdline", kMaxCmdlineBytes);
-  if (!text) return arguments;
-  for (const std::string_view argument : split(*text, '\0')) arguments.emplace_back(argument);
-  return arguments;
+std::vector<std::string> split_arguments(std::string_view cmdline) {
+  const auto arguments = split(cmdline, '\0');
+  return {arguments.begin(), arguments.end()};
 }
 
-std::string value_of(const std::vector<std::string>& arguments, std::string_view flag) {
+std::vector<std::string> arguments_of(const EngineProcess& process) {
+  if (process.uid != 0) return {};
+  const auto text = process.directory.read_file_in_root("cmdline", kMaxCmdlineBytes);
+  return text ? split_arguments(*text) : std::vector<std::string>{};
+}
+
+std::string value_of(std::span<const std::string> arguments, std::string_view flag) {
   std::string value;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view argument = arguments[i];

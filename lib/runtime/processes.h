@@ -3,6 +3,7 @@
 // the records lie. And what every process says of the container it is in.
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,8 +35,10 @@ Result<std::vector<EngineProcess>> find_engine_processes(const Root& proc, Task&
 
 // The arguments of a process of root's. The memory of others' is not read: they can make us wait for ever.
 std::vector<std::string> arguments_of(const EngineProcess& process);
+// Of the text of /proc/PID/cmdline.
+std::vector<std::string> split_arguments(std::string_view cmdline);
 // The last value of "--flag VALUE" or "--flag=VALUE"; empty: not there.
-std::string value_of(const std::vector<std::string>& arguments, std::string_view flag);
+std::string value_of(std::span<const std::string> arguments, std::string_view flag);
 
 struct Sighting {  // of one process of the node
   std::int32_t pid = 0;
@@ -50,7 +53,5 @@ struct Sighting {  // of one process of the node
 Result<std::vector<Sighting>> sight_processes(const Root& proc, Task& task);
 // Of one /proc/PID/cgroup: fills all but the numbers.
 void read_owner(std::string_view cgroup_text, Sighting& into);
-
-bool is_gone(const Error& error);
 
 }  // namespace ctriage::runtime

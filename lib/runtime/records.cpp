@@ -63,7 +63,7 @@ void add_storage_record(const Root& node, const Storage& storage, const StorageR
   const auto bundle = node.descend_in_root(path);
   if (bundle) {
     const Status spec = read_spec(*bundle, path, found, task);
-    if (!spec && !is_gone(spec.error())) lost(task, path + "/config.json", spec.error());
+    if (!spec && !spec.error().is_gone()) lost(task, path + "/config.json", spec.error());
     const auto state = bundle->read_file_in_root("state.json", kMaxJsonBytes);
     if (container.engine == "cri-o" && state) {
       if (auto parsed = parse_crio_state(*state, container); !parsed)
@@ -102,7 +102,7 @@ Status add_docker_records(const Root& node, const std::vector<std::string>& data
   for (const std::string& root : data_roots) {
     const auto containers = node.descend_in_root(root + "/containers");
     if (!containers) {
-      if (!is_gone(containers.error())) lost(task, root + "/containers", containers.error());
+      if (!containers.error().is_gone()) lost(task, root + "/containers", containers.error());
       continue;
     }
     std::string after;

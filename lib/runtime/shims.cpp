@@ -78,7 +78,7 @@ Result<std::vector<BundleSet>> find_bundle_sets(const std::vector<EngineProcess>
     if (!set) {
       // A shim between fork and its chdir, and the short-lived "containerd-shim delete", have no bundle to
       // show.
-      if (is_gone(set.error())) continue;
+      if (set.error().is_gone()) continue;
       const std::string origin = "pid " + std::to_string(process.pid);
       task.gaps.add({set.error().code == Errc::unsupported ? Impact::note : Impact::lost,
                      std::string(kArtifact), origin, Error(set.error()).within(origin)});

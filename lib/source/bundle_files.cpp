@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "lib/archive/layer_reader.h"
+#include "lib/core/path.h"
 #include "lib/core/text.h"
 #include "lib/source/bundle_source.h"
 
@@ -25,11 +26,6 @@ std::string plain_path(std::string_view path) {
   std::string plain;
   for (const std::string_view part : parts) plain.append("/").append(part);
   return plain.empty() ? "/" : plain;
-}
-
-std::string parent_of(const std::string& path) {
-  const auto slash = path.rfind('/');
-  return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
 }
 
 class EntrySource final : public ByteSource {
@@ -133,11 +129,7 @@ Result<OpenedFile> BundleSnapshot::open_file(const FileKey& key, Task& task) {
   };
   if (auto listed = each_taken(key, each, task); !listed) return std::move(listed).error();
   if (!found) return not_here(wanted);
-  if (found->entry.file.type != FileType::regular) {
-    std::string what = wanted + ": not a regular file";
-    if (found->entry.file.link_target) what += ", a link to " + found->entry.file.link_target->raw;
-    return Error{Errc::unsupported, std::move(what)};
-  }
+  if (found->entry.file.type != FileType::regular) return OpenedFile{std::move(found->entry), nullptr};
   if (found->entry.partial)
     task.gaps.add({Impact::lost, "container.files", wanted, Error{Errc::truncated, *found->entry.partial}});
   auto stream = reader_->open(found->stream, task);

@@ -1,4 +1,5 @@
 // `ls`, `cat` and `cp` of a live container: through its layers, never through the container.
+#include "lib/core/path.h"
 #include "lib/core/text.h"
 #include "lib/overlay/view.h"
 #include "lib/source/live.h"
@@ -25,11 +26,6 @@ FileEntry entry_of(const LiveContainer& live, const overlay::View::Found& found)
   return entry;
 }
 
-bool is_at_or_below(std::string_view path, std::string_view directory) {
-  if (!path.starts_with(directory)) return false;
-  return path.size() == directory.size() || path[directory.size()] == '/';
-}
-
 Error not_in_layers(const Mount& mount) {
   return Error{Errc::outside, "a mount (" + mount.fstype.raw +
                                   "): what the container sees there is not in its layers, which are what is "
@@ -42,8 +38,7 @@ void tell_mounts(const LiveContainer& live, const std::string& path, bool inside
     const std::string& at = mount.mountpoint.raw;
     if (at == "/") continue;
     const bool over = is_at_or_below(path, at);
-    const std::string parent = at.substr(0, std::max<std::size_t>(at.rfind('/'), 1));
-    if (!over && !(inside && parent == path)) continue;
+    if (!over && !(inside && parent_of(at) == path)) continue;
     task.gaps.add({over ? Impact::lost : Impact::note, "container.files", at, not_in_layers(mount)});
   }
 }
@@ -59,25 +54,36 @@ Error where_it_may_be(const LiveContainer& live, const FileKey& key, const std::
   return error;
 }
 
-}  // namespace
-
-Status LiveSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) {
-  const LiveContainer* live = find(key.container);
+// What the key names, in the view that it asks for.
+struct Looked {
+  overlay::View view;
+  overlay::View::Found found;
+  [[nodiscard]] bool is_directory() const { return found.info.is_directory(); }
+};
+Result<Looked> look(const LiveContainer* live, const FileKey& key, bool listing, Task& task) {
   if (live == nullptr) return Error{Errc::not_found, key.container + ": no such container"};
   auto view = view_of(*live, key.layer);
   if (!view) return std::move(view).error();
   std::string reached;
   auto found = view->find(key.path, key.follow, reached, task);
   if (!found) return where_it_may_be(*live, key, reached, std::move(found).error());
-  const std::string directory = found->path;
-  const bool merged = key.layer == "merged";
-  if (merged) tell_mounts(*live, directory, found->info.is_directory(), task);
-  if (!found->info.is_directory()) return emit(entry_of(*live, *found));
-  auto listed = view->list(
+  if (key.layer == "merged") tell_mounts(*live, found->path, listing && found->info.is_directory(), task);
+  return Looked{*std::move(view), *std::move(found)};
+}
+
+}  // namespace
+
+Status LiveSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) {
+  const LiveContainer* live = find(key.container);
+  auto looked = look(live, key, true, task);
+  if (!looked) return std::move(looked).error();
+  if (!looked->is_directory()) return emit(entry_of(*live, looked->found));
+  const std::string& directory = looked->found.path;
+  auto listed = looked->view.list(
       directory,
       [&](const std::string&, overlay::View::Found&& entry) { return emit(entry_of(*live, entry)); },
       [&](const std::string& name, Error&& why) {
-        task.gaps.add({Impact::lost, "container.files", directory + "/" + name, std::move(why)});
+        task.gaps.add({Impact::lost, "container.files", child_of(directory, name), std::move(why)});
       },
       task);
   tell_access_times(task);
@@ -86,17 +92,15 @@ Status LiveSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit,
 
 Result<OpenedFile> LiveSnapshot::open_file(const FileKey& key, Task& task) {
   const LiveContainer* live = find(key.container);
-  if (live == nullptr) return Error{Errc::not_found, key.container + ": no such container"};
-  auto view = view_of(*live, key.layer);
-  if (!view) return std::move(view).error();
-  std::string reached;
-  auto found = view->find(key.path, key.follow, reached, task);
-  if (!found) return where_it_may_be(*live, key, reached, std::move(found).error());
-  if (key.layer == "merged") tell_mounts(*live, found->path, false, task);
-  auto file = view->open(*found);
+  auto looked = look(live, key, false, task);
+  if (!looked) return std::move(looked).error();
+  OpenedFile opened{entry_of(*live, looked->found), nullptr};
+  if (!looked->found.info.is_regular()) return opened;
+  auto file = looked->view.open(looked->found);
   if (!file) return std::move(file).error();
   tell_access_times(task);
-  return OpenedFile{entry_of(*live, *found), std::make_unique<FdSource>(*std::move(file), found->path, task)};
+  opened.bytes = std::make_unique<FdSource>(*std::move(file), looked->found.path, task);
+  return opened;
 }
 
 }  // namespace ctriage::source

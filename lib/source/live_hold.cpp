@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/source/live.h"
@@ -40,9 +41,7 @@ void hold_logs(Node& node, LiveContainer& container, HoldCounts& counts, Task& t
             {Impact::note, "container.logs", path, {Errc::unsupported, "not a regular file, not followed"}});
         continue;
       }
-      constexpr std::uint64_t kMaxHoleBytes = std::uint64_t{4} << 30;
-      if (info->size_bytes > info->allocated_bytes &&
-          info->size_bytes - info->allocated_bytes > kMaxHoleBytes) {
+      if (info->hole_bytes() > kMaxHoleBytes) {
         task.gaps.add({Impact::lost,
                        "container.logs",
                        path,

@@ -27,10 +27,8 @@ bool contains(std::string_view text, std::string_view part) {
 }
 
 GrantKind kind_of(std::string_view source) {
-  if (contains(source, "/volumes/kubernetes.io~empty-dir/")) return GrantKind::empty_dir;
-  for (const std::string_view kind : {"secret", "projected", "configmap", "downward-api"}) {
-    if (contains(source, "/volumes/kubernetes.io~" + std::string(kind) + "/")) return GrantKind::secret;
-  }
+  if (is_empty_dir(source)) return GrantKind::empty_dir;
+  if (is_secret(source)) return GrantKind::secret;
   if (contains(source, "/volumes/kubernetes.io~") || contains(source, "/volume-subpaths/"))
     return GrantKind::volume;
   for (const std::string_view made :

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 
+#include "lib/core/limits.h"
+#include "lib/core/path.h"
 #include "lib/core/sys.h"
 #include "lib/source/live_detail.h"
 #include "lib/source/programs.h"
@@ -157,10 +159,9 @@ Result<std::unique_ptr<ByteSource>> read_program(Node& node, const std::shared_p
     return source;
   }
   // Holes cost nothing to make and would be hashed for days.
-  constexpr std::uint64_t kMaxHoleBytes = std::uint64_t{4} << 30;
   auto info = file_info(program->file.get(), name);
   if (!info) return std::move(info).error();
-  if (info->size_bytes > info->allocated_bytes && info->size_bytes - info->allocated_bytes > kMaxHoleBytes) {
+  if (info->hole_bytes() > kMaxHoleBytes) {
     return Error{Errc::limit, name + ": " + std::to_string(info->size_bytes) + " bytes with " +
                                   std::to_string(info->allocated_bytes) + " on the disk: holes are not read"};
   }
@@ -173,20 +174,18 @@ Result<std::unique_ptr<ByteSource>> read_program(Node& node, const std::shared_p
   return std::unique_ptr<ByteSource>(std::make_unique<PreadSource>(program, name, task));
 }
 
-const Mount* server_on_the_way(const LiveContainer& live, std::string_view mountpoint) {
+const Mount* server_on_the_way(std::span<const Mount> mounts, Hex root_device, std::string_view mountpoint) {
   const auto asks = [&](const Mount& mount) {
     const std::string& fstype = mount.fstype.raw;
     if (is_local(fstype) || fstype == "tmpfs" ||
         std::ranges::find(kOfTheKernel, fstype) != kOfTheKernel.end()) {
       return false;
     }
-    if (fstype == "overlay" && mount.device == live.root_device) return false;
-    const std::string_view above = mount.mountpoint.raw;
-    if (above == "/" || above == mountpoint) return true;
-    return mountpoint.starts_with(above) && mountpoint[above.size()] == '/';
+    if (fstype == "overlay" && mount.device == root_device) return false;
+    return is_at_or_below(mountpoint, mount.mountpoint.raw);
   };
-  const auto found = std::ranges::find_if(live.mounts, asks);
-  return found == live.mounts.end() ? nullptr : &*found;
+  const auto found = std::ranges::find_if(mounts, asks);
+  return found == mounts.end() ? nullptr : &*found;
 }
 
 }  // namespace ctriage::source

@@ -4,6 +4,7 @@
 // in the mount tables, and opened only where no server has to be asked.
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -33,7 +34,11 @@ Result<std::shared_ptr<HeldProgram>> hold_program(Node& node, LiveContainer& con
 Result<std::unique_ptr<ByteSource>> read_program(Node& node, const std::shared_ptr<HeldProgram>& program,
                                                  const std::string& name, const Task& task);
 
-// The mount on the way to this mount point of the container whose server would be asked; nullptr: none.
-const Mount* server_on_the_way(const LiveContainer& container, std::string_view mountpoint);
+// The mount on the way to this mount point whose server would be asked; nullptr: none. An overlay on
+// `root_device` is the root itself.
+const Mount* server_on_the_way(std::span<const Mount> mounts, Hex root_device, std::string_view mountpoint);
+inline const Mount* server_on_the_way(const LiveContainer& container, std::string_view mountpoint) {
+  return server_on_the_way(container.mounts, container.root_device, mountpoint);
+}
 
 }  // namespace ctriage::source

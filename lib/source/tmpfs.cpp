@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "lib/core/path.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/source/live.h"
@@ -12,11 +13,6 @@
 
 namespace ctriage::source {
 namespace {
-
-bool is_below(std::string_view path, std::string_view directory) {
-  if (directory == "/" || path == directory) return true;
-  return path.starts_with(directory) && path.size() > directory.size() && path[directory.size()] == '/';
-}
 
 struct Pinned {
   UniqueFd fd;
@@ -43,7 +39,7 @@ Result<std::optional<Pinned>> pin_mount(const Root& procfs, const Root& root, co
 
 // The runtime hides parts of /proc and /sys under tmpfs in which nothing is.
 bool is_empty_mask(const std::string& mountpoint, const Root& directory) {
-  if (!is_below(mountpoint, "/proc") && !is_below(mountpoint, "/sys")) return false;
+  if (!is_at_or_below(mountpoint, "/proc") && !is_at_or_below(mountpoint, "/sys")) return false;
   const auto block = list_names(directory, "", 1);
   return block && block->names.empty();
 }
@@ -52,7 +48,7 @@ bool is_empty_mask(const std::string& mountpoint, const Root& directory) {
 // spec has is somebody else's.
 bool is_covered_by_engine(const LiveContainer& container, const std::string& path) {
   if (container.container.engine == "none") return false;
-  if (is_below(path, "/sys") || is_below(path, "/proc")) return true;
+  if (is_at_or_below(path, "/sys") || is_at_or_below(path, "/proc")) return true;
   const auto asked = std::ranges::count(container.container.mounts, Bytes(path), &HostMount::destination);
   const auto there = std::ranges::count(container.mounts, Bytes(path), &Mount::mountpoint);
   return there <= asked;
@@ -63,7 +59,7 @@ bool is_covered_by_engine(const LiveContainer& container, const std::string& pat
 std::string true_source(const Mount& mount, const std::vector<Mount>& of_node) {
   const Mount* best = nullptr;
   for (const Mount& candidate : of_node) {
-    if (candidate.device != mount.device || !is_below(mount.root.raw, candidate.root.raw)) continue;
+    if (candidate.device != mount.device || !is_at_or_below(mount.root.raw, candidate.root.raw)) continue;
     if (best == nullptr || candidate.root.raw.size() > best->root.raw.size()) best = &candidate;
   }
   if (best == nullptr) return {};
@@ -74,16 +70,22 @@ std::string true_source(const Mount& mount, const std::vector<Mount>& of_node) {
                                      : best->mountpoint.raw + std::string(rest);
 }
 
+bool is_empty_dir(std::string_view source) {
+  return source.find("/volumes/kubernetes.io~empty-dir/") != std::string_view::npos;
+}
+
+bool is_secret(std::string_view source) {
+  constexpr std::array<std::string_view, 4> kKinds = {"secret", "projected", "configmap", "downward-api"};
+  return std::ranges::any_of(kKinds, [source](std::string_view kind) {
+    return source.find("/volumes/kubernetes.io~" + std::string(kind) + "/") != std::string_view::npos;
+  });
+}
+
 TmpfsOwner owner_of_tmpfs(const Mount& mount, const std::vector<Mount>& of_node) {
   const std::string source = true_source(mount, of_node);
   if (source.empty()) return TmpfsOwner::container;
-  // <kubelet>/pods/UID/volumes/kubernetes.io~empty-dir/NAME: the node's names, which no pod can choose.
-  const auto has = [&source](std::string_view part) { return source.find(part) != std::string::npos; };
-  if (has("/volumes/kubernetes.io~empty-dir/")) return TmpfsOwner::container;
-  constexpr std::array<std::string_view, 4> kSecrets = {"secret", "projected", "configmap", "downward-api"};
-  for (const std::string_view kind : kSecrets) {
-    if (has("/volumes/kubernetes.io~" + std::string(kind) + "/")) return TmpfsOwner::secrets;
-  }
+  if (is_empty_dir(source)) return TmpfsOwner::container;
+  if (is_secret(source)) return TmpfsOwner::secrets;
   // Engines make /dev/shm on the node, <engine>/.../ID/shm; the node's own is mounted with hostIPC.
   if (mount.mountpoint.raw == "/dev/shm" && source != "/dev/shm" && source.ends_with("/shm"))
     return TmpfsOwner::container;
@@ -145,7 +147,7 @@ void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& 
     if (held.directory && is_empty_mask(path, *held.root)) continue;
     // Bind mounts show the same files again.
     const auto first = std::ranges::find_if(shown, [&](const Mount* other) {
-      return other->device == mount.device && is_below(mount.root.raw, other->root.raw);
+      return other->device == mount.device && is_at_or_below(mount.root.raw, other->root.raw);
     });
     if (first != shown.end() && !held.directory) continue;  // /dev/null over parts of /proc
     if (first != shown.end()) {

@@ -3,11 +3,17 @@
 // memory, which are gone with it, but also its secrets and whatever of the node's /run was mounted into it.
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/model/process.h"
 
 namespace ctriage::source {
+
+// Of a directory on the node, by the names that the kubelet gives, which no pod can choose:
+// <kubelet>/pods/UID/volumes/kubernetes.io~<kind>/NAME.
+bool is_empty_dir(std::string_view source);
+bool is_secret(std::string_view source);  // a secret, a projected token, configuration
 
 enum class TmpfsOwner : std::uint8_t {
   container,  // made for it, or by itself: gone with it

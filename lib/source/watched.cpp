@@ -20,8 +20,6 @@ constexpr std::uint64_t kMaxHashedBytes = 64 << 20;  // of one file
 constexpr std::size_t kBlockBytes = 1 << 20;         // names of one directory
 constexpr std::string_view kArtifact = "node.newer";
 
-bool is_gone(const Error& error) { return error.code == Errc::not_found || error.code == Errc::vanished; }
-
 // Of what lies in a home's .ssh, private keys are not ours to copy.
 bool is_public_in_ssh(std::string_view name) {
   return name.starts_with("authorized_keys") || name == "rc" || name == "environment" || name == "config";
@@ -39,7 +37,7 @@ class Look {
     if (!parent || server_at(*parent + "/" + name)) return Done{};
     auto dir = root_.descend_in_root(*parent);
     if (!dir) {
-      if (!is_gone(dir.error()) && dir.error().number != ENOTDIR) gap(Impact::lost, *parent, dir.error());
+      if (!dir.error().is_gone() && dir.error().number != ENOTDIR) gap(Impact::lost, *parent, dir.error());
       return Done{};
     }
     return entry(*dir, name, watched.path, watched, watched.depth, true);
@@ -69,7 +67,7 @@ class Look {
       if (server_at(next)) return std::nullopt;
       auto target = root_.read_link_beneath(std::string_view(next).substr(1));
       if (!target && target.error().number != EINVAL) {  // EINVAL: no link
-        if (!is_gone(target.error()) && target.error().number != ENOTDIR)
+        if (!target.error().is_gone() && target.error().number != ENOTDIR)
           gap(Impact::lost, next, std::move(target).error());
         return std::nullopt;
       }
@@ -106,7 +104,7 @@ class Look {
     auto pinned = pin_on_mount(dir, name);
     if (!pinned && pinned.error().number == EXDEV && !server_at(path)) pinned = dir.pin_beneath(name);
     if (!pinned) {
-      if (top && is_gone(pinned.error())) return Done{};
+      if (top && pinned.error().is_gone()) return Done{};
       if (pinned.error().number != EXDEV) gap(Impact::lost, path, std::move(pinned).error());
       return Done{};
     }
@@ -150,7 +148,7 @@ class Look {
     found.fact.group = watched.group;
     found.fact.path = Bytes(path);
     found.fact.newer = true;
-    found.fact.file = overlay::state_of(info, {});
+    found.fact.file = overlay::make_state(info, {});
     if (info.is_symlink()) {
       if (auto target = sys::readlinkat(pinned, "")) {
         found.fact.file->link_target = Bytes(*std::move(target));

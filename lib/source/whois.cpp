@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "lib/core/path.h"
 #include "lib/core/text.h"
 #include "lib/proc/network.h"
 #include "lib/source/live_detail.h"
@@ -36,10 +37,10 @@ std::string canonical_address(const std::string& text) {
   return ::inet_ntop(AF_INET6, &six, buffer, sizeof buffer);
 }
 
-bool is_at_or_below(std::string_view path, std::string_view directory) {
+// Below a directory that the records name; the root says nothing.
+bool lies_in(std::string_view path, std::string_view directory) {
   while (directory.size() > 1 && directory.ends_with('/')) directory.remove_suffix(1);
-  if (directory.empty() || directory == "/" || !path.starts_with(directory)) return false;
-  return path.size() == directory.size() || path[directory.size()] == '/';
+  return directory != "/" && is_at_or_below(path, directory);
 }
 
 struct Wanted {
@@ -65,6 +66,7 @@ class Search {
     for (auto& [pid, held] : live.processes) {
       if (auto go_on = task_.check(); !go_on) return go_on;
       if (wanted_.pid == pid) tell("pid", process_text(pid, held));
+      if (held.ended) continue;  // a zombie has nothing else
       if (!wanted_.address.empty() || !wanted_.port.empty()) look_at_network(pid, held, networks);
       if (!wanted_.digest.empty()) look_at_program(pid, held);
       if (!wanted_.path.empty()) look_at_cgroup(pid, held);
@@ -88,11 +90,10 @@ class Search {
     for (const auto& [directory, what] :
          {std::pair{&container.bundle_dir, "OCI bundle"}, std::pair{&container.root_dir, "root directory"},
           std::pair{&container.log_dir, "logs"}, std::pair{&container.record, "the engine's record"}}) {
-      if (is_at_or_below(wanted_.path, directory->raw))
-        tell("path", std::string(what) + " " + directory->raw);
+      if (lies_in(wanted_.path, directory->raw)) tell("path", std::string(what) + " " + directory->raw);
     }
     for (const HostMount& mount : container.mounts) {
-      if (is_at_or_below(wanted_.path, mount.source.raw)) {
+      if (lies_in(wanted_.path, mount.source.raw)) {
         tell("path", "mounted at " + mount.destination.raw + wanted_.path.substr(mount.source.raw.size()));
       }
     }
@@ -203,7 +204,6 @@ class Search {
   }
 
   void look_at_program(std::int32_t pid, const HeldProcess& held) {
-    if (held.ended) return;
     auto there = proc::open_living(node_.proc, pid, held.start_ticks);
     auto program = there ? hold_program(node_, *live_, *there, pid, task_)
                          : Result<std::shared_ptr<HeldProgram>>(there.error());

@@ -1,14 +1,13 @@
 """Podman, dockerd and containerd's own client, each in directories of its own below one that is swept at the end."""
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 
-from lab import Containerd, image_archive, install_busybox
+from lab import Containerd, image_archive, install_busybox, unmount_and_remove
 
 IMAGE = "localhost/app:1"
 # What the container does to its image: something new, something changed, a file and a directory deleted, a directory
@@ -206,18 +205,7 @@ def sweep(base):
                 os.kill(one, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-    for _ in range(50):
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
-            points = [line.split()[1] for line in file]
-        inner = sorted((p for p in points if p == base or p.startswith(base + "/")), key=len, reverse=True)
-        if not inner:
-            break
-        for point in inner:
-            subprocess.run(["umount", point], stderr=subprocess.DEVNULL, check=False)
-        time.sleep(0.1)
-    else:
-        subprocess.run(["umount", "-l", base], check=False)
-    shutil.rmtree(base, ignore_errors=True)
+    unmount_and_remove(base)
 
 
 if __name__ == "__main__":  # the janitor of an Engine

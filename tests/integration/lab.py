@@ -348,6 +348,11 @@ def sweep(base):
                         pass
     for directory in glob.glob(glob.escape(base) + "/pods/*"):  # NAMESPACE_POD_UID, as the CRI was told
         _remove_cgroup(directory.rpartition("_")[2])
+    unmount_and_remove(base)
+
+
+def unmount_and_remove(base):
+    """All that is mounted at or below `base`, the innermost first, while those who use it end; then the tree."""
     for _ in range(50):
         with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
             points = [line.split()[1] for line in file]

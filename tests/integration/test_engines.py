@@ -63,18 +63,26 @@ class EngineCase(Case):
                 self.assertEqual({c["container"] for c in changes}, {container_id})
 
 
-class DockerTest(EngineCase):
+class OneContainer(EngineCase):
+    """An engine with one container that runs."""
+
     @classmethod
-    def setUpClass(cls):
-        lab.need("dockerd", "docker", "runc")
-        cls.engine = engines.Docker()
-        cls.addClassCleanup(cls.engine.stop)
-        cls.name = f"web-{TAG}"
-        cls.container_id = cls.engine.start(cls.name, engines.SCRIPT, "-l", "tier=front", "--restart", "no")
-        cls.pid = cls.engine.inspect(cls.name)["State"]["Pid"]
+    def start(cls, engine, name, *arguments):
+        cls.engine = engine
+        cls.addClassCleanup(engine.stop)
+        cls.name = name
+        cls.container_id = engine.start(name, *arguments)
+        cls.pid = engine.inspect(name)["State"]["Pid"]
 
     def setUp(self):
         self.ready(self.pid)
+
+
+class DockerTest(OneContainer):
+    @classmethod
+    def setUpClass(cls):
+        lab.need("dockerd", "docker", "runc")
+        cls.start(engines.Docker(), f"web-{TAG}", engines.SCRIPT, "-l", "tier=front", "--restart", "no")
 
     def test_list(self):
         container = listed(self)[self.container_id]
@@ -142,18 +150,11 @@ class DockerTest(EngineCase):
             os.kill(self.engine.daemon.pid, lab.signal.SIGCONT)
 
 
-class PodmanTest(EngineCase):
+class PodmanTest(OneContainer):
     @classmethod
     def setUpClass(cls):
         lab.need("podman", "conmon", "runc")
-        cls.engine = engines.Podman()
-        cls.addClassCleanup(cls.engine.stop)
-        cls.name = f"pod-{TAG}"
-        cls.container_id = cls.engine.start(cls.name)
-        cls.pid = cls.engine.inspect(cls.name)["State"]["Pid"]
-
-    def setUp(self):
-        self.ready(self.pid)
+        cls.start(engines.Podman(), f"pod-{TAG}")
 
     def test_list(self):
         container = listed(self)[self.container_id]
