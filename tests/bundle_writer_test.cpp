@@ -209,6 +209,35 @@ TEST(BundleWriter, LargeStreamsAndStockTools) {
   EXPECT_GT(std::stoull(run(count)), 2 * data.size());
 }
 
+// Two files in a stream, as in a tar: each has its own hash, the stream the one of all, in every encoding.
+TEST(BundleWriter, HashesForTheCallerToo) {
+  const std::string data = noise(2 * kChunkBytes + 777);
+  const auto head = bytes_of(data).first(512);
+  const auto file = bytes_of(data).subspan(512, kChunkBytes + 64);
+  const auto rest = bytes_of(data).subspan(512 + file.size());
+  for (const Encoding encoding : {Encoding::plain, Encoding::zstd, Encoding::jsonl}) {
+    TempDir dir;
+    TestTask t;
+    auto writer = Writer::create(dir.root(), "hashed", with_workers(2), t.task).value();
+    const std::string path = encoding == Encoding::zstd    ? "a.zst"
+                             : encoding == Encoding::jsonl ? "a.jsonl"
+                                                           : "a";
+    auto stream = writer->open(path, encoding, "noise").value();
+    Sha256 first;
+    Sha256 second;
+    ASSERT_TRUE(stream->write(head));
+    ASSERT_TRUE(stream->write_hashed(file, first));
+    ASSERT_TRUE(stream->write_hashed(rest, second));
+    ASSERT_TRUE(stream->finish(Outcome::collected, ""));
+    const auto sealed = writer->seal().value();
+    EXPECT_EQ(first.digest(), sha256(file));
+    EXPECT_EQ(second.digest(), sha256(rest));
+    const Report report = verify_bytes(slurp(dir.path() + "/" + sealed.path), sealed.manifest_digest);
+    EXPECT_EQ(report.verdict, Verdict::whole) << problems_of(report);
+    EXPECT_TRUE(read_stream(dir.path() + "/" + sealed.path, path) == data);
+  }
+}
+
 TEST(BundleWriter, MarksNameTheirPrefix) {
   TempDir dir;
   TestTask t;

@@ -176,10 +176,30 @@ TEST_F(LayerWriterTest, DataThatDoesNotFitIsRefused) {
     const archive::DataRun run{0, c.size};
     Status status = (*writer)->begin(file("/f", c.size), {&run, c.size > 0 ? 1U : 0U});
     for (const auto& [offset, size] : c.data) {
-      if (status) status = (*writer)->data(offset, std::as_bytes(std::span(bytes)).first(size));
+      if (status) status = (*writer)->data(offset, std::as_bytes(std::span(bytes)).first(size), nullptr);
     }
     if (status) status = (*writer)->end();
     EXPECT_EQ(status.has_value(), c.ok);
+  }
+}
+
+// Sparse or not, what is fed to the hash is the content and nothing around it.
+TEST_F(LayerWriterTest, ContentIsHashedOnItsWay) {
+  const std::string bytes(70'000, 'x');
+  const auto content = std::as_bytes(std::span(bytes));
+  for (const std::uint64_t hole : {std::uint64_t{0}, std::uint64_t{1} << 20}) {
+    FileSink sink(lab_->dir() + "/x.tar");
+    auto writer = archive::LayerWriter::open(sink);
+    ASSERT_TRUE(writer);
+    const archive::DataRun run{hole, bytes.size()};
+    ASSERT_TRUE((*writer)->begin(file("/f", hole + bytes.size()), {&run, 1}));
+    Sha256 hash;
+    ASSERT_TRUE((*writer)->data(hole, content.first(1'000), &hash));
+    ASSERT_TRUE((*writer)->data(hole + 1'000, content.subspan(1'000), &hash));
+    EXPECT_EQ(hash.size_bytes(), bytes.size());
+    EXPECT_EQ(hash.digest(), sha256(content));
+    ASSERT_TRUE((*writer)->end());
+    ASSERT_TRUE((*writer)->finish());
   }
 }
 
@@ -193,7 +213,7 @@ TEST_F(LayerWriterTest, SinkErrorsComeBackUnchanged) {
     auto writer = archive::LayerWriter::open(sink);
     ASSERT_TRUE(writer);
     Status status = (*writer)->begin(file("/f", bytes.size()), {&run, 1});
-    if (status) status = (*writer)->data(0, std::as_bytes(std::span(bytes)));
+    if (status) status = (*writer)->data(0, std::as_bytes(std::span(bytes)), nullptr);
     if (status) status = (*writer)->end();
     if (status) status = (*writer)->finish();
     if (status) continue;

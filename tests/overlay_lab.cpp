@@ -107,13 +107,13 @@ Status Recorder::begin(const FileChange& change, std::span<const archive::DataRu
   return Done{};
 }
 
-Status Recorder::data(std::uint64_t offset_bytes, std::span<const std::byte> block) {
+Status Recorder::data(std::uint64_t offset_bytes, std::span<const std::byte> block, Sha256* hash) {
   data_bytes += block.size();
   EXPECT_LE(block.size(), expected_);
   expected_ -= block.size();
   if (keep && bytes[open_].size() < (4 << 20))
     bytes[open_].append(reinterpret_cast<const char*>(block.data()), block.size());
-  if (layer != nullptr) return layer->data(offset_bytes, block);
+  if (layer != nullptr) return layer->data(offset_bytes, block, hash);
   return Done{};
 }
 

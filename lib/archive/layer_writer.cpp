@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -153,14 +154,18 @@ class PaxWriter final : public LayerWriter {
     return Done{};
   }
 
-  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes) override {
+  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes, Sha256* hash) override {
     if (skipping_) return Done{};
     if (offset_bytes < at_ || bytes.size() > size_ || offset_bytes > size_ - bytes.size()) {
       return Error{Errc::malformed, "layer: data at " + std::to_string(offset_bytes) + " is out of order"};
     }
     if (auto stepped = step_over_hole(offset_bytes - at_); !stepped) return stepped;
     at_ = offset_bytes + bytes.size();
-    return put(bytes);
+    to_hash_ = hash != nullptr ? bytes : std::span<const std::byte>();
+    hash_ = hash;
+    auto written = put(bytes);
+    to_hash_ = {};
+    return written;
   }
 
   Status end() override {
@@ -262,12 +267,22 @@ class PaxWriter final : public LayerWriter {
   static la_ssize_t pass_on(::archive* a, void* self, const void* bytes, std::size_t size) {
     auto& writer = *static_cast<PaxWriter*>(self);
     if (writer.abandoned_) return static_cast<la_ssize_t>(size);
-    if (auto written = writer.out_.write({static_cast<const std::byte*>(bytes), size}); !written) {
+    const std::span piece(static_cast<const std::byte*>(bytes), size);
+    auto written =
+        writer.is_to_hash(piece) ? writer.out_.write_hashed(piece, *writer.hash_) : writer.out_.write(piece);
+    if (!written) {
       writer.sink_error_ = std::move(written).error();
       archive_set_error(a, EIO, "sink");
       return -1;
     }
     return static_cast<la_ssize_t>(size);
+  }
+
+  // libarchive hands content on as it is, without a copy; what else it writes lies elsewhere.
+  [[nodiscard]] bool is_to_hash(std::span<const std::byte> piece) const {
+    const std::less_equal<const std::byte*> not_after;
+    return !to_hash_.empty() && not_after(to_hash_.data(), piece.data()) &&
+           not_after(piece.data() + piece.size(), to_hash_.data() + to_hash_.size());
   }
 
   // What the sink said, unchanged: the caller tells a full disk from a stop.
@@ -287,6 +302,8 @@ class PaxWriter final : public LayerWriter {
   std::uint64_t size_ = 0;  // of the entry
   std::uint64_t at_ = 0;    // up to where it was written
   bool skipping_ = true;    // nothing of this entry goes into the archive
+  std::span<const std::byte> to_hash_;
+  Sha256* hash_ = nullptr;
 };
 
 }  // namespace

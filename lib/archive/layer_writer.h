@@ -26,7 +26,9 @@ class LayerWriter {
 
   // The header of one entry. For regular files `runs` are in order, and exactly their bytes must follow.
   virtual Status begin(const FileChange& change, std::span<const DataRun> runs) = 0;
-  virtual Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes) = 0;
+  // `hash` (or none) is fed the bytes on their way to the sink, but not those of an entry that has no content
+  // here.
+  virtual Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes, Sha256* hash) = 0;
   virtual Status end() = 0;
   virtual Status finish() = 0;  // end of archive
 };

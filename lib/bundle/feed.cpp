@@ -18,7 +18,7 @@ std::string reason_for(Outcome outcome, std::string_view why) {
   return why.empty() ? "no reason given" : std::string(why.substr(0, kWhyBytes));
 }
 
-Status Feed::write(std::span<const std::byte> bytes) {
+Status Feed::write(std::span<const std::byte> bytes, Sha256* hash) {
   if (closed_) throw std::logic_error("write after finish: " + core_->path);
   if (core_->failed) return shared_->pipeline.error_of(*core_);
   if (core_->priority == Priority::data) {
@@ -26,9 +26,10 @@ Status Feed::write(std::span<const std::byte> bytes) {
   }
   size_ += bytes.size();
   if (core_->encoding == Encoding::jsonl) {
+    if (hash != nullptr) hash->update(bytes);
     add_text(bytes);
   } else {
-    add_bytes(bytes);
+    add_bytes(bytes, hash);
   }
   return Done{};
 }
@@ -66,17 +67,25 @@ void Feed::close_last() {
   if (rest == 0 && next_chunk_ > 0) return;
   if (jsonl) return close_text(rest, index);
   if (!buffer_) buffer_ = shared_->pipeline.acquire();
-  shared_->pipeline.submit(core_, index, std::move(buffer_), rest);
+  submit(index, std::move(buffer_), rest);
 }
 
-void Feed::add_bytes(std::span<const std::byte> bytes) {
+void Feed::submit(std::uint32_t index, Buffer original, std::size_t size) {
+  shared_->pipeline.submit(core_, index, std::move(original), size, hash_.digest());
+}
+
+void Feed::add_bytes(std::span<const std::byte> bytes, Sha256* hash) {
   while (!bytes.empty()) {
     // A full chunk waits for a further byte: only then it is known not to be the last.
-    if (buffer_ && used_ == kChunkBytes)
-      shared_->pipeline.submit(core_, next_chunk_++, std::move(buffer_), std::exchange(used_, 0));
+    if (buffer_ && used_ == kChunkBytes) submit(next_chunk_++, std::move(buffer_), std::exchange(used_, 0));
     if (!buffer_) buffer_ = shared_->pipeline.acquire();
     const auto piece = bytes.first(std::min(bytes.size(), kChunkBytes - used_));
     std::memcpy(buffer_.content() + used_, piece.data(), piece.size());
+    if (hash != nullptr) {
+      Sha256::update_both(hash_, *hash, piece);
+    } else {
+      hash_.update(piece);
+    }
     used_ += piece.size();
     bytes = bytes.subspan(piece.size());
   }
@@ -110,8 +119,9 @@ void Feed::close_text(std::size_t size, std::uint32_t index) {
   Buffer buffer = shared_->pipeline.acquire();
   if (size > 0) std::memcpy(buffer.content(), text_.data(), size);
   text_.erase(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(size));
+  hash_.update({buffer.content(), size});
   ++next_chunk_;
-  shared_->pipeline.submit(core_, index, std::move(buffer), size);
+  submit(index, std::move(buffer), size);
 }
 
 }  // namespace ctriage::bundle

@@ -37,7 +37,7 @@ class Feed {
   Feed(const Feed&) = delete;
   Feed& operator=(const Feed&) = delete;
 
-  Status write(std::span<const std::byte> bytes);
+  Status write(std::span<const std::byte> bytes, Sha256* hash = nullptr);  // which gets them, too
   void flush();  // end of a phase: whole lines of jsonl go to the file
   // The error of the stream, if it has one by now. `why` in the manifest is that error, else the one given.
   // Not collected and empty: there is no member; not collected but not empty: partial.
@@ -48,17 +48,19 @@ class Feed {
   [[nodiscard]] StreamCore& core() { return *core_; }
 
  private:
-  void add_bytes(std::span<const std::byte> bytes);
+  void add_bytes(std::span<const std::byte> bytes, Sha256* hash);
   void add_text(std::span<const std::byte> bytes);
   [[nodiscard]] std::size_t lines_of_a_chunk() const;
   void close_text(std::size_t size, std::uint32_t index);
   void close_last();
+  void submit(std::uint32_t index, Buffer original, std::size_t size);
 
   std::shared_ptr<Shared> shared_;
   std::shared_ptr<StreamCore> core_;
   Buffer buffer_;  // plain and zstd
   std::size_t used_ = 0;
   std::vector<std::byte> text_;  // jsonl
+  Sha256 hash_;                  // of all that went into chunks
   std::uint32_t next_chunk_ = 0;
   std::uint64_t size_ = 0;
   bool closed_ = false;

@@ -73,14 +73,19 @@ void Pipeline::release(Buffer buffer) {
 }
 
 void Pipeline::submit(std::shared_ptr<StreamCore> stream, std::uint32_t index, Buffer original,
-                      std::size_t size) {
+                      std::size_t size, const Digest& so_far) {
   auto job = std::make_unique<Job>();
   {
     std::unique_lock lock(mutex_);
     if (stream->encoding == Encoding::zstd) job->packed = take_locked(lock);
-    job->order = stream->submitted++;
-    // The first chunk's own digest is the stream's so far: hashed once.
-    if (stream->encoding != Encoding::zstd && job->order == 0) job->pack = Stage::done;
+    // The first chunk as it is stored is all of the stream so far: hashed once.
+    if (stream->encoding != Encoding::zstd && stream->submitted == 0) {
+      job->stored_bytes = size;
+      job->stored_digest = so_far;
+      job->pack = Stage::done;
+    }
+    ++stream->submitted;
+    job->stream_digest = so_far;
     job->stream = std::move(stream);
     job->index = index;
     job->original = std::move(original);
@@ -96,20 +101,9 @@ Pipeline::Work Pipeline::find_work(Job*& job) {
   for (std::size_t i = 0; i < jobs_.size(); ++i) {
     job = jobs_[i].get();
     if (job->pack == Stage::todo) return Work::pack;
-    if (job->hash == Stage::todo && job->stream->hashed == job->order) return Work::hash;
-    if (i == 0 && job->pack == Stage::done && job->hash == Stage::done && !job->writing) return Work::write;
+    if (i == 0 && job->pack == Stage::done && !job->writing) return Work::write;
   }
   return Work::none;
-}
-
-void Pipeline::run_hash(Job& job) {
-  const std::span original{job.original.content(), job.original_bytes};
-  job.stream->hash.update(original);
-  job.stream_digest = job.stream->hash.digest();
-  if (job.stream->encoding != Encoding::zstd && job.order == 0) {
-    job.stored_bytes = job.original_bytes;
-    job.stored_digest = job.stream_digest;
-  }
 }
 
 void Pipeline::run_pack(Job& job, FrameEncoder& encoder) {
@@ -181,7 +175,6 @@ void Pipeline::retire(Job& job, const Status& written) {
 }
 
 void Pipeline::run(Work work, Job& job, FrameEncoder* encoder, std::unique_lock<std::mutex>& lock) {
-  Stage* stage = work == Work::hash ? &job.hash : &job.pack;
   if (work == Work::write) {
     job.writing = true;
     const bool full = ledger_.chunks.size() >= kMaxMembers;
@@ -192,17 +185,13 @@ void Pipeline::run(Work work, Job& job, FrameEncoder* encoder, std::unique_lock<
     retire(job, written);
     jobs_.pop_front();  // only the front is written
   } else {
-    *stage = Stage::doing;
+    job.pack = Stage::doing;
     lock.unlock();
-    if (work == Work::hash) run_hash(job);
-    if (work == Work::pack) run_pack(job, *encoder);
+    run_pack(job, *encoder);
     lock.lock();
-    *stage = Stage::done;
-    if (work == Work::hash) ++job.stream->hashed;
-    // Packed and hashed, a compressed chunk's original bytes are not needed any more.
-    if (job.packed && job.hash == Stage::done && job.pack == Stage::done && buffers_ <= kMaxBuffers) {
-      free_.push_back(std::move(job.original));
-    }
+    job.pack = Stage::done;
+    // A compressed chunk's original bytes are not needed any more.
+    if (job.packed && buffers_ <= kMaxBuffers) free_.push_back(std::move(job.original));
   }
 }
 

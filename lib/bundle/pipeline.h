@@ -1,8 +1,7 @@
 #pragma once
-// From full buffers to members in the file. Each chunk passes three stages: its original bytes into the
-// stream's hash (in order per stream), packing (zstd, hash of the stored bytes; any order), the file (in
-// order of submission, so the file does not depend on scheduling). Workers take whatever stage is ready, the
-// oldest chunk first.
+// From full buffers to members in the file. Each chunk passes two stages: packing (zstd, hash of the stored
+// bytes; any order), the file (in order of submission, so the file does not depend on scheduling). Workers
+// take whatever stage is ready, the oldest chunk first.
 #include <array>
 #include <atomic>
 #include <condition_variable>
@@ -39,11 +38,8 @@ struct StreamCore {
   // Under the pipeline's mutex:
   std::optional<Error> error;
   std::uint64_t submitted = 0;
-  std::uint64_t hashed = 0;
   std::uint64_t written = 0;
   bool told = false;  // the caller has seen the error
-  // In the hands of whoever does the next hash stage:
-  Sha256 hash;
 };
 
 class Pipeline {
@@ -56,7 +52,9 @@ class Pipeline {
   // For the one caller's thread:
   Buffer acquire();  // waits while chunks under way hold too many
   void release(Buffer buffer);
-  void submit(std::shared_ptr<StreamCore> stream, std::uint32_t index, Buffer original, std::size_t size);
+  // `so_far`: of the stream up to and with this chunk.
+  void submit(std::shared_ptr<StreamCore> stream, std::uint32_t index, Buffer original, std::size_t size,
+              const Digest& so_far);
   void drain();                          // until everything is in the file or failed
   void drain(const StreamCore& stream);  // the same of one stream
   // Waits only where a chunk of the stream could still fail for lack of room; gives its error once.
@@ -80,24 +78,21 @@ class Pipeline {
   enum class Stage : std::uint8_t { todo, doing, done };
   struct Job {
     std::shared_ptr<StreamCore> stream;
-    std::uint64_t order = 0;  // among the stream's
     std::uint32_t index = 0;
     Buffer original;
     std::size_t original_bytes = 0;
     Buffer packed;  // for zstd
     std::size_t stored_bytes = 0;
     Digest stored_digest{};
-    Digest stream_digest{};  // of the stream up to and with this chunk
-    Stage hash = Stage::todo;
+    Digest stream_digest{};
     Stage pack = Stage::todo;
     bool writing = false;
     std::optional<Error> error;
   };
-  enum class Work : std::uint8_t { none, hash, pack, write };
+  enum class Work : std::uint8_t { none, pack, write };
 
   Work find_work(Job*& job);
   void run(Work work, Job& job, FrameEncoder* encoder, std::unique_lock<std::mutex>& lock);
-  void run_hash(Job& job);
   void run_pack(Job& job, FrameEncoder& encoder);
   Status run_write(Job& job);
   void retire(Job& job, const Status& written);

@@ -28,8 +28,8 @@ Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_v
       return Error{Errc::truncated, std::string(name) + ": had " + std::to_string(size_bytes) +
                                         " bytes when first seen, ends at " + std::to_string(at)};
     }
-    if (auto written = out.write(std::span(block).first(*got)); !written) return std::move(written).error();
-    hash.update(std::span(block).first(*got));
+    if (auto written = out.write_hashed(std::span(block).first(*got), hash); !written)
+      return std::move(written).error();
     at += *got;
   }
   return hash.digest();

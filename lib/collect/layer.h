@@ -17,8 +17,8 @@ class ToLayer : public overlay::Visitor {
   Status begin(const FileChange& change, std::span<const archive::DataRun> runs) override {
     return layer_.begin(change, runs);
   }
-  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes) override {
-    return layer_.data(offset_bytes, bytes);
+  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes, Sha256* hash) override {
+    return layer_.data(offset_bytes, bytes, hash);
   }
   Status end() override { return layer_.end(); }
 

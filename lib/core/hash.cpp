@@ -1,40 +1,22 @@
 #include "lib/core/hash.h"
 
-#include <openssl/evp.h>
+// SHA256_Init(3) and its kin, because they show the state that update_both() works on.
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/sha.h>
 
-#include <new>
+#include <algorithm>
+
+#include "lib/core/sha256_pair.h"
 
 namespace ctriage {
-
 namespace {
 
-// libcrypto fails here only for lack of memory: a bug or no memory is an exception (STYLE.md).
-void must(int ok) {
-  if (ok != 1) throw std::bad_alloc();
-}
+constexpr std::size_t kBlockBytes = SHA256_CBLOCK;
 
-struct FreeContext {
-  void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-};
-using ContextPtr = std::unique_ptr<EVP_MD_CTX, FreeContext>;
-
-ContextPtr make_context() {
-  ContextPtr made(EVP_MD_CTX_new());
-  if (!made) throw std::bad_alloc();
-  return made;
-}
-
-// Looked up once: a lookup for each of many small files costs more than their hashes.
-const EVP_MD* algorithm() {
-  static const EVP_MD* const fetched = EVP_MD_fetch(nullptr, "SHA2-256", nullptr);
-  if (fetched == nullptr) throw std::bad_alloc();
-  return fetched;
-}
-
-Digest finish(EVP_MD_CTX* context) {
-  Digest digest{};
-  must(EVP_DigestFinal_ex(context, reinterpret_cast<unsigned char*>(digest.data()), nullptr));
-  return digest;
+// What SHA256_Update() would have counted: bits, in two words.
+void count(SHA256_CTX& state, std::uint64_t size_bytes) {
+  state.Nl = static_cast<SHA_LONG>(size_bytes << 3);
+  state.Nh = static_cast<SHA_LONG>(size_bytes >> 29);
 }
 
 int digit(char c) {
@@ -46,26 +28,48 @@ int digit(char c) {
 }  // namespace
 
 struct Sha256::Context {
-  ContextPtr state = make_context();
-  ContextPtr copy;  // once a digest was asked for
+  SHA256_CTX state{};
+  std::uint64_t size_bytes = 0;
 };
 
-Sha256::Sha256() : context_(std::make_unique<Context>()) {
-  must(EVP_DigestInit_ex2(context_->state.get(), algorithm(), nullptr));
-}
+// None of libcrypto's calls here can fail: they compute, and give 1.
+Sha256::Sha256() : context_(std::make_unique<Context>()) { SHA256_Init(&context_->state); }
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;
 Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
 void Sha256::update(std::span<const std::byte> bytes) {
-  if (bytes.empty()) return;
-  must(EVP_DigestUpdate(context_->state.get(), bytes.data(), bytes.size()));
+  SHA256_Update(&context_->state, bytes.data(), bytes.size());
+  context_->size_bytes += bytes.size();
 }
 
+void Sha256::update_both(Sha256& first, Sha256& second, std::span<const std::byte> bytes) {
+  static const bool fast = has_sha_extensions();
+  Context& a = *first.context_;
+  Context& b = *second.context_;
+  const std::size_t started = a.size_bytes % kBlockBytes;
+  if (fast && started == b.size_bytes % kBlockBytes) {
+    const auto head = bytes.first(std::min(bytes.size(), (kBlockBytes - started) % kBlockBytes));
+    first.update(head);
+    second.update(head);
+    bytes = bytes.subspan(head.size());
+    const auto whole = bytes.first(bytes.size() / kBlockBytes * kBlockBytes);
+    compress_pair(a.state.h, b.state.h, whole);
+    count(a.state, a.size_bytes += whole.size());
+    count(b.state, b.size_bytes += whole.size());
+    bytes = bytes.subspan(whole.size());
+  }
+  first.update(bytes);
+  second.update(bytes);
+}
+
+std::uint64_t Sha256::size_bytes() const { return context_->size_bytes; }
+
 Digest Sha256::digest() const {
-  if (!context_->copy) context_->copy = make_context();
-  must(EVP_MD_CTX_copy_ex(context_->copy.get(), context_->state.get()));
-  return finish(context_->copy.get());
+  SHA256_CTX copy = context_->state;
+  Digest digest{};
+  SHA256_Final(reinterpret_cast<unsigned char*>(digest.data()), &copy);
+  return digest;
 }
 
 Digest sha256(std::span<const std::byte> bytes) {

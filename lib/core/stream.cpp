@@ -8,6 +8,11 @@
 
 namespace ctriage {
 
+Status ByteSink::write_hashed(std::span<const std::byte> bytes, Sha256& hash) {
+  hash.update(bytes);
+  return write(bytes);
+}
+
 Result<std::size_t> FdSource::read(std::span<std::byte> into) {
   for (;;) {
     if (auto go_on = task_.check(); !go_on) return std::move(go_on).error().within(name_);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <stdexcept>
 
 #include "lib/core/hash.h"
 #include "lib/core/sys.h"
@@ -134,14 +135,18 @@ Result<Content> ContentReader::read(int fd, const Runs& runs, std::string_view n
       }
       if (at == 0)
         std::memcpy(content.magic.data(), block.data(), std::min(content.magic.size(), block.size()));
-      if (hashing) hash.update(block);
+      const std::uint64_t hashed = hash.size_bytes();
       if (on_data) {
-        if (auto status = on_data(at, block); !status) return std::move(status).error();
+        if (auto status = on_data(at, block, hashing ? &hash : nullptr); !status)
+          return std::move(status).error();
       }
+      if (hashing && hash.size_bytes() == hashed) hash.update(block);
       at += block.size();
     }
   }
   if (auto status = hash_hole(runs.size_bytes - at); !status) return std::move(status).error();
+  if (hashing && hash.size_bytes() != runs.size_bytes)
+    throw std::logic_error(std::string(name) + ": hashed by half");
   if (hashing && !content.failed) content.sha256 = to_hex(hash.digest());
   if (content.failed) content.not_hashed = content.failed->what;
   return content;

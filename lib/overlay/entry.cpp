@@ -210,10 +210,10 @@ Status Walk::take_regular(const Subject& subject, FileChange&& change, LowerHit&
   const Runs runs = find_runs(fd, subject.info, subject.path);
   conclude(change, subject, hit, SameBytes::unknown);  // for the layer's header; the bytes come after it
   if (auto status = visitor_.begin(change, runs.runs); !status) return status;
-  auto content =
-      reader_.read(fd, runs, subject.path, [this](std::uint64_t offset, std::span<const std::byte> bytes) {
-        return visitor_.data(offset, bytes);
-      });
+  auto content = reader_.read(fd, runs, subject.path,
+                              [this](std::uint64_t offset, std::span<const std::byte> bytes, Sha256* hash) {
+                                return visitor_.data(offset, bytes, hash);
+                              });
   if (!content) return std::move(content).error();
   if (auto status = visitor_.end(); !status) return status;
 

@@ -220,10 +220,10 @@ Status PlainWalk::take_regular(int pinned, FileChange change, const FileInfo& in
   }
   const Runs runs = find_runs(opened->get(), info, path);
   if (auto begun = visitor_.begin(change, runs.runs); !begun) return begun;
-  auto content =
-      reader_.read(opened->get(), runs, path, [this](std::uint64_t offset, std::span<const std::byte> bytes) {
-        return visitor_.data(offset, bytes);
-      });
+  auto content = reader_.read(opened->get(), runs, path,
+                              [this](std::uint64_t offset, std::span<const std::byte> bytes, Sha256* hash) {
+                                return visitor_.data(offset, bytes, hash);
+                              });
   if (!content) return std::move(content).error();
   if (auto ended = visitor_.end(); !ended) return ended;
 
