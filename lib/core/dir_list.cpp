@@ -33,6 +33,7 @@ class Smallest {  // the smallest names seen so far that fit into `room` bytes; 
 
   NameBlock finish() && {
     trim();
+    names_.shrink_to_fit();  // whoever walks keeps them for long
     return {std::move(names_), cut_.has_value()};
   }
 

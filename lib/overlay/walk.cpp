@@ -115,7 +115,7 @@ const std::string* Walk::next_of_image(Frame& frame) {
 
 void Walk::refill(Frame& frame) {
   if (!frame.live || frame.live_done || frame.next < frame.names.size()) return;
-  frame.names.clear();
+  frame.names = {};  // its memory too, before the next block is made
   frame.next = 0;
   if (!frame.more) {
     frame.live_done = true;
