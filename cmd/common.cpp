@@ -16,6 +16,12 @@ void add_target_options(CLI::App& sub, source::TargetQuery& query) {
   sub.add_option("-c,--container", query.container, "one container of the pod, by name");
 }
 
+void add_label_option(CLI::App& sub, std::vector<std::string>& labels) {
+  sub.add_option("-l,--selector", labels,
+                 "key=value: only what has this label, or whose pod has it; repeatable")
+      ->allow_extra_args(false);
+}
+
 void add_rule_options(CLI::App& sub, Common& common) {
   sub.add_option("--rules", common.rules_directory,
                  "directory of rule files that join the built-in ones; a bundle's findings are fixed");

@@ -10,12 +10,17 @@
 namespace ctriage {
 namespace {
 
-Exit run_list(const report::ListOptions& options, const Common& common, Io& io) {
+struct ListArguments {
+  report::ListOptions shown;
+  source::ListQuery query;
+};
+
+Exit run_list(const ListArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
   auto node = source::open_node(task);
   if (!node) return fail(io, node.error());
-  auto listed = source::list_node(**node, task);
+  auto listed = source::list_node(**node, arguments.query, task);
   if (!listed) {
     tell_gaps(io, common, gaps);
     return fail(io, listed.error());
@@ -36,12 +41,14 @@ Exit run_list(const report::ListOptions& options, const Common& common, Io& io) 
     if (item.running) row.processes = item.processes;
     row.runs.assign(item.runs.begin(), item.runs.end());
     row.executed_in = item.executed_in;
+    row.upper_bytes = item.upper_bytes;
     rows.push_back(std::move(row));
   }
   for (const std::string& engine : engines) head.engine.raw += (head.engine.empty() ? "" : ", ") + engine;
   gaps.finish();
   const report::Format format = common.output_format();
-  report::ListOptions shown = options;
+  report::ListOptions shown = arguments.shown;
+  shown.size = arguments.query.size;
   shown.every_gap = common.verbose;
   const std::string text = format == report::Format::text
                                ? report::list_text(head, rows, gaps.kept(), shown, io.out_style)
@@ -53,13 +60,15 @@ Exit run_list(const report::ListOptions& options, const Common& common, Io& io) 
 }  // namespace
 
 void add_list(CLI::App& app, const Common& common, Action& chosen) {
-  auto options = std::make_shared<report::ListOptions>();
+  auto options = std::make_shared<ListArguments>();
   CLI::App* sub =
       app.add_subcommand("list", "Pods and containers of this node, and where their programs come from");
   sub->group("On the node");
-  sub->add_flag("--all", options->all, "plain rows too when there are many");
-  sub->add_flag("--sandboxes", options->sandboxes, "pod sandboxes too");
-  sub->footer("Examples:\n  ctriage list\n  ctriage list --json\n");
+  sub->add_flag("--all", options->shown.all, "plain rows too when there are many");
+  sub->add_flag("--sandboxes", options->shown.sandboxes, "pod sandboxes too");
+  sub->add_flag("--size", options->query.size, "bytes of each UpperDir");
+  add_label_option(*sub, options->query.labels);
+  sub->footer("Examples:\n  ctriage list\n  ctriage list -l app=web --size\n  ctriage list --json\n");
   sub->callback([options, &common, &chosen] {
     chosen = [options, &common](Io& io) { return run_list(*options, common, io); };
   });

@@ -25,8 +25,8 @@
 namespace ctriage::runtime {
 namespace {
 
-Status list_bundles(const Root& proc, const BundleSet& set, const std::optional<proc::Clock>& clock,
-                    std::vector<Found>& into, Task& task) {
+Status list_bundles(const Root& proc, const BundleSet& set, const NodeFacts& facts, std::vector<Found>& into,
+                    Task& task) {
   std::string after;
   for (bool more = true; more;) {
     const auto block = list_names(set.directory, after);
@@ -48,7 +48,7 @@ Status list_bundles(const Root& proc, const BundleSet& set, const std::optional<
       }
       auto found = read_bundle(set, id, task);
       if (!found) continue;
-      read_init(proc, set, clock, *found, task);
+      read_init(proc, set, facts, *found, task);
       into.push_back(*std::move(found));
     }
     more = block->more && !block->names.empty();
@@ -122,8 +122,8 @@ PodRef pod_of(const std::string& uid, const std::vector<Found>& found) {
 
 // A container whose shim or monitor is gone, killed maybe so that nobody lists it: its cgroup still names it.
 // Only a name, which who may make cgroups chooses; but what lies inside another container is that one's.
-void list_orphans(const Root& proc, const std::vector<Sighting>& sightings,
-                  const std::optional<proc::Clock>& clock, std::vector<Found>& found, Task& task) {
+void list_orphans(const Root& proc, const std::vector<Sighting>& sightings, const NodeFacts& facts,
+                  std::vector<Found>& found, Task& task) {
   std::set<std::string> known;
   for (const Found& one : found) known.insert(one.container.id);
   std::map<std::string, const Sighting*> orphans;  // id -> its first process
@@ -151,7 +151,7 @@ void list_orphans(const Root& proc, const std::vector<Sighting>& sightings,
     container.cgroup = Bytes(first->cgroup);
     if (!first->pod_uid.empty()) container.pod = pod_of(first->pod_uid, found);
     const InitPid said{first->pid, origin, {first->ppid}, *node};
-    look_at_init(proc, said, clock, orphan, task);
+    look_at_init(proc, said, facts, orphan, task);
     if (container.init_pid == 0) continue;  // ended
     orphan.shim_pid = 0;
     task.gaps.add(
@@ -244,27 +244,21 @@ Result<std::vector<Found>> list_all(const Root& proc, bool with_records, Task& t
   if (!processes) return processes.error();
   const auto sets = find_bundle_sets(*processes, task);
   if (!sets) return sets.error();
-  std::optional<proc::Clock> clock;
-  if (auto read = proc::read_clock(proc)) {
-    clock = *read;
-  } else {
-    task.gaps.add({Impact::degraded, "runtime.clock", "stat", std::move(read).error()});
-  }
-
+  const NodeFacts facts = read_node_facts(proc, task);
   std::vector<Found> found;
   const DockerRoots docker(*processes, task);
   for (const BundleSet& set : *sets) {
     const std::size_t begin = found.size();
-    if (auto listed = list_bundles(proc, set, clock, found, task); !listed) return std::move(listed).error();
+    if (auto listed = list_bundles(proc, set, facts, found, task); !listed) return std::move(listed).error();
     if (is_dockers(set.engine_namespace)) {
       for (std::size_t i = begin; i < found.size(); ++i) complete_docker(set.node, docker, found[i], task);
     }
     complete_pods(set, found, begin);
   }
   Storages storages;
-  if (auto listed = list_monitored(proc, *processes, clock, storages, found, task); !listed)
+  if (auto listed = list_monitored(proc, *processes, facts, storages, found, task); !listed)
     return std::move(listed).error();
-  list_orphans(proc, *sightings, clock, found, task);
+  list_orphans(proc, *sightings, facts, found, task);
   if (with_records) {
     if (auto listed = list_records(proc, *processes, docker, storages, found, task); !listed)
       return std::move(listed).error();

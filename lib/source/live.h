@@ -105,10 +105,31 @@ struct LiveContainer {
   std::vector<HeldTmpfs> tmpfs;  // its own: tmpfs.h
 };
 
+// What is read once where many containers are opened at about the same time.
+class Survey {
+ public:
+  explicit Survey(const Root& proc, overlay::Stack::Use use = overlay::Stack::Use::contents)
+      : census(proc), layers(use), proc_(proc) {}
+  // The mount table of a process, that of another one in the same mount namespace and root directory.
+  Result<const std::vector<Mount>*> mounts_of(std::int32_t pid, Task& task);
+  proc::Census census;
+  overlay::Stack::Use layers;
+
+ private:
+  struct Place {
+    std::uint64_t mount_namespace = 0;
+    std::uint64_t device = 0;  // of its root directory
+    std::uint64_t inode = 0;
+    auto operator<=>(const Place&) const = default;
+  };
+  const Root& proc_;
+  std::map<Place, std::vector<Mount>> tables_;
+};
+
 // A container with its mounts, members and layers. Errc::vanished when its first process is gone.
 // `inits`: inits_of() the containers that the node has, its own among them or not.
 Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<std::int32_t> inits,
-                                     Task& task);
+                                     Survey& survey, Task& task);
 // First processes of all containers.
 std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all);
 

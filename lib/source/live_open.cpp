@@ -34,13 +34,12 @@ Error needs(Error error, std::string_view capability) {
   return error;
 }
 
-Status refresh_members(Node& node, LiveContainer& live, Task& task) {
+Status refresh_members(Node& node, LiveContainer& live, proc::Census& census, Task& task) {
   GapLog looking([&](const Gap& gap) {
     if (node.told.insert(gap.artifact + " " + gap.origin + " " + gap.error.what).second) task.gaps.add(gap);
   });
   Task once = task.with(looking);
-  auto members =
-      proc::find_members(node.proc, live.container.init_pid, live.shim_pid, once, &live.other_inits);
+  auto members = proc::find_members(census, live.container.init_pid, live.shim_pid, once, &live.other_inits);
   if (!members) {
     if (auto go_on = task.check(); !go_on) return go_on;
     if (live.processes.empty() || members.error().code != Errc::vanished) {
@@ -121,8 +120,21 @@ std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all) {
   return inits;
 }
 
+Result<const std::vector<Mount>*> Survey::mounts_of(std::int32_t pid, Task& task) {
+  const auto ns = proc::read_namespace(proc_, pid, "mnt");
+  if (!ns) return ns.error();
+  const auto root = proc_.descend_magic(std::to_string(pid) + "/root");
+  const auto info = root ? root->stat_beneath("") : Result<FileInfo>(root.error());
+  if (!info) return info.error();
+  const Place place{ns->value, info->device(), info->inode};
+  if (const auto known = tables_.find(place); known != tables_.end()) return &known->second;
+  auto mounts = proc::read_mounts(proc_, pid, task);
+  if (!mounts) return std::move(mounts).error();
+  return &tables_.emplace(place, *std::move(mounts)).first->second;
+}
+
 Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<std::int32_t> inits,
-                                     Task& task) {
+                                     Survey& survey, Task& task) {
   LiveContainer live;
   live.other_inits = std::move(inits);
   live.other_inits.erase(found.container.init_pid);
@@ -142,7 +154,8 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<
   if (const auto own = proc::read_namespace(node.proc, live.container.init_pid, "mnt"))
     live.mount_namespace = own->value;
 
-  if (auto listed = refresh_members(node, live, task); !listed) return std::move(listed).error();
+  if (auto listed = refresh_members(node, live, survey.census, task); !listed)
+    return std::move(listed).error();
   if (live.processes.empty()) {
     return Error{Errc::vanished,
                  pid_text(live.container.init_pid) + " ended before its members could be listed"};
@@ -150,7 +163,7 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<
   live.alone = live.processes.size() == 1 && live.processes.begin()->second.membership == Membership::alone;
   if (live.alone) {
     live.no_stack = "a process of the host has no image to compare with";
-  } else if (auto stack = open_stack(node, live, task)) {
+  } else if (auto stack = open_stack(node, live, survey, task)) {
     live.stack = *std::move(stack);
   } else {
     live.no_stack = stack.error().what;
@@ -209,10 +222,11 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
   // that is not whole may be the whole name of one that has ended.
   GapLog told;
   Task running = task.with(told);
-  auto all = runtime::list_running(node->proc, running);
+  const bool by_labels = !query.labels.empty();  // which only the records have
+  auto all = by_labels ? std::vector<runtime::Found>{} : runtime::list_running(node->proc, running);
   if (!all) return std::move(all).error();
   auto resolved = resolve_target(query, *all);
-  const bool quick = resolved && resolved->exact;
+  const bool quick = !by_labels && resolved && resolved->exact;
   if (quick) {
     task.gaps.merge(std::move(told));
   } else {
@@ -230,6 +244,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
   }
   std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), resolved->name));
   const std::set<std::int32_t> inits = inits_of(*all);
+  Survey survey(snapshot->node_->proc);
   std::optional<Error> last;
   for (const std::size_t index : resolved->containers) {
     runtime::Found& found = (*all)[index];
@@ -238,7 +253,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
       last = gap_of_ended(found.container, task);
       continue;
     }
-    auto live = open_container(*snapshot->node_, std::move(found), inits, task);
+    auto live = open_container(*snapshot->node_, std::move(found), inits, survey, task);
     if (live) {
       snapshot->containers_.push_back(*std::move(live));
     } else {
@@ -246,7 +261,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
       task.gaps.add({Impact::lost, "container", id, *last});
     }
   }
-  snapshot->ended_untold_ = quick;
+  snapshot->ended_untold_ = quick && resolved->whole_pod;
   if (snapshot->containers_.empty()) {
     node = std::move(snapshot->node_);
     return last ? *last : Error{Errc::vanished, resolved->name + ": not running"};
@@ -270,6 +285,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   const Root& procfs = snapshot->node_->proc;
   runtime::Found found;
   std::set<std::int32_t> inits;
+  Survey survey(procfs);
   if (*own != *host) {
     auto all = runtime::list_running(procfs, task);
     if (all) {
@@ -278,7 +294,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
         if (candidate.container.init_pid <= 0 || candidate.container.bundle_dir.empty()) continue;
         const auto ns = proc::read_namespace(procfs, candidate.container.init_pid, "mnt");
         if (ns && *ns == *own) {
-          auto live = open_container(*snapshot->node_, std::move(candidate), inits, task);
+          auto live = open_container(*snapshot->node_, std::move(candidate), inits, survey, task);
           if (!live) return std::move(live).error();
           snapshot->containers_.push_back(*std::move(live));
           return snapshot;
@@ -296,7 +312,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   found.container.engine = "none";
   found.container.state = ContainerState::running;
   found.container.init_start_ticks = init->start_ticks;
-  auto live = open_container(*snapshot->node_, std::move(found), inits, task);
+  auto live = open_container(*snapshot->node_, std::move(found), inits, survey, task);
   if (!live) return std::move(live).error();
   snapshot->containers_.push_back(*std::move(live));
   return snapshot;
