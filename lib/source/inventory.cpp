@@ -24,7 +24,21 @@ std::optional<std::uint64_t> measure_upper(const LiveContainer& live, Task& task
 
 }  // namespace
 
+Result<std::vector<Listed>> list_disk(const Root& disk, const ListQuery& query, Task& task) {
+  auto all = runtime::list_on_disk(disk, task);
+  if (!all) return std::move(all).error();
+  const auto selected = select_by_labels(query.labels, *all);
+  if (!selected) return selected.error();
+  std::vector<Listed> listed;
+  for (std::size_t i = 0; i < all->size(); ++i) {
+    if ((*selected)[i]) listed.emplace_back().container = std::move((*all)[i].container);
+  }
+  return listed;
+}
+
 Result<std::vector<Listed>> list_node(Node& node, const ListQuery& query, Task& task) {
+  if (!node.whole)
+    task.gaps.add({Impact::lost, "node.procfs", "/proc", {Errc::denied, std::string(kNodeNotSeen)}});
   auto all = runtime::list_containers(node.proc, task);
   if (!all) return std::move(all).error();
   const auto selected = select_by_labels(query.labels, *all);
@@ -43,6 +57,7 @@ Result<std::vector<Listed>> list_node(Node& node, const ListQuery& query, Task& 
       if (live) {
         row.running = true;
         row.processes = live->processes.size();
+        row.ourselves = live->processes.contains(node.ourselves);
         if (query.size && live->stack) row.upper_bytes = measure_upper(*live, task);
         for (const auto& [pid, held] : live->processes) {
           row.executed_in = row.executed_in || held.membership == Membership::executed_in ||

@@ -14,6 +14,7 @@ struct Listed {
   Container container;
   std::uint64_t processes = 0;
   bool running = false;
+  bool ourselves = false;  // the container that we are in
   std::set<Origin> runs;
   std::optional<std::uint64_t> upper_bytes;  // that the UpperDir's files take on the disk
   bool executed_in = false;                  // a process was started from outside
@@ -23,6 +24,9 @@ struct ListQuery {
   std::vector<std::string> labels = {};  // only those of them, and of pods of them: TargetQuery::labels
   bool size = false;                     // fill upper_bytes
 };
+
+// Of a disk that nothing runs on, mounted at a directory: the records, no layers.
+Result<std::vector<Listed>> list_disk(const Root& disk, const ListQuery& query, Task& task);
 
 // In the order of runtime::list_containers. What could not be looked into is a gap and `runs` lacks it.
 Result<std::vector<Listed>> list_node(Node& node, const ListQuery& query, Task& task);

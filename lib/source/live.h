@@ -29,6 +29,8 @@ struct Node {
   proc::Clock clock;
   std::int32_t host = 1;            // a process in the node's own namespaces
   Root::AccessTimes touched = {};   // what was opened without O_NOATIME
+  std::int32_t ourselves = 0;       // our pid in `proc`; 0: not known
+  bool whole = true;                // else only the processes of the container we are in are seen
   std::set<std::string> told = {};  // gaps of looking for members, each once: that is done more than once
   // What may still be held open: by programs, and by tmpfs and UpperDir files, which get what programs leave.
   std::size_t descriptors = 0;
@@ -40,8 +42,14 @@ struct Node {
     return std::to_string(host) + "/" + std::string(name);
   }
 };
-// Enters the sandbox, in which clones of layers may be made until forbid_clones().
-Result<std::unique_ptr<Node>> open_node(Task& task);
+// `root`: where the node's own / is mounted with its procfs; empty: our own procfs, or in a container with a
+// pid namespace of its own /host. Errc::unsupported where there is no procfs: a disk. Enters the sandbox, in
+// which clones of layers may be made until forbid_clones().
+Result<std::unique_ptr<Node>> open_node(Task& task, const std::string& root = {});
+// What helps where Node::whole is false.
+constexpr std::string_view kNodeNotSeen =
+    "this is a container that does not see the processes of the node: it needs hostPID, or the node's / at "
+    "/host (kubectl debug node/NODE -it --image=IMAGE --profile=sysadmin has both) or where --root says";
 
 enum class Reach : std::uint8_t {  // how the bytes of a running program may be had: reach.h
   hold,                            // the container's own layers, tmpfs, memory: opened in the hold

@@ -1,3 +1,5 @@
+#include <linux/magic.h>
+
 #include <algorithm>
 
 #include "lib/core/sandbox.h"
@@ -74,10 +76,61 @@ Status refresh_members(Node& node, LiveContainer& live, proc::Census& census, Ta
   return Done{};
 }
 
-Result<std::unique_ptr<Node>> open_node(Task& task) {
+namespace {
+
+// kthreadd and its children are in the first pid namespace only.
+bool shows_node(const Root& proc) {
+  constexpr std::int32_t kThreadDaemon = 2;
+  const auto daemon = proc::read_stat(proc, kThreadDaemon);
+  return daemon && daemon->is_kernel_thread();
+}
+
+// The procfs below a directory where the node's / is mounted.
+Result<Root> open_procfs_below(const std::string& directory) {
+  if (auto given = Root::open(directory); !given) return given;
+  const std::string path = directory + "/proc";
+  auto proc = Root::open(path);
+  if (!proc && proc.error().code != Errc::not_found) return proc;
+  const auto system = proc ? sys::statfs(proc->fd(), path) : Result<sys::FsInfo>(proc.error());
+  if (!system || system->f_type != PROC_SUPER_MAGIC)
+    return Error{Errc::unsupported, path + ": no procfs: a disk that nothing runs on; ctriage list --root " +
+                                        directory + " shows what its records tell"};
+  if (!shows_node(*proc)) return Error{Errc::mismatch, path + ": the procfs of a container, not the node's"};
+  return proc;
+}
+
+struct NodeProcfs {
+  Root proc;
+  std::string note;  // why it may hide processes
+  bool whole = true;
+};
+
+Result<NodeProcfs> open_node_procfs(const std::string& root) {
+  const auto below = [](const std::string& directory) -> Result<NodeProcfs> {
+    auto proc = open_procfs_below(directory);
+    if (!proc) return std::move(proc).error();
+    return NodeProcfs{*std::move(proc), "read through " + directory + "/proc as it is mounted there", true};
+  };
+  if (!root.empty()) {
+    auto given = below(root);
+    if (!given) return std::move(given).error().within("--root");
+    return given;
+  }
   std::string note;
-  auto procfs = proc::open_procfs(note);
-  if (!procfs) return std::move(procfs).error();
+  auto own = proc::open_procfs(note);
+  if (!own) return std::move(own).error();
+  if (shows_node(*own)) return NodeProcfs{*std::move(own), note, true};
+  if (auto host = below("/host")) return host;
+  return NodeProcfs{*std::move(own), note, false};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Node>> open_node(Task& task, const std::string& root) {
+  auto found = open_node_procfs(root);
+  if (!found) return std::move(found).error();
+  const std::string& note = found->note;
+  Root* const procfs = &found->proc;
   auto readers = proc::Readers::start(*procfs);
   if (!readers) return std::move(readers).error();
   auto clock = proc::read_clock(*procfs);
@@ -98,7 +151,10 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
   }
   const auto touched = std::make_shared<std::atomic<std::uint64_t>>(0);
   procfs->count_access_times(touched);
-  auto node = std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched});
+  const auto self = procfs->read_link_beneath("self");
+  const auto ourselves = self ? parse_number<std::int32_t>(*self) : std::nullopt;
+  auto node = std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched,
+                                          ourselves.value_or(0), found->whole});
   const std::size_t descriptors = raise_descriptors();
   node->descriptors = descriptors / 2;
   node->descriptors_for_files = descriptors - node->descriptors;
@@ -235,6 +291,8 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
     resolved = resolve_target(query, *all);
   }
   if (!resolved) {
+    if (resolved.error().code == Errc::not_found && !node->whole)
+      return Error{Errc::denied, resolved.error().what + "; " + std::string(kNodeNotSeen)};
     if (resolved.error().code == Errc::not_found && sys::geteuid() != 0) {
       return Error{Errc::denied, resolved.error().what +
                                      "; not root, so the runtimes' processes cannot be looked into "
@@ -254,6 +312,11 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
       continue;
     }
     auto live = open_container(*snapshot->node_, std::move(found), inits, survey, task);
+    if (live && !resolved->exact && live->processes.contains(snapshot->node_->ourselves)) {
+      node = std::move(snapshot->node_);
+      return Error{Errc::mismatch, query.token + ": would be " + resolved->name +
+                                       ", where ctriage itself runs; write the whole name if that is meant"};
+    }
     if (live) {
       snapshot->containers_.push_back(*std::move(live));
     } else {

@@ -73,7 +73,7 @@ Result<bool> starts_now(const Node& node, const TargetQuery& query, Task& task, 
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task) {
   auto pid = parse_pid_token(query.token);
   if (!pid) return std::move(pid).error();
-  auto node = open_node(task);
+  auto node = open_node(task, query.root);
   if (!node) return std::move(node).error();
   auto snapshot =
       *pid ? LiveSnapshot::open_pid(*std::move(node), **pid, task) : LiveSnapshot::open(*node, query, task);
@@ -84,7 +84,7 @@ Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& 
 Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::int64_t seconds, Task& task) {
   if (auto pid = parse_pid_token(query.token); !pid || *pid)
     return Error{Errc::malformed, query.token + ": --wait is for a pod or a container"};
-  auto node = open_node(task);
+  auto node = open_node(task, query.root);
   if (!node) return std::move(node).error();
   const std::int64_t until_ns = sys::boottime_ns() + seconds * 1'000'000'000;
   std::string last = "no such pod or container";

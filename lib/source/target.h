@@ -19,6 +19,7 @@ struct TargetQuery {
   std::string container;      // -c
   // -l, "key=value": all of them, of the container or its pod. With them the token may be empty.
   std::vector<std::string> labels = {};
+  std::string root = {};  // --root: where the node's own / is mounted; empty: found
 };
 
 struct Resolved {

@@ -284,6 +284,8 @@ void tell_without_engine(const Node& node, std::int32_t pid, std::vector<Belongs
 }  // namespace
 
 Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& task) {
+  if (!node.whole)
+    task.gaps.add({Impact::lost, "node.procfs", "/proc", {Errc::denied, std::string(kNodeNotSeen)}});
   auto all = runtime::list_containers(node.proc, task);
   if (!all) return std::move(all).error();
   Wanted wanted = wanted_of(node, token, task);
