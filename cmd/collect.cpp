@@ -267,9 +267,9 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
   auto arguments = std::make_shared<CollectArguments>();
   CLI::App* sub = app.add_subcommand("collect", "The triage: everything that will be gone, into one bundle");
   sub->group("On the node");
-  sub->add_option("target", arguments->query.token, "pod, ns/pod, ns/pod/container, container ID, or pid:N")
-      ->required();
+  sub->add_option("target", arguments->query.token, "pod, ns/pod, ns/pod/container, container ID, or pid:N");
   add_target_options(*sub, arguments->query);
+  add_label_option(*sub, arguments->query.labels);
   sub->add_option("-o,--output", arguments->output,
                   "existing directory that the bundle is written to, or - for standard output");
   sub->add_flag("--plan", arguments->plan, "say what would be taken and about how much, and take nothing");
@@ -295,6 +295,7 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
       "  ctriage collect shop/web-7d9f --skip logs --deadline 90s -o - | ssh host 'cat > web.ctriage.tar'\n"
       "  ctriage collect batch/export --wait 10m -o /evidence\n");
   sub->callback([arguments, &common, &chosen] {
+    if (arguments->query.labels.empty() && arguments->query.token.empty()) throw CLI::RequiredError("target");
     chosen = [arguments, &common](Io& io) { return run_collect(*arguments, common, io); };
   });
 }

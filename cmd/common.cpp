@@ -14,6 +14,18 @@ report::Format Common::output_format() const {
 void add_target_options(CLI::App& sub, source::TargetQuery& query) {
   sub.add_option("-n,--namespace", query.pod_namespace, "Kubernetes namespace of the pod");
   sub.add_option("-c,--container", query.container, "one container of the pod, by name");
+  add_root_option(sub, query.root);
+}
+
+void add_root_option(CLI::App& sub, std::string& root) {
+  sub.add_option("--root", root,
+                 "where the node's own / is mounted with its /proc; from inside a pod: /host");
+}
+
+void add_label_option(CLI::App& sub, std::vector<std::string>& labels) {
+  sub.add_option("-l,--selector", labels,
+                 "key=value: only what has this label, or whose pod has it; repeatable")
+      ->allow_extra_args(false);
 }
 
 void add_rule_options(CLI::App& sub, Common& common) {

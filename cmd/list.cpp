@@ -4,29 +4,55 @@
 #include <set>
 
 #include "cmd/commands.h"
+#include "lib/core/limits.h"
+#include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
+#include "lib/core/text.h"
 #include "lib/source/inventory.h"
 
 namespace ctriage {
 namespace {
 
-Exit run_list(const report::ListOptions& options, const Common& common, Io& io) {
+struct ListArguments {
+  report::ListOptions shown;
+  source::ListQuery query;
+  std::string root;
+};
+
+// The node that runs, or the disk of one that does not.
+Result<std::vector<source::Listed>> list_what(const ListArguments& arguments, report::ListHead& head,
+                                              Task& task) {
+  auto node = source::open_node(task, arguments.root);
+  if (node) {
+    if (auto name = sys::uname()) {
+      head.node = Bytes(static_cast<const char*>(name->nodename));
+      head.machine = static_cast<const char*>(name->machine);
+    }
+    return source::list_node(**node, arguments.query, task);
+  }
+  const bool is_disk = !arguments.root.empty() && node.error().code == Errc::unsupported;
+  if (!is_disk) return std::move(node).error();
+  auto disk = Root::open(arguments.root);
+  if (!disk) return std::move(disk).error().within("--root");
+  if (auto inside = enter_sandbox({.confine_files = false}, task.gaps); !inside)
+    return std::move(inside).error();
+  const auto name = disk->read_file_in_root("etc/hostname", kMaxLineBytes);
+  head.node = Bytes(name ? std::string(trim(*name)) : arguments.root);
+  head.machine = "a disk, nothing runs";
+  return source::list_disk(*disk, arguments.query, task);
+}
+
+Exit run_list(const ListArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
-  auto node = source::open_node(task);
-  if (!node) return fail(io, node.error());
-  auto listed = source::list_node(**node, task);
+  report::ListHead head;
+  auto listed = list_what(arguments, head, task);
   if (!listed) {
     tell_gaps(io, common, gaps);
     return fail(io, listed.error());
   }
 
-  report::ListHead head;
   head.now = task.now();
-  if (auto name = sys::uname()) {
-    head.node = Bytes(static_cast<const char*>(name->nodename));
-    head.machine = static_cast<const char*>(name->machine);
-  }
   std::set<std::string> engines;
   std::vector<report::ListRow> rows;
   for (source::Listed& item : *listed) {
@@ -36,12 +62,15 @@ Exit run_list(const report::ListOptions& options, const Common& common, Io& io) 
     if (item.running) row.processes = item.processes;
     row.runs.assign(item.runs.begin(), item.runs.end());
     row.executed_in = item.executed_in;
+    row.ourselves = item.ourselves;
+    row.upper_bytes = item.upper_bytes;
     rows.push_back(std::move(row));
   }
   for (const std::string& engine : engines) head.engine.raw += (head.engine.empty() ? "" : ", ") + engine;
   gaps.finish();
   const report::Format format = common.output_format();
-  report::ListOptions shown = options;
+  report::ListOptions shown = arguments.shown;
+  shown.size = arguments.query.size;
   shown.every_gap = common.verbose;
   const std::string text = format == report::Format::text
                                ? report::list_text(head, rows, gaps.kept(), shown, io.out_style)
@@ -53,13 +82,16 @@ Exit run_list(const report::ListOptions& options, const Common& common, Io& io) 
 }  // namespace
 
 void add_list(CLI::App& app, const Common& common, Action& chosen) {
-  auto options = std::make_shared<report::ListOptions>();
+  auto options = std::make_shared<ListArguments>();
   CLI::App* sub =
       app.add_subcommand("list", "Pods and containers of this node, and where their programs come from");
   sub->group("On the node");
-  sub->add_flag("--all", options->all, "plain rows too when there are many");
-  sub->add_flag("--sandboxes", options->sandboxes, "pod sandboxes too");
-  sub->footer("Examples:\n  ctriage list\n  ctriage list --json\n");
+  sub->add_flag("--all", options->shown.all, "plain rows too when there are many");
+  sub->add_flag("--sandboxes", options->shown.sandboxes, "pod sandboxes too");
+  sub->add_flag("--size", options->query.size, "bytes of each UpperDir");
+  add_label_option(*sub, options->query.labels);
+  sub->add_option("--root", options->root, "a mounted disk, or where the node's own / is mounted");
+  sub->footer("Examples:\n  ctriage list\n  ctriage list -l app=web --size\n  ctriage list --json\n");
   sub->callback([options, &common, &chosen] {
     chosen = [options, &common](Io& io) { return run_list(*options, common, io); };
   });

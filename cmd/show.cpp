@@ -53,10 +53,10 @@ void add_show(CLI::App& app, Common& common, Action& chosen) {
   CLI::App* sub =
       app.add_subcommand("show", "Overview of a source, a part of it, or everything around a finding");
   sub->group("Analysis");
-  sub->add_option("source", arguments->query.token, "pod, ns/pod/container, pid:N, or the path of a bundle")
-      ->required();
+  sub->add_option("source", arguments->query.token, "pod, ns/pod/container, pid:N, or the path of a bundle");
   sub->add_option("finding", arguments->finding, "a finding, by its id (F1) or key");
   add_target_options(*sub, arguments->query);
+  add_label_option(*sub, arguments->query.labels);
   sub->add_flag("--ps", arguments->show.processes, "processes");
   sub->add_flag("--threads", arguments->show.threads, "threads");
   sub->add_flag("--files", arguments->show.files, "open files");
@@ -72,6 +72,10 @@ void add_show(CLI::App& app, Common& common, Action& chosen) {
       "Examples:\n  ctriage show shop/web-7d9f\n  ctriage show BUNDLE.ctriage.tar --ps --sockets\n"
       "  ctriage show BUNDLE.ctriage.tar F1\n");
   sub->callback([arguments, &common, &chosen] {
+    if (arguments->query.labels.empty() && arguments->query.token.empty()) throw CLI::RequiredError("source");
+    // Without a source the only word is the finding.
+    if (!arguments->query.labels.empty() && arguments->finding.empty())
+      arguments->finding.swap(arguments->query.token);
     chosen = [arguments, &common](Io& io) { return run_show(*arguments, common, io); };
   });
 }

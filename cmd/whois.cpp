@@ -9,10 +9,10 @@
 namespace ctriage {
 namespace {
 
-Exit run_whois(const std::string& token, const Common& common, Io& io) {
+Exit run_whois(const std::string& token, const std::string& root, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
-  auto node = source::open_node(task);
+  auto node = source::open_node(task, root);
   if (!node) return fail(io, node.error());
   auto found = source::whois(**node, token, task);
   if (!found) {
@@ -46,15 +46,17 @@ Exit run_whois(const std::string& token, const Common& common, Io& io) {
 
 void add_whois(CLI::App& app, const Common& common, Action& chosen) {
   auto token = std::make_shared<std::string>();
+  auto root = std::make_shared<std::string>();
   CLI::App* sub =
       app.add_subcommand("whois", "Which pod and container a path, pid, address, port or hash belongs to");
   sub->group("On the node");
   sub->add_option("token", *token,
                   "path, pid, container ID, IP, :port, cgroup, SHA-256 of a program, image digest")
       ->required();
+  add_root_option(*sub, *root);
   sub->footer("Examples:\n  ctriage whois 48213\n  ctriage whois 10.88.0.14\n  ctriage whois :4444\n");
-  sub->callback([token, &common, &chosen] {
-    chosen = [token, &common](Io& io) { return run_whois(*token, common, io); };
+  sub->callback([token, root, &common, &chosen] {
+    chosen = [token, root, &common](Io& io) { return run_whois(*token, *root, common, io); };
   });
 }
 

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "lib/source/target.h"
 
 namespace ctriage::source {
@@ -63,6 +65,53 @@ TEST(ResolveTarget, Tokens) {
     if (!resolved) {
       EXPECT_NE(resolved.error().what.find(c.error), std::string::npos) << resolved.error().what;
       EXPECT_EQ(resolved.error().what.find('\n'), std::string::npos);
+      continue;
+    }
+    EXPECT_EQ(resolved->name, c.name);
+    EXPECT_EQ(resolved->containers, c.indices);
+    EXPECT_EQ(resolved->whole_pod, std::count(resolved->name.begin(), resolved->name.end(), '/') == 1);
+  }
+}
+
+TEST(ResolveTarget, Labels) {
+  std::vector<runtime::Found> all = node();
+  const auto label = [&](std::size_t index, std::vector<Bytes> labels) {
+    all[index].container.labels = std::move(labels);
+  };
+  all[0].container.id = "sandbox-of-web";
+  for (const std::size_t i : {0U, 1U, 2U}) all[i].container.pod->sandbox_id = "sandbox-of-web";
+  label(0, {Bytes("app=web"), Bytes("tier=front")});  // the pod's are its sandbox's
+  label(2, {Bytes("mesh=yes")});
+  label(3, {Bytes("app=pay")});
+  label(4, {Bytes("app=pay")});
+  label(6, {Bytes("app=plain")});
+  const struct {
+    std::vector<std::string> labels;
+    const char* token;
+    const char* container;
+    const char* name;
+    std::vector<std::size_t> indices;
+    const char* error;
+  } cases[] = {
+      {{"app=web"}, "", "", "shop/web-7d9f8c6b5-x2x4q", {0, 1, 2}, ""},
+      {{"app=web", "tier=front"}, "", "", "shop/web-7d9f8c6b5-x2x4q", {0, 1, 2}, ""},
+      {{"app=web", "tier=back"}, "", "", "", {}, "-l app=web tier=back: no such pod or container"},
+      {{"app=web"}, "", "app", "shop/web-7d9f8c6b5-x2x4q/app", {1}, ""},
+      {{"mesh=yes"}, "", "", "shop/web-7d9f8c6b5-x2x4q", {2}, ""},
+      {{"app=plain"}, "", "", "plain", {6}, ""},
+      {{"app=pay"}, "", "", "", {}, "-l app=pay: matches 2 targets: shop/pay shop/pay-5f77d9c44-9kk2m"},
+      {{"app=pay"}, "pay-5", "", "shop/pay-5f77d9c44-9kk2m", {3}, ""},
+      {{"app=web"}, "pay", "", "", {}, "pay: no such pod or container"},
+      {{"app"}, "", "", "", {}, "-l app: not key=value"},
+      {{"=web"}, "", "", "", {}, "-l =web: not key=value"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.labels.front() + " " + c.token);
+    TargetQuery query{c.token, "", c.container, c.labels};
+    const auto resolved = resolve_target(query, all);
+    ASSERT_EQ(resolved.has_value(), *c.name != '\0') << (resolved ? resolved->name : resolved.error().what);
+    if (!resolved) {
+      EXPECT_NE(resolved.error().what.find(c.error), std::string::npos) << resolved.error().what;
       continue;
     }
     EXPECT_EQ(resolved->name, c.name);

@@ -167,9 +167,11 @@ Result<std::string> Root::read_file_in_root(std::string_view name, std::size_t m
   if (!file) return file.error();
   std::string text;
   for (;;) {
+    constexpr std::size_t kFirstBytes = 4 << 10;  // most files of /proc are smaller
     constexpr std::size_t kBlockBytes = 64 << 10;
     const std::size_t had = text.size();
-    text.resize(had + std::min(kBlockBytes,
+    const std::size_t block = had == 0 ? kFirstBytes : kBlockBytes;
+    text.resize(had + std::min(block,
                                most + 1 - had));  // one over `most` tells a fitting file from a larger one
     const auto room = std::as_writable_bytes(std::span(text).subspan(had));
     const auto got = sys::pread_full(file->get(), room, had, name);

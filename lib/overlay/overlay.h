@@ -46,8 +46,12 @@ class Stack {
   // Paths are resolved inside `node` (the mount namespace of whoever mounted: /proc/SHIM/root or /). A lower
   // that cannot be opened is a gap (lost) and everything that depends on it becomes ChangeKind::unknown,
   // never "added".
+  enum class Use : std::uint8_t {
+    contents,
+    names,  // looked up and not read: that leaves no access time, so the directories are taken as they are
+  };
   static Result<Stack> open(const Options& options, const Root& node, const std::string& container,
-                            Task& task);
+                            Task& task, Use use = Use::contents);
 
   [[nodiscard]] const Root& upper() const { return upper_; }
   [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }  // lowest first, upper last

@@ -57,11 +57,12 @@ Status check_trusted_visible() {
 
 struct Opener {
   const Root& node;
+  Stack::Use use;
   std::optional<Error> not_cloned;  // the first
 
   Result<Root> open(const std::string& path) {
     auto directory = node.descend_in_root(path);
-    if (!directory) return std::move(directory).error();
+    if (!directory || use == Stack::Use::names) return directory;
     auto clone = directory->clone_read_only();
     if (clone) return clone;
     // Denied, an old kernel, or a mount of another mount namespace (EINVAL, open_tree(2)): the directory
@@ -73,13 +74,13 @@ struct Opener {
 
 }  // namespace
 
-Result<Stack> Stack::open(const Options& options, const Root& node, const std::string& container,
-                          Task& task) {
+Result<Stack> Stack::open(const Options& options, const Root& node, const std::string& container, Task& task,
+                          Use use) {
   if (options.upper.empty())
     return Error{Errc::unsupported, "overlay without upperdir: nothing can be written to it"};
   const auto upper_path = locate(options.upper, options);
   if (!upper_path) return Error(upper_path.error()).within("upperdir");
-  Opener opener{node, std::nullopt};
+  Opener opener{node, use, std::nullopt};
   auto upper = opener.open(*upper_path);
   if (!upper) return std::move(upper).error().within("upperdir");
   Stack stack(*std::move(upper));

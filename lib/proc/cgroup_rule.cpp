@@ -1,6 +1,9 @@
 #include "lib/proc/cgroup_rule.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "lib/core/text.h"
 
 namespace ctriage::proc {
 namespace {
@@ -25,16 +28,6 @@ bool is_root(std::string_view path) {
   return path.empty() || path == "/";
 }
 
-bool names(std::string_view path, std::string_view id) {
-  while (!path.empty()) {
-    const std::size_t slash = path.rfind('/');
-    const std::string_view segment = slash == std::string_view::npos ? path : path.substr(slash + 1);
-    if (container_id_of(segment) == id) return true;
-    path = slash == std::string_view::npos ? std::string_view{} : path.substr(0, slash);
-  }
-  return false;
-}
-
 // Which line to believe first: v2, then systemd's, then those with controllers.
 int rank(const CgroupLine& line) {
   if (line.hierarchy == 0) return 0;
@@ -42,6 +35,20 @@ int rank(const CgroupLine& line) {
 }
 
 }  // namespace
+
+Cgroups read_names(std::vector<CgroupLine> lines) {
+  Cgroups cgroups;
+  for (const CgroupLine& line : lines) {
+    for (const std::string_view segment : split(line.path, '/')) {
+      const std::string_view id = container_id_of(segment);
+      if (!id.empty() && std::ranges::find(cgroups.ids, id) == cgroups.ids.end())
+        cgroups.ids.emplace_back(id);
+    }
+    if (cgroups.owner.empty()) cgroups.owner = parse_cgroup_owner(line.path).container_id;
+  }
+  cgroups.lines = std::move(lines);
+  return cgroups;
+}
 
 CgroupRule::CgroupRule(const std::vector<CgroupLine>& init, const std::vector<CgroupLine>& parent,
                        const std::vector<CgroupLine>& first) {
@@ -61,20 +68,13 @@ CgroupRule::CgroupRule(const std::vector<CgroupLine>& init, const std::vector<Cg
   }
 }
 
-bool CgroupRule::holds(const std::vector<CgroupLine>& lines) const {
-  if (!id_.empty()) {
-    return std::ranges::any_of(lines, [&](const CgroupLine& line) { return names(line.path, id_); });
-  }
-  return std::ranges::any_of(subtrees_, [&](const CgroupLine& top) { return any_below(lines, top); });
+bool CgroupRule::holds(const Cgroups& cgroups) const {
+  if (!id_.empty()) return std::ranges::find(cgroups.ids, id_) != cgroups.ids.end();
+  return std::ranges::any_of(subtrees_, [&](const CgroupLine& top) { return any_below(cgroups.lines, top); });
 }
 
-std::string CgroupRule::other_id(const std::vector<CgroupLine>& lines) const {
-  if (holds(lines)) return {};
-  for (const CgroupLine& line : lines) {
-    std::string id = parse_cgroup_owner(line.path).container_id;
-    if (!id.empty()) return id;
-  }
-  return {};
+std::string_view CgroupRule::other_id(const Cgroups& cgroups) const {
+  return holds(cgroups) ? std::string_view{} : std::string_view(cgroups.owner);
 }
 
 }  // namespace ctriage::proc

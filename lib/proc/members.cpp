@@ -2,7 +2,7 @@
 // is decided in memory.
 #include <algorithm>
 #include <set>
-#include <unordered_map>
+#include <utility>
 
 #include "lib/proc/cgroup_rule.h"
 #include "lib/proc/detail.h"
@@ -14,74 +14,85 @@ namespace {
 
 // What decides: the container's cgroup and those of its namespaces that are its own.
 struct Boundary {
-  CgroupRule cgroup;
   Namespaces host;
   Inode mnt;                               // empty when shared with pid 1
   std::set<std::uint64_t> pid_namespaces;  // the container's and those below it; empty when not its own
+  const Entry& first;
   std::int32_t init = 0;
   std::int32_t shim = 0;
   // Ids of containers that share the pid namespace; not known: every id is believed.
-  std::optional<std::set<std::string>> mates;
+  std::optional<std::set<std::string, std::less<>>> mates;
 };
 
-using Index = std::unordered_map<std::int32_t, const Entry*>;
+constexpr int kMostAbove = 65'536;  // pids reused while we scanned could make a ring
 
-bool descends_from(const Entry& entry, std::int32_t init, std::int32_t shim, const Index& index) {
-  std::int32_t pid = entry.pid;
-  for (std::size_t steps = 0; steps <= index.size();
-       ++steps) {  // pids reused while we scanned could make a ring
-    if (pid == init || (shim != 0 && pid == shim)) return true;
-    const auto found = index.find(pid);
-    if (found == index.end()) return false;
-    pid = found->second->ppid;
+bool descends_from(const Entry& entry, std::int32_t init, std::int32_t shim) {
+  const auto is_one = [&](std::int32_t pid) { return pid == init || (shim != 0 && pid == shim); };
+  const Entry* at = &entry;
+  for (int steps = 0; at != nullptr && steps < kMostAbove; ++steps, at = at->parent) {
+    if (is_one(at->pid) || is_one(at->ppid)) return true;
   }
   return false;
 }
 
-bool descends_from_init(const Entry& entry, const Boundary& boundary, const Index& index) {
-  return entry.pid != boundary.init && descends_from(entry, boundary.init, 0, index);
-}
+// A process of the node as one container sees it.
+struct Candidate {
+  const Entry& entry;
+  Inode mnt;
+  bool in_cgroup = false;
+  std::string_view other_id;  // the other container that its cgroup names, if it does
+  bool below_init = false;    // started inside
+
+  Candidate(const Entry& of, const CgroupRule& rule, std::int32_t init) : entry(of), mnt(of.mnt) {
+    if (of.cgroups) {
+      in_cgroup = rule.holds(*of.cgroups);
+      other_id = rule.other_id(*of.cgroups);
+    }
+    below_init = of.pid != init && descends_from(of, init, 0);
+  }
+};
 
 // Of a container that shares the pid namespace with ours. Whoever may make cgroups can give himself such a
 // name: it is not believed of what init started, nor when no such container is there. An orphan of that
 // container has our init for a parent, pid_namespaces(7).
-bool is_of_other(const Entry& entry, const Boundary& boundary, const Index& index) {
-  if (entry.other_id.empty()) return false;
-  if (boundary.mates && !boundary.mates->contains(entry.other_id)) return false;
-  if (!descends_from_init(entry, boundary, index)) return true;
-  return boundary.mates && entry.ppid == boundary.init;
+bool is_of_other(const Candidate& one, const Boundary& boundary) {
+  if (one.other_id.empty()) return false;
+  if (boundary.mates && !boundary.mates->contains(one.other_id)) return false;
+  if (!one.below_init) return true;
+  return boundary.mates && one.entry.ppid == boundary.init;
 }
 
 // A child's pid namespace is its parent's or one below it, pid_namespaces(7): setns(2) and unshare(2) only
 // lead down, and orphans find their new parent in the namespace of the old one. So a namespace entered from
 // ours is below ours.
-void add_namespaces_below(const std::vector<Entry>& entries, const Index& index, Boundary& boundary) {
+void add_namespaces_below(const std::vector<Candidate>& candidates, Boundary& boundary) {
   std::set<std::uint64_t>& ours = boundary.pid_namespaces;
   for (bool grown = true; grown;) {
     grown = false;
-    for (const Entry& entry : entries) {
-      if (!entry.pid_namespace || ours.contains(*entry.pid_namespace)) continue;
-      if (is_of_other(entry, boundary, index)) continue;
-      const auto parent = index.find(entry.ppid);
-      if (parent == index.end() || !parent->second->pid_namespace) continue;
-      if (ours.contains(*parent->second->pid_namespace)) grown |= ours.insert(*entry.pid_namespace).second;
+    for (const Candidate& one : candidates) {
+      const Inode& its = one.entry.pid_namespace;
+      const Entry* parent = one.entry.parent;
+      if (!its || ours.contains(*its) || is_of_other(one, boundary)) continue;
+      if (parent == nullptr || !parent->pid_namespace) continue;
+      if (ours.contains(*parent->pid_namespace)) grown |= ours.insert(*its).second;
     }
   }
 }
 
-std::optional<Membership> membership_of(const Entry& entry, const Boundary& boundary, const Index& index) {
+std::optional<Membership> membership_of(const Candidate& one, const Boundary& boundary, bool usable_cgroup) {
+  const Entry& entry = one.entry;
   const std::int32_t init = boundary.init;
   const std::int32_t shim = boundary.shim;
   if (entry.pid == init) return Membership::init;
   if (shim != 0 && entry.pid == shim) return std::nullopt;
-  const bool of_other = is_of_other(entry, boundary, index);
-  const bool in_mnt = boundary.mnt && entry.mnt == boundary.mnt;
+  const bool of_other = is_of_other(one, boundary);
+  const bool in_mnt = boundary.mnt && one.mnt == boundary.mnt;
   const bool in_pid =
       entry.pid_namespace && !of_other && boundary.pid_namespaces.contains(*entry.pid_namespace);
-  const bool started_inside = !of_other && descends_from_init(entry, boundary, index);
-  if (!entry.in_cgroup && !in_mnt && !in_pid && !started_inside) return std::nullopt;
+  const bool started_inside = !of_other && one.below_init;
+  if (!one.in_cgroup && !in_mnt && !in_pid && !started_inside) return std::nullopt;
 
-  if ((entry.in_cgroup || started_inside) && boundary.mnt && entry.mnt && entry.mnt == boundary.host.mnt)
+  if ((one.in_cgroup || started_inside) && boundary.mnt && one.mnt && one.mnt == boundary.host.mnt)
     return Membership::escaped;
 
   // In the node's pid namespace orphans of the container become children of the shim, too. What exec starts
@@ -92,12 +103,11 @@ std::optional<Membership> membership_of(const Entry& entry, const Boundary& boun
 
   if (in_mnt || in_pid) {
     // Whoever made the container without an engine (unshare(1)) is in its mount namespace and above its init.
-    const auto first = index.find(init);
-    const bool maker = first != index.end() && descends_from(*first->second, entry.pid, 0, index);
-    const bool inside = maker || descends_from(entry, init, shim, index);
-    const bool orphan = !own_pids && entry.in_cgroup;  // adopted by pid 1 or a sub-reaper of the node
+    const bool maker = descends_from(boundary.first, entry.pid, 0);
+    const bool inside = maker || descends_from(entry, init, shim);
+    const bool orphan = !own_pids && one.in_cgroup;  // adopted by pid 1 or a sub-reaper of the node
     if (!inside && !orphan) return Membership::entered;
-    if (boundary.cgroup.usable() && !entry.in_cgroup) return Membership::entered;
+    if (usable_cgroup && !one.in_cgroup) return Membership::entered;
   }
   return Membership::child;
 }
@@ -133,7 +143,8 @@ class Passing {
     ++count_;
     last_ = origin_of(entry.pid) + " (" + entry.comm.raw + ")";
   }
-  void tell(std::int32_t init, const Scan& scan, Task& task) const {
+  // `shadows`: new processes of the node of which none could be read.
+  void tell(std::int32_t init, std::uint64_t shadows, Task& task) const {
     if (count_ > 0) {
       task.gaps.add(
           gap_of("members", origin_of(init),
@@ -141,9 +152,9 @@ class Passing {
                                       " processes of the container came and went while it was looked "
                                       "at, the last one " +
                                       last_}));
-    } else if (scan.saw_only_shadows()) {
+    } else if (shadows > 0) {
       task.gaps.add(gap_of("members", origin_of(init),
-                           {Errc::vanished, std::to_string(scan.late_unread()) +
+                           {Errc::vanished, std::to_string(shadows) +
                                                 " new processes of the node ended before it could be told "
                                                 "whether they are the container's"}));
     }
@@ -160,68 +171,111 @@ bool is_still_there(const Root& proc, const Entry& entry) {
   return now && now->start_ticks == entry.start_ticks;
 }
 
-std::set<std::string> ids_of_mates(const std::vector<Entry>& entries, const Boundary& boundary,
-                                   const std::set<std::int32_t>& inits) {
-  std::set<std::string> ids;
-  for (const Entry& entry : entries) {
-    if (entry.other_id.empty() || !entry.pid_namespace || !inits.contains(entry.pid)) continue;
-    if (boundary.pid_namespaces.contains(*entry.pid_namespace)) ids.insert(entry.other_id);
+std::set<std::string, std::less<>> ids_of_mates(const std::vector<Candidate>& candidates,
+                                                const Boundary& boundary,
+                                                const std::set<std::int32_t>& inits) {
+  std::set<std::string, std::less<>> ids;
+  for (const Candidate& one : candidates) {
+    const Inode& its = one.entry.pid_namespace;
+    if (one.other_id.empty() || !its || !boundary.pid_namespaces.contains(*its)) continue;
+    if (inits.contains(one.entry.pid)) ids.emplace(one.other_id);
   }
   return ids;
 }
 
 }  // namespace
 
+struct Census::State {
+  const Root& proc;
+  std::optional<Namespaces> host;
+  bool read = false;
+  std::vector<Entry> entries;
+  std::uint64_t late_unread = 0;  // new processes of the node that ended before they could be read
+  bool saw_only_shadows = false;
+
+  const Namespaces& read_host(Task& task) {
+    if (!host) {
+      Scan scan(proc, task);
+      host = host_namespaces(proc, scan, task);
+      scan.report_denied();
+    }
+    return *host;
+  }
+  Status read_entries(Task& task) {
+    if (read) return Done{};
+    Scan scan(proc, task);
+    auto all = scan.read_all(read_host(task));
+    if (!all) return std::move(all).error();
+    entries = *std::move(all);
+    late_unread = scan.late_unread();
+    saw_only_shadows = scan.saw_only_shadows();
+    scan.report_denied();
+    read = true;
+    return Done{};
+  }
+  // Of a process that had one.
+  [[nodiscard]] std::vector<CgroupLine> cgroup_of(std::int32_t pid) const {
+    const Entry* entry = find_entry(entries, pid);
+    return entry == nullptr || !entry->cgroups ? std::vector<CgroupLine>{} : entry->cgroups->lines;
+  }
+};
+
+Census::Census(const Root& proc) : state_(new State{proc, {}, false, {}, 0, false}) {}
+Census::Census(Census&&) noexcept = default;
+Census::~Census() = default;
+
 Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task,
                                          const std::set<std::int32_t>* other_inits) {
-  auto first = read_stat(proc, init);
-  if (!first) return std::move(first).error();
-  Scan scan(proc, task);
-  const Namespaces host = host_namespaces(proc, scan, task);
-  const Namespaces own = scan.read_namespaces(init);
+  Census census(proc);
+  return find_members(census, init, shim, task, other_inits);
+}
+
+Result<std::vector<Member>> find_members(Census& census, std::int32_t init, std::int32_t shim, Task& task,
+                                         const std::set<std::int32_t>* other_inits) {
+  Census::State& all = *census.state_;
+  auto stat = read_stat(all.proc, init);
+  if (!stat) return std::move(stat).error();
+  const Namespaces& host = all.read_host(task);
+  Scan looking(all.proc, task);
+  const Namespaces own = looking.read_namespaces(init);
   if (own.mnt && own.mnt == host.mnt) {
-    return std::vector<Member>{{init, first->start_ticks, Membership::alone, first->has_ended()}};
+    return std::vector<Member>{{init, stat->start_ticks, Membership::alone, stat->has_ended()}};
   }
 
-  Boundary boundary{{scan.read_cgroup(init), scan.read_cgroup(first->ppid), scan.read_cgroup(1)},
-                    host,
-                    {},
-                    {},
-                    init,
-                    shim,
-                    {}};
-  if (own.mnt && host.mnt) boundary.mnt = own.mnt;
-  const bool own_pids = own.pid_namespace && host.pid_namespace && own.pid_namespace != host.pid_namespace;
-
-  auto entries = scan.read_all(boundary.cgroup, host);
-  if (!entries) return std::move(entries).error();
-  Index index;
-  for (const Entry& entry : *entries) index.emplace(entry.pid, &entry);
-  const auto still = index.find(init);
-  if (still == index.end() || still->second->start_ticks != first->start_ticks) {
+  if (auto read = all.read_entries(task); !read) return std::move(read).error();
+  const Entry* first = find_entry(all.entries, init);
+  if (first == nullptr || first->start_ticks != stat->start_ticks) {
     return Error{Errc::vanished, origin_of(init) + ": the container's first process ended"};
   }
-  if (own_pids && is_first_of_namespace(proc, init)) boundary.pid_namespaces.insert(*own.pid_namespace);
-  if (other_inits != nullptr) boundary.mates = ids_of_mates(*entries, boundary, *other_inits);
-  if (!boundary.pid_namespaces.empty()) add_namespaces_below(*entries, index, boundary);
+  const CgroupRule rule(all.cgroup_of(init), all.cgroup_of(stat->ppid), all.cgroup_of(1));
+  Boundary boundary{host, {}, {}, *first, init, shim, {}};
+  if (own.mnt && host.mnt) boundary.mnt = own.mnt;
+  const bool own_pids = own.pid_namespace && host.pid_namespace && own.pid_namespace != host.pid_namespace;
+  std::vector<Candidate> candidates;
+  candidates.reserve(all.entries.size());
+  for (const Entry& entry : all.entries) candidates.emplace_back(entry, rule, init);
+  if (own_pids && is_first_of_namespace(all.proc, init)) boundary.pid_namespaces.insert(*own.pid_namespace);
+  if (other_inits != nullptr) boundary.mates = ids_of_mates(candidates, boundary, *other_inits);
+  if (!boundary.pid_namespaces.empty()) add_namespaces_below(candidates, boundary);
 
   std::vector<Member> members;
   Passing passing;
-  for (Entry& entry : *entries) {
-    auto membership = membership_of(entry, boundary, index);
+  for (Candidate& one : candidates) {
+    const Entry& entry = one.entry;
+    auto membership = membership_of(one, boundary, rule.usable());
     if (membership == Membership::escaped) {
       // The runtime's exec joins the cgroup a moment before the namespaces: look again, now that some time
       // has passed.
-      entry.mnt = scan.read_namespaces(entry.pid).mnt;
-      membership = membership_of(entry, boundary, index);
+      one.mnt = looking.read_namespaces(entry.pid).mnt;
+      membership = membership_of(one, boundary, rule.usable());
     }
     if (!membership) continue;
-    const bool there = !entry.cut && (!entry.late || is_still_there(proc, entry));
+    const bool there = !entry.cut && (!entry.late || is_still_there(all.proc, entry));
     if (!there || (entry.late && entry.ended)) passing.add(entry);
     if (there) members.push_back({entry.pid, entry.start_ticks, *membership, entry.ended});
   }
-  scan.report_denied();
-  passing.tell(init, scan, task);
+  looking.report_denied();
+  passing.tell(init, all.saw_only_shadows ? all.late_unread : 0, task);
   return members;
 }
 

@@ -3,6 +3,7 @@
 // names, arguments, paths and even mountinfo hold what an attacker chose.
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -149,9 +150,24 @@ struct Member {
   Membership membership = Membership::child;
   bool ended = false;  // a zombie, of which nothing can be read but its name and numbers
 };
+// All processes of the node, read when they are first needed and then kept: one pass serves many containers.
+class Census {
+ public:
+  explicit Census(const Root& proc);  // which outlives it
+  Census(Census&&) noexcept;
+  ~Census();
+
+ private:
+  friend Result<std::vector<Member>> find_members(Census& census, std::int32_t init, std::int32_t shim,
+                                                  Task& task, const std::set<std::int32_t>* other_inits);
+  struct State;
+  std::unique_ptr<State> state_;
+};
 // `shim`: parent of what the runtime's exec starts, 0 when unknown. `other_inits`: first processes of the
 // other containers, which may share the pid namespace; null when unknown: then a cgroup's name says who is
 // another's. Ascending by pid. Who came and went meanwhile is a gap with their number.
+Result<std::vector<Member>> find_members(Census& census, std::int32_t init, std::int32_t shim, Task& task,
+                                         const std::set<std::int32_t>* other_inits = nullptr);
 Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task,
                                          const std::set<std::int32_t>* other_inits = nullptr);
 

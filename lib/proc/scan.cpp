@@ -26,6 +26,11 @@ bool leads_its_threads(const Root& process, std::int32_t pid) {
 
 }  // namespace
 
+const Entry* find_entry(const std::vector<Entry>& entries, std::int32_t pid) {
+  const auto at = std::ranges::lower_bound(entries, pid, {}, &Entry::pid);
+  return at == entries.end() || at->pid != pid ? nullptr : &*at;
+}
+
 std::int32_t Scan::newest_pid() const {
   const auto text = proc_.read_file_in_root("loadavg", kMaxLineBytes);
   if (!text) return 0;
@@ -52,11 +57,6 @@ Namespaces Scan::read_namespaces(std::int32_t pid) {
   if (!process) return {};
   const Inode mnt = read_one(*process, pid, "mnt", gone);
   return {mnt, read_one(*process, pid, "pid", gone)};
-}
-
-std::vector<CgroupLine> Scan::read_cgroup(std::int32_t pid) {
-  auto text = proc_.read_file_in_root(under(live_path(proc_, pid), "cgroup"), kMaxProcTextBytes);
-  return text ? parse_cgroup(*text) : std::vector<CgroupLine>{};
 }
 
 void Scan::report_denied() {
@@ -99,9 +99,9 @@ void Scan::read_entry(std::int32_t pid, bool late, bool listed) {
   entry.mnt = own.mnt;
   entry.pid_namespace = own.pid_namespace;
   if (auto cgroup = process->read_file_in_root("cgroup", kMaxProcTextBytes)) {
-    const auto lines = parse_cgroup(*cgroup);
-    entry.in_cgroup = rule_->holds(lines);
-    entry.other_id = rule_->other_id(lines);
+    auto& known = cgroups_[*cgroup];
+    if (!known) known = std::make_shared<const Cgroups>(read_names(parse_cgroup(*cgroup)));
+    entry.cgroups = known;
   }
   entry.cut = entry.cut && !entry.ended;  // a zombie has none to lose
   late_read_ += late;
@@ -137,8 +137,7 @@ Status Scan::chase() {
   return Done{};
 }
 
-Result<std::vector<Entry>> Scan::read_all(const CgroupRule& rule, const Namespaces& host) {
-  rule_ = &rule;
+Result<std::vector<Entry>> Scan::read_all(const Namespaces& host) {
   host_ = &host;
   for (int round = 0; round < kMaxRounds && !settled_; ++round) {
     auto pids = list_pids(proc_);
@@ -154,6 +153,7 @@ Result<std::vector<Entry>> Scan::read_all(const CgroupRule& rule, const Namespac
     if (auto chased = chase(); !chased) return std::move(chased).error();
   }
   std::ranges::sort(entries_, {}, &Entry::pid);
+  for (Entry& entry : entries_) entry.parent = find_entry(entries_, entry.ppid);
   return std::move(entries_);
 }
 

@@ -2,6 +2,8 @@
 // The processes of the node as find_members needs them, read fast enough to meet those that keep moving to
 // new pids (fork(2), and the parent ends). Not for other modules.
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -27,20 +29,21 @@ struct Entry {
   Bytes comm;
   Inode mnt;
   Inode pid_namespace;
-  bool in_cgroup = false;
-  std::string other_id;  // the other container that its cgroup names, if it does
-  bool ended = false;    // a zombie
-  bool cut = false;      // went away while it was read
-  bool late = false;     // not there yet when we began
+  std::shared_ptr<const Cgroups> cgroups;  // empty where they could not be read; those of others are the same
+  const Entry* parent = nullptr;           // set in read_all's answer, where it is one of them
+  bool ended = false;                      // a zombie
+  bool cut = false;                        // went away while it was read
+  bool late = false;                       // not there yet when we began
 };
+
+const Entry* find_entry(const std::vector<Entry>& by_pid, std::int32_t pid);
 
 class Scan {
  public:
   Scan(const Root& proc, Task& task) : proc_(proc), task_(task) {}
 
-  Result<std::vector<Entry>> read_all(const CgroupRule& rule, const Namespaces& host);
+  Result<std::vector<Entry>> read_all(const Namespaces& host);  // ascending by pid
   Namespaces read_namespaces(std::int32_t pid);
-  std::vector<CgroupLine> read_cgroup(std::int32_t pid);
   void report_denied();
   // New processes kept coming until we gave up, and of none of them we could read whose it is.
   [[nodiscard]] bool saw_only_shadows() const { return !settled_ && late_read_ == 0 && late_unread_ > 0; }
@@ -55,9 +58,9 @@ class Scan {
 
   const Root& proc_;
   Task& task_;
-  const CgroupRule* rule_ = nullptr;
   const Namespaces* host_ = nullptr;
   std::vector<Entry> entries_;
+  std::map<std::string, std::shared_ptr<const Cgroups>> cgroups_;  // by the text of /proc/PID/cgroup
   std::set<std::int32_t> seen_;
   bool settled_ = false;  // the last listing had nobody new
   std::uint64_t late_read_ = 0;

@@ -77,8 +77,7 @@ std::string absolute_root(const Container& container) {
   return container.bundle_dir.raw + "/" + root;
 }
 
-void read_init(const Root& proc, const BundleSet& set, const std::optional<proc::Clock>& clock, Found& into,
-               Task& task) {
+void read_init(const Root& proc, const BundleSet& set, const NodeFacts& node, Found& into, Task& task) {
   Container& container = into.container;
   InitPid said{0, set.path + "/" + container.id + "/init.pid", {}, set.node};
   for (const auto& [id, pid] : set.shims) said.monitors.insert(pid);
@@ -96,7 +95,7 @@ void read_init(const Root& proc, const BundleSet& set, const std::optional<proc:
     return;
   }
   said.pid = *pid;
-  look_at_init(proc, said, clock, into, task);
+  look_at_init(proc, said, node, into, task);
 }
 
 }  // namespace ctriage::runtime

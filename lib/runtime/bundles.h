@@ -5,7 +5,7 @@
 
 #include "lib/core/root.h"
 #include "lib/core/task.h"
-#include "lib/proc/proc.h"
+#include "lib/runtime/init.h"
 #include "lib/runtime/runtime.h"
 #include "lib/runtime/shims.h"
 
@@ -21,8 +21,7 @@ Status read_spec(const Root& bundle, const std::string& path, Found& into, Task&
 // root.path of the spec, which is relative to the bundle in containerd's own.
 std::string absolute_root(const Container& container);
 
-// What /proc says of the bundle's init.pid: state, start time, shim, host namespaces. `clock` may be missing.
-void read_init(const Root& proc, const BundleSet& set, const std::optional<proc::Clock>& clock, Found& into,
-               Task& task);
+// What /proc says of the bundle's init.pid: state, start time, shim, host namespaces.
+void read_init(const Root& proc, const BundleSet& set, const NodeFacts& node, Found& into, Task& task);
 
 }  // namespace ctriage::runtime

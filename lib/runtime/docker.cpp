@@ -25,16 +25,8 @@ void add_above(std::vector<std::string>& paths, std::string path) {
   }
 }
 
-// What a daemon was told. A configuration that cannot be read costs its data root.
-std::string data_root_of(const EngineProcess& daemon, Task& task) {
-  const auto arguments = arguments_of(daemon);
-  for (const std::string_view flag : {"--data-root", "--graph", "-g"}) {
-    if (std::string root = value_of(arguments, flag); !root.empty()) return root;
-  }
-  std::string config = value_of(arguments, "--config-file");
-  const bool chosen = !config.empty();
-  if (!chosen) config = kDefaultConfig;
-  const auto node = daemon.directory.descend_magic("root");
+// A configuration that cannot be read costs its data root. `chosen`: it is not in the default place.
+std::string data_root_in(const Result<Root>& node, const std::string& config, bool chosen, Task& task) {
   const auto text = node ? node->read_file_in_root(config, kMaxJsonBytes) : Result<std::string>(node.error());
   if (!text && text.error().code == Errc::not_found && !chosen) return std::string(kDefaultRoot);
   auto root = text ? parse_daemon_config(*text) : Result<std::string>(text.error());
@@ -45,12 +37,29 @@ std::string data_root_of(const EngineProcess& daemon, Task& task) {
   return root->empty() ? std::string(kDefaultRoot) : *root;
 }
 
+// What a daemon was told.
+std::string data_root_of(const EngineProcess& daemon, Task& task) {
+  const auto arguments = arguments_of(daemon);
+  for (const std::string_view flag : {"--data-root", "--graph", "-g"}) {
+    if (std::string root = value_of(arguments, flag); !root.empty()) return root;
+  }
+  std::string config = value_of(arguments, "--config-file");
+  const bool chosen = !config.empty();
+  if (!chosen) config = kDefaultConfig;
+  return data_root_in(daemon.directory.descend_magic("root"), config, chosen, task);
+}
+
 }  // namespace
 
 DockerRoots::DockerRoots(const std::vector<EngineProcess>& processes, Task& task) {
   for (const EngineProcess& process : processes) {
     if (process.role == Role::dockerd) add(known_, data_root_of(process, task));
   }
+  add(known_, std::string(kDefaultRoot));
+}
+
+DockerRoots::DockerRoots(const Root& disk, Task& task) {
+  add(known_, data_root_in(disk.duplicate(), std::string(kDefaultConfig), false, task));
   add(known_, std::string(kDefaultRoot));
 }
 

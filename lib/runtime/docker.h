@@ -27,6 +27,7 @@ Result<std::string> parse_daemon_config(std::string_view json);
 class DockerRoots {
  public:
   DockerRoots(const std::vector<EngineProcess>& processes, Task& task);
+  DockerRoots(const Root& disk, Task& task);  // by the configuration there
   // Those of the daemons that run, and the default.
   [[nodiscard]] const std::vector<std::string>& known() const { return known_; }
 

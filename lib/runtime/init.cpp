@@ -11,6 +11,9 @@
 namespace ctriage::runtime {
 namespace {
 
+constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kShared{
+    {{"pid", "hostPID"}, {"net", "hostNetwork"}, {"ipc", "hostIPC"}}};
+
 void gap(Task& task, Impact impact, const InitPid& said, Error error) {
   task.gaps.add({impact, "runtime.init", said.origin, std::move(error).within(said.origin)});
 }
@@ -33,9 +36,11 @@ bool names_container(std::string_view path, std::string_view id) {
 // look so.
 bool waits_for_start(const Root& process) {
   const auto exe = process.read_link_beneath("exe");
+  if (!exe) return false;
+  if (!exe->starts_with("/memfd:runc_cloned:") && !exe->substr(exe->rfind('/') + 1).starts_with("runc"))
+    return false;
   const auto comm = process.read_file_in_root("comm", kMaxProcTextBytes);
-  if (!exe || !comm || !comm->starts_with("runc:[")) return false;
-  return exe->starts_with("/memfd:runc_cloned:") || exe->substr(exe->rfind('/') + 1).starts_with("runc");
+  return comm && comm->starts_with("runc:[");
 }
 
 // freezer.state of cgroup v1, cgroup.events of v2; the node's own mount of them.
@@ -52,29 +57,39 @@ bool is_frozen(const Root& node, const std::vector<proc::CgroupLine>& lines) {
 }
 
 // What the spec says of namespaces is a wish with paths in it; equal inodes are the truth.
-void compare_namespaces(const Root& proc, Container& container) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kShared{
-      {{"pid", "hostPID"}, {"net", "hostNetwork"}, {"ipc", "hostIPC"}}};
-  const std::int32_t node = proc::node_process(proc);
+void compare_namespaces(const Root& proc, const NodeFacts& node, Container& container) {
   auto& rights = container.rights;
   auto at = static_cast<std::ptrdiff_t>(!rights.empty() && rights.front() == "priv");
   for (const auto& [type, right] : kShared) {
     const auto its = proc::read_namespace(proc, container.init_pid, type);
-    const auto first = proc::read_namespace(proc, node, type);
+    const auto first = node.namespaces.find(type);
     const auto listed = std::find(rights.begin(), rights.end(), right);
-    if (!its || !first) {  // what the spec says stands
+    if (!its || first == node.namespaces.end()) {  // what the spec says stands
       at += listed != rights.end();
       continue;
     }
     if (listed != rights.end()) rights.erase(listed);
-    if (*its == *first) rights.emplace(rights.begin() + at++, right);
+    if (*its == first->second) rights.emplace(rights.begin() + at++, right);
   }
 }
 
 }  // namespace
 
-void look_at_init(const Root& proc, const InitPid& said, const std::optional<proc::Clock>& clock, Found& into,
-                  Task& task) {
+NodeFacts read_node_facts(const Root& proc, Task& task) {
+  NodeFacts node;
+  if (auto read = proc::read_clock(proc)) {
+    node.clock = *read;
+  } else {
+    task.gaps.add({Impact::degraded, "runtime.clock", "stat", std::move(read).error()});
+  }
+  const std::int32_t first = proc::node_process(proc);
+  for (const auto& [type, right] : kShared) {
+    if (const auto its = proc::read_namespace(proc, first, type)) node.namespaces.emplace(type, *its);
+  }
+  return node;
+}
+
+void look_at_init(const Root& proc, const InitPid& said, const NodeFacts& node, Found& into, Task& task) {
   Container& container = into.container;
   const auto process = proc.descend(std::to_string(said.pid));  // stays this process
   const auto stat_text =
@@ -112,12 +127,12 @@ void look_at_init(const Root& proc, const InitPid& said, const std::optional<pro
   }
   container.init_pid = said.pid;
   container.init_start_ticks = stat->start_ticks;
-  if (clock) container.started_at = proc::time_of_ticks(*clock, stat->start_ticks);
+  if (node.clock) container.started_at = proc::time_of_ticks(*node.clock, stat->start_ticks);
   if (container.cgroup.empty() && !lines.empty()) container.cgroup = Bytes(lines.back().path);
   container.state = ContainerState::running;
   if (waits_for_start(*living)) container.state = ContainerState::created;
   if (is_frozen(said.node, lines)) container.state = ContainerState::paused;
-  compare_namespaces(proc, container);
+  compare_namespaces(proc, node, container);
 }
 
 }  // namespace ctriage::runtime

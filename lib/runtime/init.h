@@ -1,6 +1,8 @@
 #pragma once
 // The first process of a container.
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -12,6 +14,12 @@
 
 namespace ctriage::runtime {
 
+struct NodeFacts {                                     // the same for all its containers
+  std::optional<proc::Clock> clock;                    // may be missing
+  std::map<std::string, Hex, std::less<>> namespaces;  // "pid", "net", "ipc"; missing: not known
+};
+NodeFacts read_node_facts(const Root& proc, Task& task);
+
 struct InitPid {  // what the engine says
   std::int32_t pid = 0;
   std::string origin;               // the file it says so in
@@ -20,8 +28,7 @@ struct InitPid {  // what the engine says
 };
 
 // What /proc says of it: is it there, is it the one that is meant, what does it share with the node. Fills
-// state, start time, shim and rights. `clock` may be missing.
-void look_at_init(const Root& proc, const InitPid& said, const std::optional<proc::Clock>& clock, Found& into,
-                  Task& task);
+// state, start time, shim and rights.
+void look_at_init(const Root& proc, const InitPid& said, const NodeFacts& node, Found& into, Task& task);
 
 }  // namespace ctriage::runtime

@@ -25,8 +25,8 @@
 namespace ctriage::runtime {
 namespace {
 
-Status list_bundles(const Root& proc, const BundleSet& set, const std::optional<proc::Clock>& clock,
-                    std::vector<Found>& into, Task& task) {
+Status list_bundles(const Root& proc, const BundleSet& set, const NodeFacts& facts, std::vector<Found>& into,
+                    Task& task) {
   std::string after;
   for (bool more = true; more;) {
     const auto block = list_names(set.directory, after);
@@ -48,7 +48,7 @@ Status list_bundles(const Root& proc, const BundleSet& set, const std::optional<
       }
       auto found = read_bundle(set, id, task);
       if (!found) continue;
-      read_init(proc, set, clock, *found, task);
+      read_init(proc, set, facts, *found, task);
       into.push_back(*std::move(found));
     }
     more = block->more && !block->names.empty();
@@ -122,8 +122,8 @@ PodRef pod_of(const std::string& uid, const std::vector<Found>& found) {
 
 // A container whose shim or monitor is gone, killed maybe so that nobody lists it: its cgroup still names it.
 // Only a name, which who may make cgroups chooses; but what lies inside another container is that one's.
-void list_orphans(const Root& proc, const std::vector<Sighting>& sightings,
-                  const std::optional<proc::Clock>& clock, std::vector<Found>& found, Task& task) {
+void list_orphans(const Root& proc, const std::vector<Sighting>& sightings, const NodeFacts& facts,
+                  std::vector<Found>& found, Task& task) {
   std::set<std::string> known;
   for (const Found& one : found) known.insert(one.container.id);
   std::map<std::string, const Sighting*> orphans;  // id -> its first process
@@ -151,7 +151,7 @@ void list_orphans(const Root& proc, const std::vector<Sighting>& sightings,
     container.cgroup = Bytes(first->cgroup);
     if (!first->pod_uid.empty()) container.pod = pod_of(first->pod_uid, found);
     const InitPid said{first->pid, origin, {first->ppid}, *node};
-    look_at_init(proc, said, clock, orphan, task);
+    look_at_init(proc, said, facts, orphan, task);
     if (container.init_pid == 0) continue;  // ended
     orphan.shim_pid = 0;
     task.gaps.add(
@@ -179,22 +179,74 @@ std::string root_in_config(std::string_view text) {
   return {};
 }
 
+constexpr std::string_view kContainerdConfig = "/etc/containerd/config.toml";
+constexpr std::string_view kContainerdRoot = "/var/lib/containerd";
+
 std::string root_of_daemon(const EngineProcess& daemon) {
-  constexpr std::string_view kDefaultConfig = "/etc/containerd/config.toml";
   const auto arguments = arguments_of(daemon);
   if (std::string root = value_of(arguments, "--root"); !root.empty()) return root;
   std::string config = value_of(arguments, "--config");
   if (config.empty()) config = value_of(arguments, "-c");
   const auto node = daemon.directory.descend_magic("root");
-  const auto text = node ? node->read_file_in_root(config.empty() ? kDefaultConfig : config, kMaxJsonBytes)
+  const auto text = node ? node->read_file_in_root(config.empty() ? kContainerdConfig : config, kMaxJsonBytes)
                          : Result<std::string>(node.error());
   return text ? root_in_config(*text) : std::string{};
 }
 
+// Where users keep theirs: the homes in passwd(5), seventh field the shell. What they say is shown as theirs.
+void find_user_storages(const Root& node, Storages& storages, Task& task) {
+  constexpr std::string_view kPasswd = "/etc/passwd";
+  const auto text = node.read_file_in_root(kPasswd, kMaxJsonBytes);
+  if (!text) {
+    if (text.error().code != Errc::not_found)
+      task.gaps.add({Impact::degraded, "runtime.storage", std::string(kPasswd), text.error()});
+    return;
+  }
+  for (const std::string_view line : split(*text, '\n')) {
+    const auto fields = split(line, ':');
+    if (fields.size() != 7 || !fields[5].starts_with('/') || fields[5] == "/") continue;
+    for (const std::string_view driver : {"overlay", "vfs"}) {
+      const std::string layer =
+          std::string(fields[5]) + "/.local/share/containers/storage/" + std::string(driver) + "/x";
+      (void)storages.find(node, layer, task);
+    }
+  }
+}
+
+// The records of containerd, Docker and containers/storage below these roots; the usual storages are added.
+Status list_records(const Root& node, std::set<std::string> containerd,
+                    const std::set<std::string>& data_roots, Storages& storages, std::vector<Found>& found,
+                    Task& task) {
+  containerd.insert(std::string(kContainerdRoot));
+  containerd.erase("");
+  std::vector<EngineRoot> roots;
+  for (const std::string& path : containerd) {
+    auto own = node.duplicate();
+    if (!own) return std::move(own).error();
+    roots.push_back({*std::move(own), path});
+  }
+  for (const EngineRoot& root : roots) {
+    if (auto added = add_containerd_records(root, found, task); !added) return added;
+  }
+  if (auto added = add_docker_records(node, {data_roots.begin(), data_roots.end()}, found, task); !added)
+    return added;
+  for (const std::string_view layer :
+       {"/var/lib/containers/storage/overlay/x", "/var/lib/containers/storage/vfs/x"}) {
+    (void)storages.find(node, layer, task);
+  }
+  find_user_storages(node, storages, task);
+  if (auto added = add_storage_records(storages, found, task); !added) return added;
+  for (const EngineRoot& root : roots) {
+    if (auto added = add_removed_containers(root, found, task); !added) return added;
+  }
+  return Done{};
+}
+
 // Where containerd, Docker and containers/storage keep records: the roots of those whose containers run, what
 // the daemons were told, the defaults last.
-Status list_records(const Root& proc, const std::vector<EngineProcess>& processes, const DockerRoots& docker,
-                    Storages& storages, std::vector<Found>& found, Task& task) {
+Status list_live_records(const Root& proc, const std::vector<EngineProcess>& processes,
+                         const DockerRoots& docker, Storages& storages, std::vector<Found>& found,
+                         Task& task) {
   const auto node = proc.descend_magic(std::to_string(proc::node_process(proc)) + "/root");
   if (!node) {
     task.gaps.add(
@@ -212,28 +264,7 @@ Status list_records(const Root& proc, const std::vector<EngineProcess>& processe
   for (const EngineProcess& process : processes) {
     if (process.role == Role::containerd) containerd.insert(root_of_daemon(process));
   }
-  containerd.insert("/var/lib/containerd");
-  containerd.erase("");
-  std::vector<EngineRoot> roots;
-  for (const std::string& path : containerd) {
-    auto own = node->duplicate();
-    if (!own) return std::move(own).error();
-    roots.push_back({*std::move(own), path});
-  }
-  for (const EngineRoot& root : roots) {
-    if (auto added = add_containerd_records(root, found, task); !added) return added;
-  }
-  if (auto added = add_docker_records(*node, {data_roots.begin(), data_roots.end()}, found, task); !added)
-    return added;
-  for (const std::string_view layer :
-       {"/var/lib/containers/storage/overlay/x", "/var/lib/containers/storage/vfs/x"}) {
-    (void)storages.find(*node, layer, task);
-  }
-  if (auto added = add_storage_records(storages, found, task); !added) return added;
-  for (const EngineRoot& root : roots) {
-    if (auto added = add_removed_containers(root, found, task); !added) return added;
-  }
-  return Done{};
+  return list_records(*node, std::move(containerd), data_roots, storages, found, task);
 }
 
 Result<std::vector<Found>> list_all(const Root& proc, bool with_records, Task& task) {
@@ -244,29 +275,23 @@ Result<std::vector<Found>> list_all(const Root& proc, bool with_records, Task& t
   if (!processes) return processes.error();
   const auto sets = find_bundle_sets(*processes, task);
   if (!sets) return sets.error();
-  std::optional<proc::Clock> clock;
-  if (auto read = proc::read_clock(proc)) {
-    clock = *read;
-  } else {
-    task.gaps.add({Impact::degraded, "runtime.clock", "stat", std::move(read).error()});
-  }
-
+  const NodeFacts facts = read_node_facts(proc, task);
   std::vector<Found> found;
   const DockerRoots docker(*processes, task);
   for (const BundleSet& set : *sets) {
     const std::size_t begin = found.size();
-    if (auto listed = list_bundles(proc, set, clock, found, task); !listed) return std::move(listed).error();
+    if (auto listed = list_bundles(proc, set, facts, found, task); !listed) return std::move(listed).error();
     if (is_dockers(set.engine_namespace)) {
       for (std::size_t i = begin; i < found.size(); ++i) complete_docker(set.node, docker, found[i], task);
     }
     complete_pods(set, found, begin);
   }
   Storages storages;
-  if (auto listed = list_monitored(proc, *processes, clock, storages, found, task); !listed)
+  if (auto listed = list_monitored(proc, *processes, facts, storages, found, task); !listed)
     return std::move(listed).error();
-  list_orphans(proc, *sightings, clock, found, task);
+  list_orphans(proc, *sightings, facts, found, task);
   if (with_records) {
-    if (auto listed = list_records(proc, *processes, docker, storages, found, task); !listed)
+    if (auto listed = list_live_records(proc, *processes, docker, storages, found, task); !listed)
       return std::move(listed).error();
   }
   std::sort(found.begin(), found.end(), comes_before);
@@ -278,6 +303,28 @@ Result<std::vector<Found>> list_all(const Root& proc, bool with_records, Task& t
 Result<std::vector<Found>> list_containers(const Root& proc, Task& task) {
   return list_all(proc, true, task);
 }
+
+Result<std::vector<Found>> list_on_disk(const Root& node, Task& task) {
+  // Of the distributions that have one of their own; nobody runs who could be asked.
+  std::set<std::string> containerd{"/var/lib/rancher/k3s/agent/containerd",
+                                   "/var/lib/rancher/rke2/agent/containerd", "/var/lib/k0s/containerd",
+                                   "/var/snap/microk8s/common/var/lib/containerd"};
+  if (const auto text = node.read_file_in_root(kContainerdConfig, kMaxJsonBytes)) {
+    containerd.insert(root_in_config(*text));
+  } else if (text.error().code != Errc::not_found) {
+    task.gaps.add({Impact::degraded, "runtime.record", std::string(kContainerdConfig), text.error()});
+  }
+  const DockerRoots docker(node, task);
+  Storages storages;
+  std::vector<Found> found;
+  if (auto listed = list_records(node, std::move(containerd), {docker.known().begin(), docker.known().end()},
+                                 storages, found, task);
+      !listed)
+    return std::move(listed).error();
+  std::sort(found.begin(), found.end(), comes_before);
+  return found;
+}
+
 Result<std::vector<Found>> list_running(const Root& proc, Task& task) { return list_all(proc, false, task); }
 
 }  // namespace ctriage::runtime

@@ -156,9 +156,8 @@ std::optional<Found> read_monitored(const Monitor& monitor, Storages& storages, 
 
 }  // namespace
 
-Status list_monitored(const Root& proc, const std::vector<EngineProcess>& processes,
-                      const std::optional<proc::Clock>& clock, Storages& storages, std::vector<Found>& into,
-                      Task& task) {
+Status list_monitored(const Root& proc, const std::vector<EngineProcess>& processes, const NodeFacts& node,
+                      Storages& storages, std::vector<Found>& into, Task& task) {
   std::set<std::string> seen;
   std::optional<std::vector<Sighting>> sightings;  // after the monitors, so that none lacks its child
   for (const EngineProcess& process : processes) {
@@ -179,7 +178,7 @@ Status list_monitored(const Root& proc, const std::vector<EngineProcess>& proces
     const std::int32_t init = find_init(proc, *monitor, *sightings, has_child);
     if (init > 0) {
       const InitPid said{init, monitor->bundle, {process.pid}, monitor->node};
-      look_at_init(proc, said, clock, *found, task);
+      look_at_init(proc, said, node, *found, task);
     } else {
       found->container.state = has_child ? ContainerState::created : ContainerState::exited;
     }

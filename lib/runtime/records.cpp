@@ -1,11 +1,14 @@
 #include "lib/runtime/records.h"
 
 #include <algorithm>
+#include <array>
+#include <map>
 #include <utility>
 
 #include "lib/core/limits.h"
 #include "lib/runtime/bundles.h"
 #include "lib/runtime/shims.h"
+#include "lib/runtime/sqlite.h"
 
 namespace ctriage::runtime {
 namespace {
@@ -125,6 +128,63 @@ Status add_docker_records(const Root& node, const std::vector<std::string>& data
   return Done{};
 }
 
+void add_podman_record(const PodmanRecord& record, const std::string& file, const Storage& storage,
+                       std::vector<Found>& into, Task& task) {
+  Found* known = find_container(into, record.id, storage.graph_root);
+  if (known == nullptr && is_full(into, file, task)) return;
+  Found found;
+  if (known != nullptr) found = std::move(*known);
+  Container& container = found.container;
+  container.id = record.id;
+  Status parsed = parse_podman_config(record.config, container);
+  if (parsed && container.init_pid == 0) parsed = parse_podman_state(record.state, container);
+  if (!parsed) lost(task, file, Error(parsed.error()).within("container " + record.id));
+  if (container.name.empty()) container.name = Bytes(record.id);
+  if (container.engine.empty() || container.engine == "unknown") container.engine = "podman";
+  if (container.engine_root.empty()) container.engine_root = Bytes(storage.graph_root);
+  if (container.record.empty()) container.record = Bytes(file);
+  if (known == nullptr) container.engine_namespace = namespace_of(storage.owner);
+  if (known != nullptr) {
+    *known = std::move(found);
+  } else {
+    into.push_back(std::move(found));
+  }
+}
+
+void add_podman_sqlite(const Root& node, const Storage& storage, std::vector<Found>& into, Task& task) {
+  for (const std::string_view name : {"/db.sql", "/libpod/db.sql"}) {
+    const std::string file = storage.graph_root + std::string(name);
+    const auto copy = copy_sqlite(node, file);
+    if (!copy) {
+      if (copy.error().code != Errc::not_found) lost(task, file, copy.error());
+      continue;
+    }
+    std::map<std::string, PodmanRecord> records;  // by id
+    const auto read = [&](const std::string& table, std::string PodmanRecord::*json) {
+      constexpr std::array<std::string_view, 2> kColumns{"ID", "JSON"};
+      return read_sqlite(
+          *copy, table, kColumns,
+          [&](SqliteRow row) -> Status {
+            if (!is_identifier(row[0])) return Error{Errc::malformed, table + ": not a container id"};
+            const std::string id(row[0]);
+            if (records.size() >= kMostRecords && !records.contains(id))
+              return Error{Errc::limit, table + ": more than 16,384 containers"};
+            PodmanRecord& record = records[id];
+            record.id = id;
+            record.*json = std::string(row[1]);
+            return Done{};
+          },
+          task);
+    };
+    // What was read before an error counts: one damaged page costs what is in it.
+    for (const Status& table :
+         {read("ContainerConfig", &PodmanRecord::config), read("ContainerState", &PodmanRecord::state)}) {
+      if (!table) lost(task, file, table.error());
+    }
+    for (const auto& [id, record] : records) add_podman_record(record, file, storage, into, task);
+  }
+}
+
 Status add_storage_records(const Storages& storages, std::vector<Found>& into, Task& task) {
   for (const Storages::Known& known : storages.all()) {
     for (const auto& [id, record] : known.storage.records) {
@@ -132,7 +192,8 @@ Status add_storage_records(const Storages& storages, std::vector<Found>& into, T
       if (is_full(into, known.storage.files.at(id), task)) return Done{};
       add_storage_record(known.node, known.storage, record, into, task);
     }
-    add_podman_records(known.node, known.storage, into, task);
+    add_podman_bolt(known.node, known.storage, into, task);
+    add_podman_sqlite(known.node, known.storage, into, task);
   }
   return Done{};
 }

@@ -31,9 +31,20 @@ Status add_docker_records(const Root& node, const std::vector<std::string>& data
                           std::vector<Found>& into, Task& task);
 // containers.json of all storages that are known, with
 // <storage>/<driver>-containers/<id>/userdata/config.json and CRI-O's state.json beside it;
-// libpod/bolt_state.db of Podman
+// libpod/bolt_state.db or db.sql of Podman
 Status add_storage_records(const Storages& storages, std::vector<Found>& into, Task& task);
-void add_podman_records(const Root& node, const Storage& storage, std::vector<Found>& into, Task& task);
+void add_podman_bolt(const Root& node, const Storage& storage, std::vector<Found>& into, Task& task);
+// Since 4.8: db.sql in the graph root, or in libpod/ below it where that was configured,
+// libpod/sqlite_state.go; ContainerConfig(ID, Name, PodID, JSON) and ContainerState(ID, State, ExitCode,
+// JSON).
+void add_podman_sqlite(const Root& node, const Storage& storage, std::vector<Found>& into, Task& task);
+struct PodmanRecord {
+  std::string id;
+  std::string config;  // JSON
+  std::string state;   // JSON
+};
+void add_podman_record(const PodmanRecord& record, const std::string& file, const Storage& storage,
+                       std::vector<Found>& into, Task& task);
 // <root>/io.containerd.metadata.v1.bolt/meta.db, and the CRI's containers/<id>/status
 Status add_containerd_records(const EngineRoot& root, std::vector<Found>& into, Task& task);
 // What is left of removed ones in meta.db, marked recovered. After all others: what is known is no such one.

@@ -315,9 +315,8 @@ Status add_removed_containers(const EngineRoot& root, std::vector<Found>& into, 
   return task.check();
 }
 
-void add_podman_records(const Root& node, const Storage& storage, std::vector<Found>& into, Task& task) {
-  const std::string& graph_root = storage.graph_root;
-  const std::string file = graph_root + "/libpod/bolt_state.db";
+void add_podman_bolt(const Root& node, const Storage& storage, std::vector<Found>& into, Task& task) {
+  const std::string file = storage.graph_root + "/libpod/bolt_state.db";
   auto records = read_consistent(
       node, file,
       [&](Bolt& bolt, Records& all) -> Status {
@@ -328,24 +327,8 @@ void add_podman_records(const Root& node, const Storage& storage, std::vector<Fo
       task);
   if (!records) return;
   for (Record& record : *records) {
-    Found* known = find_container(into, record.id, graph_root);
-    Found found;
-    if (known != nullptr) found = std::move(*known);
-    Container& container = found.container;
-    container.id = record.id;
-    Status parsed = parse_podman_config(record.values["config"], container);
-    if (parsed && container.init_pid == 0) parsed = parse_podman_state(record.values["state"], container);
-    if (!parsed) gap(task, Impact::lost, file, Error(parsed.error()).within("container " + record.id));
-    if (container.name.empty()) container.name = Bytes(record.id);
-    if (container.engine.empty() || container.engine == "unknown") container.engine = "podman";
-    if (container.engine_root.empty()) container.engine_root = Bytes(graph_root);
-    if (container.record.empty()) container.record = Bytes(file);
-    if (known == nullptr) container.engine_namespace = namespace_of(storage.owner);
-    if (known != nullptr) {
-      *known = std::move(found);
-    } else {
-      into.push_back(std::move(found));
-    }
+    add_podman_record({record.id, std::move(record.values["config"]), std::move(record.values["state"])},
+                      file, storage, into, task);
   }
 }
 

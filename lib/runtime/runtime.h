@@ -26,6 +26,8 @@ struct Found {
 // All containers that `proc` shows, sandboxes included, in order of (pod namespace, pod, sandbox first, name,
 // id). A damaged bundle or record is a gap that names the file.
 Result<std::vector<Found>> list_containers(const Root& proc, Task& task);
+// Of a disk that no kernel runs: what the engines' records in their usual places below `node` tell.
+Result<std::vector<Found>> list_on_disk(const Root& node, Task& task);
 // Those that have processes, without a look at the records of those that ended: quick enough to be asked
 // again and again.
 Result<std::vector<Found>> list_running(const Root& proc, Task& task);

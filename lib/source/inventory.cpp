@@ -3,21 +3,62 @@
 #include "lib/source/programs.h"
 
 namespace ctriage::source {
+namespace {
 
-Result<std::vector<Listed>> list_node(Node& node, Task& task) {
+std::optional<std::uint64_t> measure_upper(const LiveContainer& live, Task& task) {
+  constexpr overlay::Held::Budget kNothingOpen{0, 32 << 20};
+  const auto held = overlay::Held::take(*live.stack, kNothingOpen, task);
+  if (!held) {
+    task.gaps.add({Impact::lost, "container.upper", live.container.id, held.error()});
+    return std::nullopt;
+  }
+  if (!held->complete()) {
+    task.gaps.add(
+        {Impact::degraded,
+         "container.upper",
+         live.container.id,
+         {Errc::limit, "not all of its UpperDir could be listed: there is more than the size says"}});
+  }
+  return held->bytes();
+}
+
+}  // namespace
+
+Result<std::vector<Listed>> list_disk(const Root& disk, const ListQuery& query, Task& task) {
+  auto all = runtime::list_on_disk(disk, task);
+  if (!all) return std::move(all).error();
+  const auto selected = select_by_labels(query.labels, *all);
+  if (!selected) return selected.error();
+  std::vector<Listed> listed;
+  for (std::size_t i = 0; i < all->size(); ++i) {
+    if ((*selected)[i]) listed.emplace_back().container = std::move((*all)[i].container);
+  }
+  return listed;
+}
+
+Result<std::vector<Listed>> list_node(Node& node, const ListQuery& query, Task& task) {
+  if (!node.whole)
+    task.gaps.add({Impact::lost, "node.procfs", "/proc", {Errc::denied, std::string(kNodeNotSeen)}});
   auto all = runtime::list_containers(node.proc, task);
   if (!all) return std::move(all).error();
+  const auto selected = select_by_labels(query.labels, *all);
+  if (!selected) return selected.error();
   const std::set<std::int32_t> inits = inits_of(*all);
+  Survey survey(node.proc, query.size ? overlay::Stack::Use::contents : overlay::Stack::Use::names);
   std::vector<Listed> listed;
-  for (runtime::Found& found : *all) {
+  for (std::size_t i = 0; i < all->size(); ++i) {
+    if (!(*selected)[i]) continue;
+    runtime::Found& found = (*all)[i];
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     Listed row;
     row.container = found.container;
     if (found.container.init_pid > 0 && found.container.state != ContainerState::exited) {
-      auto live = open_container(node, std::move(found), inits, task);
+      auto live = open_container(node, std::move(found), inits, survey, task);
       if (live) {
         row.running = true;
         row.processes = live->processes.size();
+        row.ourselves = live->processes.contains(node.ourselves);
+        if (query.size && live->stack) row.upper_bytes = measure_upper(*live, task);
         for (const auto& [pid, held] : live->processes) {
           row.executed_in = row.executed_in || held.membership == Membership::executed_in ||
                             held.membership == Membership::entered;

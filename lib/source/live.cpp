@@ -118,7 +118,8 @@ void tell_own_mounts(const LiveContainer& live, const Process& process, std::set
 Status LiveSnapshot::read_processes(const std::string& container, const Emit<Process>& emit, Task& task) {
   LiveContainer* live = find(container);
   if (live == nullptr) return Done{};
-  if (auto refreshed = refresh_members(*node_, *live, task); !refreshed) return refreshed;
+  proc::Census census(node_->proc);
+  if (auto refreshed = refresh_members(*node_, *live, census, task); !refreshed) return refreshed;
   HoldCounts ignored;
   hold_processes(*node_, *live, ignored, task);
   std::set<std::uint64_t> told;

@@ -29,6 +29,8 @@ struct Node {
   proc::Clock clock;
   std::int32_t host = 1;            // a process in the node's own namespaces
   Root::AccessTimes touched = {};   // what was opened without O_NOATIME
+  std::int32_t ourselves = 0;       // our pid in `proc`; 0: not known
+  bool whole = true;                // else only the processes of the container we are in are seen
   std::set<std::string> told = {};  // gaps of looking for members, each once: that is done more than once
   // What may still be held open: by programs, and by tmpfs and UpperDir files, which get what programs leave.
   std::size_t descriptors = 0;
@@ -40,8 +42,14 @@ struct Node {
     return std::to_string(host) + "/" + std::string(name);
   }
 };
-// Enters the sandbox, in which clones of layers may be made until forbid_clones().
-Result<std::unique_ptr<Node>> open_node(Task& task);
+// `root`: where the node's own / is mounted with its procfs; empty: our own procfs, or in a container with a
+// pid namespace of its own /host. Errc::unsupported where there is no procfs: a disk. Enters the sandbox, in
+// which clones of layers may be made until forbid_clones().
+Result<std::unique_ptr<Node>> open_node(Task& task, const std::string& root = {});
+// What helps where Node::whole is false.
+constexpr std::string_view kNodeNotSeen =
+    "this is a container that does not see the processes of the node: it needs hostPID, or the node's / at "
+    "/host (kubectl debug node/NODE -it --image=IMAGE --profile=sysadmin has both) or where --root says";
 
 enum class Reach : std::uint8_t {  // how the bytes of a running program may be had: reach.h
   hold,                            // the container's own layers, tmpfs, memory: opened in the hold
@@ -105,10 +113,31 @@ struct LiveContainer {
   std::vector<HeldTmpfs> tmpfs;  // its own: tmpfs.h
 };
 
+// What is read once where many containers are opened at about the same time.
+class Survey {
+ public:
+  explicit Survey(const Root& proc, overlay::Stack::Use use = overlay::Stack::Use::contents)
+      : census(proc), layers(use), proc_(proc) {}
+  // The mount table of a process, that of another one in the same mount namespace and root directory.
+  Result<const std::vector<Mount>*> mounts_of(std::int32_t pid, Task& task);
+  proc::Census census;
+  overlay::Stack::Use layers;
+
+ private:
+  struct Place {
+    std::uint64_t mount_namespace = 0;
+    std::uint64_t device = 0;  // of its root directory
+    std::uint64_t inode = 0;
+    auto operator<=>(const Place&) const = default;
+  };
+  const Root& proc_;
+  std::map<Place, std::vector<Mount>> tables_;
+};
+
 // A container with its mounts, members and layers. Errc::vanished when its first process is gone.
 // `inits`: inits_of() the containers that the node has, its own among them or not.
 Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<std::int32_t> inits,
-                                     Task& task);
+                                     Survey& survey, Task& task);
 // First processes of all containers.
 std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all);
 

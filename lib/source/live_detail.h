@@ -18,12 +18,12 @@ std::string no_room_for(const std::string& what);
 // Of the root directory of the first process, in its own mount table.
 std::optional<std::uint32_t> root_mount_id(const Node& node, const LiveContainer& container);
 // The overlay that the container's root is. Fills in `root_device`; Errc::unsupported where it is none.
-Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Task& task);
+Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Survey& survey, Task& task);
 // Raises our limit as far as it goes: how many descriptors may be held, the rest is for the work.
 std::size_t raise_descriptors();
 // Joins who is a member now with who was; a member that ended stays, so that its end is told when it is read.
 // An error only when the task must end.
-Status refresh_members(Node& node, LiveContainer& live, Task& task);
+Status refresh_members(Node& node, LiveContainer& live, proc::Census& census, Task& task);
 // The program of every member that has none yet.
 void hold_processes(Node& node, LiveContainer& live, HoldCounts& counts, Task& task);
 // The tmpfs that are the container's own; what else is mounted into it from tmpfs is a note.

@@ -28,16 +28,17 @@ Result<RootMount> root_of_init(const Node& node, const LiveContainer& container)
 
 // The root that the engine made, as the shim sees it: an intruder who gave his process another one by
 // pivot_root(2) has not moved this.
-std::optional<RootMount> root_of_engine(const Node& node, const LiveContainer& container, Task& task) {
+std::optional<RootMount> root_of_engine(const Node& node, const LiveContainer& container, Survey& survey,
+                                        Task& task) {
   if (container.shim_pid <= 0) return std::nullopt;
   const std::string& path = container.container.root_dir.raw;
   if (path.empty()) return std::nullopt;
   auto shim = node.proc.descend_magic(std::to_string(container.shim_pid) + "/root");
   auto directory = shim ? shim->descend_in_root(path) : Result<Root>(shim.error());
-  auto mounts = proc::read_mounts(node.proc, container.shim_pid, task);
+  const auto mounts = survey.mounts_of(container.shim_pid, task);
   if (!directory || !mounts) return std::nullopt;
   const auto id = mount_id(node.proc, directory->fd());
-  for (const Mount& mount : *mounts) {
+  for (const Mount& mount : **mounts) {
     if (id && mount.id == *id && mount.mountpoint.raw == path) return RootMount{*std::move(directory), mount};
   }
   return std::nullopt;
@@ -71,15 +72,15 @@ bool is_upper_of(const Root& upper, const Root& merged) {
 // Docker and containers-storage mount with paths relative to their own directory, two above the mount point
 // BASE/<id>/merged, which only the mounter's or the node's mount table has.
 std::string base_of_relative_paths(const Node& node, const LiveContainer& container, const Mount& root,
-                                   const Task& task) {
+                                   Survey& survey, const Task& task) {
   constexpr std::string_view kMerged = "/merged";
   GapLog unseen;  // without a base the path that needs one is told
   Task quiet = task.with(unseen);
   for (const std::int32_t pid : {container.shim_pid, node.host}) {
     if (pid <= 0) continue;
-    auto mounts = proc::read_mounts(node.proc, pid, quiet);
+    const auto mounts = survey.mounts_of(pid, quiet);
     if (!mounts) continue;
-    for (const Mount& mount : *mounts) {
+    for (const Mount& mount : **mounts) {
       std::string_view path = mount.mountpoint.view();
       if (mount.device != root.device || mount.fstype.raw != "overlay" || !path.ends_with(kMerged)) continue;
       path.remove_suffix(kMerged.size());
@@ -103,14 +104,14 @@ bool same_layers(const overlay::Options& options, const Root& one, const Root& o
 }
 
 Result<overlay::Stack> open_layers(const Node& node, const LiveContainer& container, const RootMount& root,
-                                   Task& task) {
+                                   Survey& survey, Task& task) {
   auto options = overlay::parse_options(root.mount.super_options.raw);
   if (!options) return std::move(options).error().within("overlay options");
   if (options->upper.empty())
     return Error{Errc::unsupported, "the root is a read-only overlay: nothing can change"};
 
   if (!options->upper.starts_with('/'))
-    options->base = base_of_relative_paths(node, container, root.mount, task);
+    options->base = base_of_relative_paths(node, container, root.mount, survey, task);
   const std::string& upper_name = options->upper;
   const std::string upper_path =
       upper_name.starts_with('/') || options->base.empty() ? upper_name : options->base + "/" + upper_name;
@@ -126,10 +127,11 @@ Result<overlay::Stack> open_layers(const Node& node, const LiveContainer& contai
       continue;
     }
     // Mounts of another mount namespace, where Podman's monitor may be, cannot be cloned.
-    if (auto ours = node.proc.descend_magic(node.host_link("root"));
-        ours && same_layers(*options, *base, *ours))
-      base = std::move(ours);
-    auto stack = overlay::Stack::open(*options, *base, container.container.id, task);
+    if (survey.layers == overlay::Stack::Use::contents) {
+      auto ours = node.proc.descend_magic(node.host_link("root"));
+      if (ours && same_layers(*options, *base, *ours)) base = std::move(ours);
+    }
+    auto stack = overlay::Stack::open(*options, *base, container.container.id, task, survey.layers);
     if (!stack) return stack;
     if (is_upper_of(stack->upper(), root.directory)) return stack;
     last = Error{Errc::mismatch, upper_path +
@@ -146,9 +148,9 @@ std::optional<std::uint32_t> root_mount_id(const Node& node, const LiveContainer
   return root ? mount_id(node.proc, root->fd()) : std::nullopt;
 }
 
-Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Task& task) {
+Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Survey& survey, Task& task) {
   auto root = root_of_init(node, container);
-  if (auto made = root_of_engine(node, container, task)) {
+  if (auto made = root_of_engine(node, container, survey, task)) {
     if (root && root->mount.device != made->mount.device) {
       task.gaps.add(
           {Impact::lost,
@@ -167,7 +169,7 @@ Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Ta
                  "the root is " + root->mount.fstype.raw +
                      ", not overlay: changes against the image cannot be told by this version"};
   }
-  return open_layers(node, container, *root, task);
+  return open_layers(node, container, *root, survey, task);
 }
 
 }  // namespace ctriage::source

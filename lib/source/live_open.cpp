@@ -1,3 +1,5 @@
+#include <linux/magic.h>
+
 #include <algorithm>
 
 #include "lib/core/sandbox.h"
@@ -34,13 +36,12 @@ Error needs(Error error, std::string_view capability) {
   return error;
 }
 
-Status refresh_members(Node& node, LiveContainer& live, Task& task) {
+Status refresh_members(Node& node, LiveContainer& live, proc::Census& census, Task& task) {
   GapLog looking([&](const Gap& gap) {
     if (node.told.insert(gap.artifact + " " + gap.origin + " " + gap.error.what).second) task.gaps.add(gap);
   });
   Task once = task.with(looking);
-  auto members =
-      proc::find_members(node.proc, live.container.init_pid, live.shim_pid, once, &live.other_inits);
+  auto members = proc::find_members(census, live.container.init_pid, live.shim_pid, once, &live.other_inits);
   if (!members) {
     if (auto go_on = task.check(); !go_on) return go_on;
     if (live.processes.empty() || members.error().code != Errc::vanished) {
@@ -75,10 +76,61 @@ Status refresh_members(Node& node, LiveContainer& live, Task& task) {
   return Done{};
 }
 
-Result<std::unique_ptr<Node>> open_node(Task& task) {
+namespace {
+
+// kthreadd and its children are in the first pid namespace only.
+bool shows_node(const Root& proc) {
+  constexpr std::int32_t kThreadDaemon = 2;
+  const auto daemon = proc::read_stat(proc, kThreadDaemon);
+  return daemon && daemon->is_kernel_thread();
+}
+
+// The procfs below a directory where the node's / is mounted.
+Result<Root> open_procfs_below(const std::string& directory) {
+  if (auto given = Root::open(directory); !given) return given;
+  const std::string path = directory + "/proc";
+  auto proc = Root::open(path);
+  if (!proc && proc.error().code != Errc::not_found) return proc;
+  const auto system = proc ? sys::statfs(proc->fd(), path) : Result<sys::FsInfo>(proc.error());
+  if (!system || system->f_type != PROC_SUPER_MAGIC)
+    return Error{Errc::unsupported, path + ": no procfs: a disk that nothing runs on; ctriage list --root " +
+                                        directory + " shows what its records tell"};
+  if (!shows_node(*proc)) return Error{Errc::mismatch, path + ": the procfs of a container, not the node's"};
+  return proc;
+}
+
+struct NodeProcfs {
+  Root proc;
+  std::string note;  // why it may hide processes
+  bool whole = true;
+};
+
+Result<NodeProcfs> open_node_procfs(const std::string& root) {
+  const auto below = [](const std::string& directory) -> Result<NodeProcfs> {
+    auto proc = open_procfs_below(directory);
+    if (!proc) return std::move(proc).error();
+    return NodeProcfs{*std::move(proc), "read through " + directory + "/proc as it is mounted there", true};
+  };
+  if (!root.empty()) {
+    auto given = below(root);
+    if (!given) return std::move(given).error().within("--root");
+    return given;
+  }
   std::string note;
-  auto procfs = proc::open_procfs(note);
-  if (!procfs) return std::move(procfs).error();
+  auto own = proc::open_procfs(note);
+  if (!own) return std::move(own).error();
+  if (shows_node(*own)) return NodeProcfs{*std::move(own), note, true};
+  if (auto host = below("/host")) return host;
+  return NodeProcfs{*std::move(own), note, false};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Node>> open_node(Task& task, const std::string& root) {
+  auto found = open_node_procfs(root);
+  if (!found) return std::move(found).error();
+  const std::string& note = found->note;
+  Root* const procfs = &found->proc;
   auto readers = proc::Readers::start(*procfs);
   if (!readers) return std::move(readers).error();
   auto clock = proc::read_clock(*procfs);
@@ -99,7 +151,10 @@ Result<std::unique_ptr<Node>> open_node(Task& task) {
   }
   const auto touched = std::make_shared<std::atomic<std::uint64_t>>(0);
   procfs->count_access_times(touched);
-  auto node = std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched});
+  const auto self = procfs->read_link_beneath("self");
+  const auto ourselves = self ? parse_number<std::int32_t>(*self) : std::nullopt;
+  auto node = std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched,
+                                          ourselves.value_or(0), found->whole});
   const std::size_t descriptors = raise_descriptors();
   node->descriptors = descriptors / 2;
   node->descriptors_for_files = descriptors - node->descriptors;
@@ -121,8 +176,21 @@ std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all) {
   return inits;
 }
 
+Result<const std::vector<Mount>*> Survey::mounts_of(std::int32_t pid, Task& task) {
+  const auto ns = proc::read_namespace(proc_, pid, "mnt");
+  if (!ns) return ns.error();
+  const auto root = proc_.descend_magic(std::to_string(pid) + "/root");
+  const auto info = root ? root->stat_beneath("") : Result<FileInfo>(root.error());
+  if (!info) return info.error();
+  const Place place{ns->value, info->device(), info->inode};
+  if (const auto known = tables_.find(place); known != tables_.end()) return &known->second;
+  auto mounts = proc::read_mounts(proc_, pid, task);
+  if (!mounts) return std::move(mounts).error();
+  return &tables_.emplace(place, *std::move(mounts)).first->second;
+}
+
 Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<std::int32_t> inits,
-                                     Task& task) {
+                                     Survey& survey, Task& task) {
   LiveContainer live;
   live.other_inits = std::move(inits);
   live.other_inits.erase(found.container.init_pid);
@@ -142,7 +210,8 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<
   if (const auto own = proc::read_namespace(node.proc, live.container.init_pid, "mnt"))
     live.mount_namespace = own->value;
 
-  if (auto listed = refresh_members(node, live, task); !listed) return std::move(listed).error();
+  if (auto listed = refresh_members(node, live, survey.census, task); !listed)
+    return std::move(listed).error();
   if (live.processes.empty()) {
     return Error{Errc::vanished,
                  pid_text(live.container.init_pid) + " ended before its members could be listed"};
@@ -150,7 +219,7 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<
   live.alone = live.processes.size() == 1 && live.processes.begin()->second.membership == Membership::alone;
   if (live.alone) {
     live.no_stack = "a process of the host has no image to compare with";
-  } else if (auto stack = open_stack(node, live, task)) {
+  } else if (auto stack = open_stack(node, live, survey, task)) {
     live.stack = *std::move(stack);
   } else {
     live.no_stack = stack.error().what;
@@ -209,10 +278,11 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
   // that is not whole may be the whole name of one that has ended.
   GapLog told;
   Task running = task.with(told);
-  auto all = runtime::list_running(node->proc, running);
+  const bool by_labels = !query.labels.empty();  // which only the records have
+  auto all = by_labels ? std::vector<runtime::Found>{} : runtime::list_running(node->proc, running);
   if (!all) return std::move(all).error();
   auto resolved = resolve_target(query, *all);
-  const bool quick = resolved && resolved->exact;
+  const bool quick = !by_labels && resolved && resolved->exact;
   if (quick) {
     task.gaps.merge(std::move(told));
   } else {
@@ -221,6 +291,8 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
     resolved = resolve_target(query, *all);
   }
   if (!resolved) {
+    if (resolved.error().code == Errc::not_found && !node->whole)
+      return Error{Errc::denied, resolved.error().what + "; " + std::string(kNodeNotSeen)};
     if (resolved.error().code == Errc::not_found && sys::geteuid() != 0) {
       return Error{Errc::denied, resolved.error().what +
                                      "; not root, so the runtimes' processes cannot be looked into "
@@ -230,6 +302,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
   }
   std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), resolved->name));
   const std::set<std::int32_t> inits = inits_of(*all);
+  Survey survey(snapshot->node_->proc);
   std::optional<Error> last;
   for (const std::size_t index : resolved->containers) {
     runtime::Found& found = (*all)[index];
@@ -238,7 +311,12 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
       last = gap_of_ended(found.container, task);
       continue;
     }
-    auto live = open_container(*snapshot->node_, std::move(found), inits, task);
+    auto live = open_container(*snapshot->node_, std::move(found), inits, survey, task);
+    if (live && !resolved->exact && live->processes.contains(snapshot->node_->ourselves)) {
+      node = std::move(snapshot->node_);
+      return Error{Errc::mismatch, query.token + ": would be " + resolved->name +
+                                       ", where ctriage itself runs; write the whole name if that is meant"};
+    }
     if (live) {
       snapshot->containers_.push_back(*std::move(live));
     } else {
@@ -246,7 +324,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
       task.gaps.add({Impact::lost, "container", id, *last});
     }
   }
-  snapshot->ended_untold_ = quick;
+  snapshot->ended_untold_ = quick && resolved->whole_pod;
   if (snapshot->containers_.empty()) {
     node = std::move(snapshot->node_);
     return last ? *last : Error{Errc::vanished, resolved->name + ": not running"};
@@ -270,6 +348,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   const Root& procfs = snapshot->node_->proc;
   runtime::Found found;
   std::set<std::int32_t> inits;
+  Survey survey(procfs);
   if (*own != *host) {
     auto all = runtime::list_running(procfs, task);
     if (all) {
@@ -278,7 +357,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
         if (candidate.container.init_pid <= 0 || candidate.container.bundle_dir.empty()) continue;
         const auto ns = proc::read_namespace(procfs, candidate.container.init_pid, "mnt");
         if (ns && *ns == *own) {
-          auto live = open_container(*snapshot->node_, std::move(candidate), inits, task);
+          auto live = open_container(*snapshot->node_, std::move(candidate), inits, survey, task);
           if (!live) return std::move(live).error();
           snapshot->containers_.push_back(*std::move(live));
           return snapshot;
@@ -296,7 +375,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   found.container.engine = "none";
   found.container.state = ContainerState::running;
   found.container.init_start_ticks = init->start_ticks;
-  auto live = open_container(*snapshot->node_, std::move(found), inits, task);
+  auto live = open_container(*snapshot->node_, std::move(found), inits, survey, task);
   if (!live) return std::move(live).error();
   snapshot->containers_.push_back(*std::move(live));
   return snapshot;

@@ -51,7 +51,9 @@ constexpr std::int64_t kLookAgainNs = 20'000'000;
 // Whether a container that is meant runs, the pod's sandbox alone not counted. An error for what waiting does
 // not mend: an ambiguous name, no right to look.
 Result<bool> starts_now(const Node& node, const TargetQuery& query, Task& task, std::string& why_not) {
-  const auto all = runtime::list_running(node.proc, task);
+  // Labels are in the records.
+  const auto all = query.labels.empty() ? runtime::list_running(node.proc, task)
+                                        : runtime::list_containers(node.proc, task);
   if (!all) return all.error();
   const auto resolved = resolve_target(query, *all);
   if (!resolved) {
@@ -71,7 +73,7 @@ Result<bool> starts_now(const Node& node, const TargetQuery& query, Task& task, 
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task) {
   auto pid = parse_pid_token(query.token);
   if (!pid) return std::move(pid).error();
-  auto node = open_node(task);
+  auto node = open_node(task, query.root);
   if (!node) return std::move(node).error();
   auto snapshot =
       *pid ? LiveSnapshot::open_pid(*std::move(node), **pid, task) : LiveSnapshot::open(*node, query, task);
@@ -82,7 +84,7 @@ Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& 
 Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::int64_t seconds, Task& task) {
   if (auto pid = parse_pid_token(query.token); !pid || *pid)
     return Error{Errc::malformed, query.token + ": --wait is for a pod or a container"};
-  auto node = open_node(task);
+  auto node = open_node(task, query.root);
   if (!node) return std::move(node).error();
   const std::int64_t until_ns = sys::boottime_ns() + seconds * 1'000'000'000;
   std::string last = "no such pod or container";
@@ -127,7 +129,8 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
     if (*path == "-") return Error{Errc::unsupported, "-: a bundle on standard input can only be verified"};
     return open_bundle(*path, writable, task);
   }
-  const bool is_file = !forced_live(query.token) && (open_file(query.token) || Root::open(query.token));
+  const bool is_file = !forced_live(query.token) && query.labels.empty() &&
+                       (open_file(query.token) || Root::open(query.token));
   GapLog aside;  // what this node hides is no gap of a file
   Task looking = task.with(is_file ? aside : task.gaps);
   auto live = open_live(query, looking);

@@ -83,6 +83,10 @@ Result<std::string> hash_source(ByteSource& in) {
 }
 
 std::optional<std::uint32_t> mount_id(const Root& procfs, int fd) {
+  // Linux 5.8 says it at once, statx(2) stx_mnt_id.
+  if (const auto info = sys::stat_fd(fd, "mount of an open file");
+      info && (info->stx_mask & STATX_MNT_ID) != 0)
+    return static_cast<std::uint32_t>(info->stx_mnt_id);
   constexpr std::string_view kKey = "mnt_id:";  // proc_pid_fdinfo(5)
   auto text = procfs.read_file_in_root("self/fdinfo/" + std::to_string(fd), kMaxLineBytes);
   if (!text) return std::nullopt;

@@ -178,9 +178,78 @@ std::vector<std::size_t> without_replaced(const Candidates& found, const std::ve
   return kept;
 }
 
+bool has_labels(const std::vector<std::string>& labels, const Container& container) {
+  return std::ranges::all_of(labels, [&](const std::string& label) {
+    return std::ranges::find(container.labels, label, &Bytes::raw) != container.labels.end();
+  });
+}
+
+Result<Resolved> resolve_found(const std::string& what, const Candidates& found, bool whole_name,
+                               const std::vector<runtime::Found>& all) {
+  if (found.empty()) return unknown(what, all);
+  std::set<std::string> labels;
+  for (const Match& match : found) labels.insert(match.label);
+  if (labels.size() > 1) return ambiguous(what, labels);
+
+  Resolved resolved;
+  resolved.exact = whole_name;
+  resolved.containers = without_replaced(found, all);
+  std::sort(resolved.containers.begin(), resolved.containers.end());
+  resolved.containers.erase(std::unique(resolved.containers.begin(), resolved.containers.end()),
+                            resolved.containers.end());
+  const Container& first = all[resolved.containers.front()].container;
+  resolved.whole_pod = first.pod && found.front().label == pod_label(first);
+  resolved.name = resolved.whole_pod ? pod_label(first) : container_label(first);
+  return resolved;
+}
+
+// By labels alone: the pod, or the container with -c or without a pod.
+Result<Resolved> resolve_labels(const TargetQuery& query, const std::vector<bool>& selected,
+                                const std::vector<runtime::Found>& all) {
+  std::string what = "-l";
+  for (const std::string& label : query.labels) what += " " + label;
+  Candidates found;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Container& container = all[i].container;
+    if (!selected[i] || !is_wanted(query, container)) continue;
+    const bool whole = container.pod && query.container.empty();
+    if (container.pod && !whole && container.sandbox) continue;
+    found.push_back(
+        {whole ? pod_label(container) : (container.pod ? container_label(container) : id_label(container)),
+         i});
+  }
+  return resolve_found(what, found, true, all);
+}
+
 }  // namespace
 
+Result<std::vector<bool>> select_by_labels(const std::vector<std::string>& labels,
+                                           const std::vector<runtime::Found>& all) {
+  for (const std::string& label : labels) {
+    if (label.find('=') == std::string::npos || label.starts_with('='))
+      return Error{Errc::malformed, "-l " + label + ": not key=value"};
+  }
+  std::set<std::string> sandboxes;
+  for (const runtime::Found& found : all) {
+    if (found.container.sandbox && has_labels(labels, found.container)) sandboxes.insert(found.container.id);
+  }
+  std::vector<bool> selected;
+  for (const runtime::Found& found : all) {
+    const Container& container = found.container;
+    const bool by_pod = container.pod && sandboxes.contains(container.pod->sandbox_id);
+    selected.push_back(by_pod || has_labels(labels, container));
+  }
+  return selected;
+}
+
 Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runtime::Found>& all) {
+  std::vector<bool> selected(all.size(), true);
+  if (!query.labels.empty()) {
+    auto by_labels = select_by_labels(query.labels, all);
+    if (!by_labels) return std::move(by_labels).error();
+    if (query.token.empty()) return resolve_labels(query, *by_labels, all);
+    selected = *std::move(by_labels);
+  }
   const Scope scope = scope_of(query.token);
   std::vector<Parts> pods;
   if (scope.pods) pods.push_back(split_token(query, scope.name));
@@ -193,6 +262,7 @@ Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runt
   for (const bool exact : {true, false}) {  // whole names of any kind push out the prefixes
     for (std::size_t i = 0; i < all.size() && !scope.name.empty(); ++i) {
       const Container& container = all[i].container;
+      if (!selected[i]) continue;
       for (const Parts& parts : pods) {
         if (auto match = match_pod(parts, container, i, exact)) found.push_back(*std::move(match));
       }
@@ -204,22 +274,7 @@ Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runt
     whole_name = exact;
     if (!found.empty()) break;
   }
-  if (found.empty()) return unknown(query.token, all);
-
-  std::set<std::string> labels;
-  for (const Match& match : found) labels.insert(match.label);
-  if (labels.size() > 1) return ambiguous(query.token, labels);
-
-  Resolved resolved;
-  resolved.exact = whole_name;
-  resolved.containers = without_replaced(found, all);
-  std::sort(resolved.containers.begin(), resolved.containers.end());
-  resolved.containers.erase(std::unique(resolved.containers.begin(), resolved.containers.end()),
-                            resolved.containers.end());
-  const Container& first = all[resolved.containers.front()].container;
-  const bool whole_pod = first.pod && found.front().label == pod_label(first);
-  resolved.name = whole_pod ? pod_label(first) : container_label(first);
-  return resolved;
+  return resolve_found(query.token, found, whole_name, all);
 }
 
 Result<std::optional<std::int32_t>> parse_pid_token(std::string_view token) {

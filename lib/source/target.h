@@ -17,13 +17,22 @@ struct TargetQuery {
   std::string token;
   std::string pod_namespace;  // -n; of a container without a pod: the engine's namespace
   std::string container;      // -c
+  // -l, "key=value": all of them, of the container or its pod. With them the token may be empty.
+  std::vector<std::string> labels = {};
+  std::string root = {};  // --root: where the node's own / is mounted; empty: found
 };
 
 struct Resolved {
   std::vector<std::size_t> containers;  // indices into the list, sandboxes included when a whole pod is meant
   bool exact = false;                   // by its whole name: no other container can be meant
+  bool whole_pod = false;               // else one container
   std::string name;                     // as it resolved: "shop/web-7d9f8c6b5-x2x4q"
 };
+
+// For each of `all`: has it these labels itself, or its pod's sandbox? Errc::malformed where one is no
+// "key=value".
+Result<std::vector<bool>> select_by_labels(const std::vector<std::string>& labels,
+                                           const std::vector<runtime::Found>& all);
 
 // Whole names win over unique prefixes. Errc::not_found, or Errc::mismatch for several: the message lists
 // candidates.

@@ -284,6 +284,8 @@ void tell_without_engine(const Node& node, std::int32_t pid, std::vector<Belongs
 }  // namespace
 
 Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& task) {
+  if (!node.whole)
+    task.gaps.add({Impact::lost, "node.procfs", "/proc", {Errc::denied, std::string(kNodeNotSeen)}});
   auto all = runtime::list_containers(node.proc, task);
   if (!all) return std::move(all).error();
   Wanted wanted = wanted_of(node, token, task);
@@ -300,6 +302,7 @@ Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& t
     return std::move(search.found);
   }
   const std::set<std::int32_t> inits = inits_of(*all);
+  Survey survey(node.proc);
   for (runtime::Found& found : *all) {
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     const Container container = found.container;
@@ -310,7 +313,7 @@ Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& t
                        Error{Errc::unsupported, "it has ended: its layers are not looked at"}});
       continue;
     }
-    auto live = open_container(node, std::move(found), inits, task);
+    auto live = open_container(node, std::move(found), inits, survey, task);
     if (!live) {
       task.gaps.add({Impact::lost, "container", container.id, std::move(live).error()});
       search.look_at_records(container);

@@ -75,9 +75,9 @@ def call(ch, method, req):
     return ch.unary_unary("/runtime.v1.RuntimeService/" + method)(req, timeout=60)
 
 
-def run_pod(sock, ns, pod, ctr, image, logdir, cmd, pid="pod", mounts=(), privileged=False):
+def run_pod(sock, ns, pod, ctr, image, logdir, cmd, pid="pod", mounts=(), privileged=False, more=()):
     """Gives (sandbox id, container id, pod uid). NamespaceOption: network 1, pid 2. `mounts`: (container path, host path,
-    read-only)."""
+    read-only). `more`: names of further containers like the first."""
     with grpc.insecure_channel("unix://" + sock) as ch:
         uid = str(uuid.uuid4())
         labels = {"io.kubernetes.pod.name": pod, "io.kubernetes.pod.namespace": ns, "io.kubernetes.pod.uid": uid, "app": pod}
@@ -88,16 +88,23 @@ def run_pod(sock, ns, pod, ctr, image, logdir, cmd, pid="pod", mounts=(), privil
                    f_map(7, {"kubernetes.io/config.source": "api"}) +
                    f_bytes(8, f_str(1, f"/kubepods/besteffort/pod{uid}") + f_bytes(2, f_bytes(1, options) + f_int(6, int(privileged)))))
         sid = first(call(ch, "RunPodSandbox", f_bytes(1, sandbox)), 1).decode()
-        cl = {**labels, "io.kubernetes.container.name": ctr}
-        del cl["app"]
-        security = f_int(2, int(privileged)) + f_bytes(3, f_int(1, node) + f_int(2, NAMESPACE_MODE[pid]))
-        binds = b"".join(f_bytes(7, f_str(1, inside) + f_str(2, outside) + f_int(3, int(read_only)))
-                         for inside, outside, read_only in mounts)
-        conf = (f_bytes(1, f_str(1, ctr)) + f_bytes(2, f_str(1, image)) + b"".join(f_str(3, c) for c in cmd) + binds +
-                f_map(9, cl) + f_map(10, {"io.kubernetes.container.restartCount": "0"}) + f_str(11, f"{ctr}/0.log") +
-                f_bytes(15, f_bytes(2, security)))
-        cid = first(call(ch, "CreateContainer", f_str(1, sid) + f_bytes(2, conf) + f_bytes(3, sandbox)), 1).decode()
-        call(ch, "StartContainer", f_str(1, cid))
+
+        def add(name):
+            cl = {**labels, "io.kubernetes.container.name": name}
+            del cl["app"]
+            security = f_int(2, int(privileged)) + f_bytes(3, f_int(1, node) + f_int(2, NAMESPACE_MODE[pid]))
+            binds = b"".join(f_bytes(7, f_str(1, inside) + f_str(2, outside) + f_int(3, int(read_only)))
+                             for inside, outside, read_only in mounts)
+            conf = (f_bytes(1, f_str(1, name)) + f_bytes(2, f_str(1, image)) + b"".join(f_str(3, c) for c in cmd) + binds +
+                    f_map(9, cl) + f_map(10, {"io.kubernetes.container.restartCount": "0"}) + f_str(11, f"{name}/0.log") +
+                    f_bytes(15, f_bytes(2, security)))
+            cid = first(call(ch, "CreateContainer", f_str(1, sid) + f_bytes(2, conf) + f_bytes(3, sandbox)), 1).decode()
+            call(ch, "StartContainer", f_str(1, cid))
+            return cid
+
+        cid = add(ctr)
+        for name in more:
+            add(name)
         return sid, cid, uid
 
 
