@@ -192,7 +192,7 @@ void Dump::tell_lost(const StateBytes& bytes) {
   tell(PageState::timeout, Impact::lost, Errc::timeout, "did not come in time: the ranges tell which");
   tell(PageState::vanished, Impact::degraded, Errc::vanished,
        "was given up by the process while it was read");
-  tell(PageState::swapped, Impact::lost, Errc::unsupported,
+  tell(PageState::swapped, Impact::degraded, Errc::unsupported,
        "lies in swap and was left there: reading it would bring it back into memory; --swap-in takes it");
 }
 
