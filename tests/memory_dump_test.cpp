@@ -28,10 +28,12 @@ constexpr std::uint64_t kPage = 4096;
 struct StringSink final : ByteSink {
   std::string bytes;
   std::size_t calls = 0;
-  std::function<Status(std::size_t)> before = [](std::size_t) { return Done{}; };
+  std::function<Status(std::string_view)> before = [](std::string_view) { return Done{}; };
   Status write(std::span<const std::byte> more) override {
-    if (auto go_on = before(calls++); !go_on) return go_on;
-    bytes.append(reinterpret_cast<const char*>(more.data()), more.size());
+    ++calls;
+    const std::string_view text(reinterpret_cast<const char*>(more.data()), more.size());
+    if (auto go_on = before(text); !go_on) return go_on;
+    bytes.append(text);
     return Done{};
   }
 };
@@ -44,6 +46,9 @@ char* map(std::size_t pages, int flags = MAP_PRIVATE | MAP_ANONYMOUS) {
   ::madvise(at, pages * kPage, MADV_NOHUGEPAGE);
   return static_cast<char*>(at);
 }
+
+// At the beginning of an area, so that a test knows when its first window is written.
+std::string mark_of(std::int32_t pid) { return "area of " + std::to_string(pid) + "!"; }
 
 class MemoryDump : public ::testing::Test, public testing::TaskFixture {
  protected:
@@ -188,12 +193,11 @@ TEST_F(MemoryDump, SharedPagesAreInOneCoreOfSeveral) {
   ASSERT_TRUE(dump(options));
   EXPECT_EQ(states_of(area, 8), "data 2, hole 3, data 1, hole 2");
   const auto child = std::move(child_);
-  // Another process with the same object, which has touched one page more; a page beside
-  // one that is touched may be mapped along.
+  // Another process with the same object, which has touched one page more.
   board_[0] = 0;
   start([&] {
     for (const std::size_t page : {1U, 6U}) area[page * kPage + 1] = 'd';
-    board_[1] = area[5 * kPage];
+    board_[1] = area[0] + area[5 * kPage];
   });
   ASSERT_TRUE(dump(options));
   EXPECT_EQ(states_of(area, 8), "shared 2, hole 3, shared 1, data 1, hole 1");
@@ -213,15 +217,15 @@ TEST_F(MemoryDump, PagesThatGoWhileTheyAreRead) {
   char* area = map(2048);
   start([&] {
     std::memset(area, 'x', 2048 * kPage);
-    ::signal(SIGUSR1, [](int) {});
+    mark_of(::getpid()).copy(area, kPage);
   });
   const auto stat = proc::read_stat(*proc_, child_->pid());
   ASSERT_TRUE(stat);
   Child& child = *child_;
   bool ended = false;
   // After the first window of the area is written the process ends.
-  core_.before = [&](std::size_t) -> Status {
-    if (!ended && core_.bytes.find(std::string(kPage, 'x')) != std::string::npos) {
+  core_.before = [&](std::string_view text) -> Status {
+    if (!ended && text.starts_with(mark_of(child.pid()))) {
       ended = true;
       child.end();
     }
@@ -260,11 +264,14 @@ std::int32_t reader_of(std::int32_t besides) {
 // A reader that is stopped answers as little as one that a dead file server holds.
 TEST_F(MemoryDump, AReadThatSticksCostsOneMapping) {
   char* area = map(4096);
-  start([&] { std::memset(area, 'x', 4096 * kPage); });
+  start([&] {
+    std::memset(area, 'x', 4096 * kPage);
+    mark_of(::getpid()).copy(area, kPage);
+  });
   const std::int32_t pid = child_->pid();
   int stops = 0;
-  core_.before = [&](std::size_t) -> Status {
-    if (stops == 0 && core_.bytes.find(std::string(kPage, 'x')) != std::string::npos) {
+  core_.before = [&](std::string_view text) -> Status {
+    if (stops == 0 && text.starts_with(mark_of(pid))) {
       ++stops;
       ::kill(reader_of(pid), SIGSTOP);
     }
@@ -298,13 +305,13 @@ TEST_F(MemoryDump, WhatHasNoMemory) {
 
 TEST_F(MemoryDump, AFullDiskAndAStopEndIt) {
   start([] {});
-  core_.before = [](std::size_t call) -> Status {
-    return call == 3 ? Status(Error{Errc::full, "full"}) : Status(Done{});
+  core_.before = [this](std::string_view) -> Status {
+    return core_.calls == 3 ? Status(Error{Errc::full, "full"}) : Status(Done{});
   };
   const auto full = dump();
   ASSERT_FALSE(full);
   EXPECT_EQ(full.error().code, Errc::full);
-  core_.before = [this](std::size_t) -> Status {
+  core_.before = [this](std::string_view) -> Status {
     stop = true;
     return Done{};
   };

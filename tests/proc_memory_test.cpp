@@ -91,6 +91,7 @@ class ProcMemory : public ::testing::Test, public testing::TaskFixture {
     laid_.reserved[kReservedBytes / 2] = 'm';
     seen = laid_.file[0];
     seen = laid_.file[kPage];
+    seen = laid_.file[3 * kPage];
     laid_.file[2 * kPage] = 'F';
     static_cast<void>(seen);
     laid_.watched[kPage] = 'u';
@@ -176,7 +177,7 @@ TEST_F(ProcMemory, BothWaysTellWhichPagesAreThere) {
       }
       EXPECT_EQ(pages(laid_.none, 4), "0-3");
       EXPECT_EQ(pages(laid_.write, 4), "0-3");
-      EXPECT_EQ(pages(laid_.file, 4), "0-1:file 2 3:file");  // 3: mapped along
+      EXPECT_EQ(pages(laid_.file, 4), "0-1:file 2 3:file");
       EXPECT_EQ(pages(laid_.watched, 4), "1");
       EXPECT_EQ(pages(laid_.reserved + kReservedBytes / 2 - kPage, 3), "1");
     }

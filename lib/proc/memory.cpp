@@ -2,6 +2,8 @@
 // hostile memory.
 #include "lib/proc/memory.h"
 
+#include <utility>
+
 #include "lib/core/cursor.h"
 #include "lib/core/sys_memory.h"
 #include "lib/proc/detail.h"
@@ -40,10 +42,32 @@ Result<Memory> Memory::open(Readers& readers, std::string process, const Task& t
   return memory;
 }
 
+Memory::Memory(Memory&& other) noexcept
+    : readers_(std::exchange(other.readers_, nullptr)),
+      process_(std::move(other.process_)),
+      name_(std::move(other.name_)),
+      task_(other.task_),
+      asked_(std::move(other.asked_)),
+      next_slot_(other.next_slot_) {}
+
+Memory::~Memory() {
+  if (readers_ == nullptr) return;
+  take_what_is_owed();
+  // An open mem keeps the whole address space of a process that has ended.
+  (void)readers_->send_request(std::string(1, kClose), name_, task_).has_value();
+}
+
+// An answer that nobody took would be taken for that of the next request.
+void Memory::take_what_is_owed() {
+  for (; !asked_.empty(); asked_.pop_front())
+    (void)readers_->receive_answer(kBytes, name_, task_).has_value();
+}
+
 Status Memory::recover() {
-  asked_.clear();
-  if (auto sent = readers_.send_request(std::string(1, kMemory) + process_, name_, task_); !sent) return sent;
-  auto ready = readers_.receive_answer(kReady, name_, task_);
+  take_what_is_owed();
+  if (auto sent = readers_->send_request(std::string(1, kMemory) + process_, name_, task_); !sent)
+    return sent;
+  auto ready = readers_->receive_answer(kReady, name_, task_);
   if (ready) return Done{};
   if (is_gone(ready.error()))
     return Error{Errc::vanished, process_ + ": no such process", ready.error().number};
@@ -55,8 +79,8 @@ Result<std::uint64_t> Memory::list_populated(std::uint64_t start, std::uint64_t 
   std::string request(1, kScan);
   append_integer(request, start, 8);
   append_integer(request, end, 8);
-  if (auto sent = readers_.send_request(request, name_, task_); !sent) return std::move(sent).error();
-  const auto answer = readers_.receive_answer(kBytes, name_, task_);
+  if (auto sent = readers_->send_request(request, name_, task_); !sent) return std::move(sent).error();
+  const auto answer = readers_->receive_answer(kBytes, name_, task_);
   if (!answer) return answer.error();
   ByteCursor in = cursor_of(*answer);
   const std::uint64_t next = in.u64();
@@ -80,7 +104,7 @@ Status Memory::ask(std::uint64_t address, std::size_t pages, bool swap) {
   append_integer(request, swap ? 1 : 0, 1);
   append_integer(request, pages, 2);
   append_integer(request, address, 8);
-  if (auto sent = readers_.send_request(request, name_, task_); !sent) return sent;
+  if (auto sent = readers_->send_request(request, name_, task_); !sent) return sent;
   asked_.push_back({address, pages, next_slot_});
   next_slot_ = (next_slot_ + 1) % kSlots;
   return Done{};
@@ -88,9 +112,9 @@ Status Memory::ask(std::uint64_t address, std::size_t pages, bool swap) {
 
 Result<Window> Memory::take() {
   const Asked asked = asked_.front();
-  const auto answer = readers_.receive_answer(kBytes, name_, task_);
-  if (!answer) return answer.error();
   asked_.pop_front();
+  const auto answer = readers_->receive_answer(kBytes, name_, task_);
+  if (!answer) return answer.error();
   ByteCursor in = cursor_of(*answer);
   Window window;
   window.address = asked.address;
@@ -102,7 +126,7 @@ Result<Window> Memory::take() {
     if (outcome > static_cast<std::uint8_t>(Outcome::vanished)) return nonsense(name_);
     outcomes_.push_back(static_cast<Outcome>(outcome));
   }
-  window.bytes = readers_.shared().subspan(asked.slot * kSlotBytes, asked.pages * sys::page_size());
+  window.bytes = readers_->shared().subspan(asked.slot * kSlotBytes, asked.pages * sys::page_size());
   window.pages = outcomes_;
   return window;
 }

@@ -41,6 +41,9 @@ class Memory {
   // `process` is PID, or PID/task/TID where the main thread has ended, of /proc. While it is read `readers`
   // open nothing else.
   static Result<Memory> open(Readers& readers, std::string process, const Task& task);
+  Memory(Memory&& other) noexcept;
+  Memory& operator=(Memory&&) = delete;
+  ~Memory();  // lets go of the address space; `readers` can be used for other files again
 
   // As Pagemap::list_populated.
   Result<std::uint64_t> list_populated(std::uint64_t start, std::uint64_t end, std::vector<PageRun>& into);
@@ -56,13 +59,14 @@ class Memory {
 
  private:
   Memory(Readers& readers, std::string process, const Task& task)
-      : readers_(readers), process_(std::move(process)), name_(process_ + "/mem"), task_(task) {}
+      : readers_(&readers), process_(std::move(process)), name_(process_ + "/mem"), task_(task) {}
   struct Asked {
     std::uint64_t address = 0;
     std::size_t pages = 0;
     std::size_t slot = 0;
   };
-  Readers& readers_;
+  void take_what_is_owed();
+  Readers* readers_;  // none: moved from
   std::string process_;
   std::string name_;  // for messages
   const Task& task_;
