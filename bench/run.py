@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures collect beside what a responder would use otherwise: same bytes, same run, warm cache.
 
-usage: bench/run.py --ctriage PATH [answer] [list] [upper] [million]        all of them without a name
+usage: bench/run.py --ctriage PATH [answer] [list] [upper] [dump] [million]        all of them without a name
 Each figure is the best of three, peers and ctriage in turn. Output goes to a tmpfs, so that no disk is measured.
 """
 import argparse
@@ -180,6 +180,53 @@ class Bench:
             self.row("ctriage", f"{took:.1f} s", command=self.shown(self.collect(box)))
             self.memory("memory there", self.collect(box))
 
+    def dump(self):
+        """DESIGN.md: a process with 1 GiB resident beside gcore, and one with 80 MiB of 16 GiB."""
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/integration/memory_target.c")
+        with tempfile.TemporaryDirectory() as files:
+            program = files + "/target"
+            subprocess.run(["gcc", "-O2", "-pthread", "-o", program, source], check=True)
+            # gcore would read the whole reservation of the second: 17 GB.
+            for what, resident, reserved, peer in (("1 GiB resident", 1024, 1, True), ("80 MiB of 16 GiB", 80, 16, False)):
+                target = subprocess.Popen([program, files, str(resident), str(reserved)], stdout=subprocess.PIPE)
+                try:
+                    while target.stdout.readline() not in (b"ready\n", b""):
+                        pass
+                    print(f"\ndump of a process with {what}")
+                    self.dump_of(target.pid, peer)
+                finally:
+                    target.kill()
+                    target.wait()
+
+    def dump_of(self, pid, peer):
+        ours = [self.ctriage, "dump", f"pid:{pid}", "-o", self.out + "/core", "--json"]
+        commands = {"ctriage (with SHA-256)": ours}
+        if peer:
+            commands["gcore"] = ["gcore", "-o", self.out + "/core", str(pid)]
+        best, sizes, grown = {}, {}, {}
+        for _ in range(ROUNDS):
+            for name, command in commands.items():
+                self.fresh()
+                before = resident_kib(pid)
+                took, _ = timed(command)
+                best[name] = min(took, best.get(name, took))
+                sizes[name] = max(os.stat(path).st_size for path in glob.glob(self.out + "/*"))
+                grown[name] = resident_kib(pid) - before
+        limit = best["gcore"] if peer else 0.2
+        for name, command in commands.items():
+            mine = command is ours
+            self.row(name, f"{best[name]:.2f} s", f"<= {limit:.2f} s" if mine else None, best[name] <= limit if mine else None,
+                     self.shown(command))
+            self.row("  size", f"{sizes[name] / 1e6:.0f} MB", "<= 90 MB" if not peer else None,
+                     sizes[name] <= 90e6 if not peer else None)
+            self.row("  the target grew by", f"{grown[name]} KiB", "0" if mine else None, grown[name] == 0 if mine else None)
+        self.memory("memory there", ours)
+
+
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith(("VmRSS", "VmPTE")))
+
 
 def make_upper(root):
     """16 files of 64 MiB and 20,000 of up to 8 KiB."""
@@ -215,7 +262,7 @@ def find(document, key):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--ctriage", required=True)
-    parser.add_argument("names", nargs="*", choices=[[], "answer", "list", "upper", "million"])
+    parser.add_argument("names", nargs="*", choices=[[], "answer", "list", "upper", "dump", "million"])
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: needs root: it makes namespaces and mounts")
@@ -228,7 +275,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit(1))
     bench = Bench(options.ctriage)
     try:
-        for name in options.names or ["answer", "list", "upper", "million"]:
+        for name in options.names or ["answer", "list", "upper", "dump", "million"]:
             getattr(bench, name)()
     finally:
         shutil.rmtree(bench.out, ignore_errors=True)

@@ -59,6 +59,7 @@ void add_show(CLI::App& app, Common& common, Action& chosen);
 void add_diff(CLI::App& app, Common& common, Action& chosen);
 // ls, cat and cp.
 void add_files(CLI::App& app, const Common& common, Action& chosen);
+void add_dump(CLI::App& app, const Common& common, Action& chosen);
 void add_whois(CLI::App& app, const Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);

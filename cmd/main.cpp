@@ -78,6 +78,7 @@ int run(int argc, char** argv) {
   add_show(app, common, chosen);
   add_diff(app, common, chosen);
   add_files(app, common, chosen);
+  add_dump(app, common, chosen);
   add_verify(app, common, chosen);
   add_completion(app, chosen);
   try {

@@ -8,6 +8,7 @@
 
 #include "lib/model/fields.h"
 #include "lib/model/kinds.h"
+#include "lib/model/memory.h"
 
 namespace ctriage {
 namespace {
@@ -26,9 +27,10 @@ Made from the tables in lib/model/*.h by `schema_markdown()`; change them, then 
 - A document and a line of a view (`--json`, `--format jsonl`) name their form in their first key, `schema`:
   a document of `show`, `show SOURCE FINDING`, `diff` and `list` is ctriage.show/1, ctriage.show_finding/1,
   ctriage.diff/1 and ctriage.list/1; a line is one artifact of the tables below, as ctriage.KIND/1. Lines of `show`
-  and `diff` are first the source, then the artifacts, then the coverage, then the gaps. `collect` and `verify` end
-  with one document, ctriage.collect/1 and ctriage.verify/1, in either format.
-- The lines of a bundle's .jsonl streams are bare: which artifact they hold is in this table.
+  and `diff` are first the source, then the artifacts, then the coverage, then the gaps. `collect`, `verify` and `dump` end
+  with one document, ctriage.collect/1, ctriage.verify/1 and ctriage.dump/1, in either format.
+- The lines of a bundle's .jsonl streams are bare: which artifact they hold is in this table. Those of the file
+  CORE.pages.jsonl beside a core of `dump` are page_range.
 
 | in a bundle | holds | first key of it |
 | --- | --- | --- |
@@ -130,8 +132,8 @@ std::string schema_markdown() {
                 Executable, Credentials, Capabilities, NamespaceId, Limit, Thread, Mapping, Descriptor,
                 Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile,
                 NetworkEntry, Flow, NodeFact, Finding, GapRecord, CoverageRecord, CollectResult,
-                CollectCounts, PlanResult, PlannedStep, WhoisResult, WhoisMatch, VerifyResult,
-                SalvagedStream>(out);
+                CollectCounts, PlanResult, PlannedStep, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream,
+                PageRange, DumpResult, DumpedProcess>(out);
   return out;
 }
 

@@ -15,6 +15,7 @@
 #include "lib/core/cursor.h"
 #include "lib/core/limits.h"
 #include "lib/core/sys.h"
+#include "lib/core/sys_memory.h"
 #include "lib/proc/reader_protocol.h"
 
 namespace ctriage::proc {
@@ -66,6 +67,10 @@ std::string encode_failure(const Error& error) {
   return message.append(error.what, 0, kMaxAnswerBytes - message.size());
 }
 
+void append_integer(std::string& message, std::uint64_t value, unsigned bytes) {
+  for (unsigned shift = 0; shift < 8 * bytes; shift += 8) message += static_cast<char>(value >> shift & 0xff);
+}
+
 Error decode_failure(std::string_view message) {
   ByteCursor in(std::as_bytes(std::span(message.data(), message.size())));
   const std::uint8_t kind = in.u8();
@@ -85,6 +90,7 @@ struct Readers::State {
   std::uint64_t opened = 0;     // which open is the current one
   std::optional<Error> broken;  // the watchdog itself is gone or stuck
   std::string buffer;
+  std::span<std::byte> shared;  // with all readers: what kFetch reads
 
   State() = default;
   State(const State&) = delete;
@@ -95,6 +101,7 @@ struct Readers::State {
   ~State() {
     reader.reset();
     watchdog.reset();
+    sys::unmap(shared);
     if (watchdog_pid <= 0) return;
     for (std::int64_t waited_ns = 0, pause_ns = 100'000;; waited_ns += pause_ns) {
       const auto ended = sys::waitpid(watchdog_pid, WNOHANG);
@@ -143,7 +150,19 @@ struct Readers::State {
   // failure the reader is of no use any more.
   Result<std::string_view> ask(std::string_view request, char expected, std::string_view name,
                                const Task& task, int passed = -1) {
-    auto answer = exchange(request, name, task, passed);
+    if (auto sent = send(request, name, passed); !sent) return std::move(sent).error();
+    return take_answer(expected, name, task);
+  }
+
+  Status send(std::string_view request, std::string_view name, int passed = -1) {
+    auto sent = sys::send(reader.get(), bytes_of(request), passed);
+    if (sent) return Done{};
+    drop_reader();
+    return std::move(sent).error().within(name);
+  }
+
+  Result<std::string_view> take_answer(char expected, std::string_view name, const Task& task) {
+    auto answer = next_answer(name, task);
     if (!answer) {
       drop_reader();
       return answer;
@@ -155,10 +174,7 @@ struct Readers::State {
   }
 
  private:
-  Result<std::string_view> exchange(std::string_view request, std::string_view name, const Task& task,
-                                    int passed) {
-    if (auto sent = sys::send(reader.get(), bytes_of(request), passed); !sent)
-      return std::move(sent).error().within(name);
+  Result<std::string_view> next_answer(std::string_view name, const Task& task) {
     if (auto ready = wait_for(reader.get(), name, task); !ready) return std::move(ready).error();
     auto answer = receive(reader.get(), buffer, nullptr);
     if (!answer) return std::move(answer).error().within(name);
@@ -214,11 +230,14 @@ class ReaderSource final : public ByteSource {
 Result<Readers> Readers::start(const Root& proc) {
   auto pair = sys::socketpair(SOCK_SEQPACKET);
   if (!pair) return std::move(pair).error();
+  auto state = std::make_shared<State>();
+  auto shared = sys::map_shared(kSlots * kSlotBytes);
+  if (!shared) return std::move(shared).error();
+  state->shared = *shared;
   const int supervisor_pid = sys::own_pid();
   const auto pid = sys::fork();
   if (!pid) return pid.error();
-  if (*pid == 0) run_watchdog(proc.fd(), std::move(pair->second), supervisor_pid);
-  auto state = std::make_shared<State>();
+  if (*pid == 0) run_watchdog(proc.fd(), std::move(pair->second), supervisor_pid, *shared);
   state->watchdog = std::move(pair->first);
   state->watchdog_pid = *pid;
   return Readers(std::move(state));
@@ -260,6 +279,18 @@ Result<std::uint64_t> Readers::file_system(int pinned, std::string_view name, co
   if (!in.ok()) return Error{Errc::malformed, "the helper process answered nonsense"};
   return kind;
 }
+
+Status Readers::send_request(std::string_view request, std::string_view name, const Task& task) {
+  if (auto ready = state_->need_reader(task); !ready) return std::move(ready).error().within(name);
+  return state_->send(request, name);
+}
+
+Result<std::string_view> Readers::receive_answer(char expected, std::string_view name, const Task& task) {
+  if (!state_->reader) return Error{Errc::io, std::string(name) + ": the helper process ended"};
+  return state_->take_answer(expected, name, task);
+}
+
+std::span<const std::byte> Readers::shared() const { return state_->shared; }
 
 Result<std::string> Readers::read_file(std::string_view name, std::size_t most, const Task& task) {
   auto source = open(name, task);

@@ -9,6 +9,7 @@
 // and ends all of them when the supervisor is gone, however that ended.
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -40,7 +41,13 @@ class Readers {
   Result<std::string> read_file(std::string_view name, std::size_t most, const Task& task);
 
  private:
+  friend class Memory;  // memory.h: the same reader, other requests
   struct State;
+  // One request, and the answer to the oldest one that was not received yet. After an error that is not the
+  // reader's answer there is no reader any more.
+  Status send_request(std::string_view request, std::string_view name, const Task& task);
+  Result<std::string_view> receive_answer(char expected, std::string_view name, const Task& task);
+  [[nodiscard]] std::span<const std::byte> shared() const;
   Result<std::unique_ptr<ByteSource>> open(char request, int passed, std::string_view name, const Task& task);
   explicit Readers(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;  // shared with the source that is open, which may be dropped later

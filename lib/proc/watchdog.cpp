@@ -15,6 +15,7 @@
 #include "lib/core/cursor.h"
 #include "lib/core/root.h"
 #include "lib/core/sys.h"
+#include "lib/proc/memory_reader.h"
 #include "lib/proc/reader_protocol.h"
 
 namespace ctriage::proc {
@@ -96,12 +97,14 @@ std::string kind_of(const UniqueFd& pinned, std::string_view name) {
   return message;
 }
 
-[[noreturn]] void run_reader(const Root& proc, UniqueFd supervisor, int watchdog_pid) {
+[[noreturn]] void run_reader(const Root& proc, UniqueFd supervisor, int watchdog_pid,
+                             std::span<std::byte> shared) {
   if (auto set = sys::end_with_parent(SIGKILL); !set || sys::parent_pid() != watchdog_pid) sys::exit_now(1);
   keep_only(proc.fd(), {supervisor.get()});
   std::string buffer;
   std::string name;
   UniqueFd file;
+  MemoryReader memory(proc, shared);
   for (;;) {
     UniqueFd passed;
     const std::string_view request = next_request(supervisor.get(), buffer, &passed);
@@ -116,16 +119,23 @@ std::string kind_of(const UniqueFd& pinned, std::string_view name) {
       if (opened) file = *std::move(opened);
     } else if (request.front() == kRead) {
       answer(supervisor.get(), read_some(file, request, name));
+    } else if (request.front() == kMemory) {
+      answer(supervisor.get(), memory.open(request));
+    } else if (request.front() == kScan) {
+      answer(supervisor.get(), memory.scan(request));
+    } else if (request.front() == kFetch) {
+      answer(supervisor.get(), memory.fetch(request));
     } else {
       file.reset();
+      memory.close();
     }
   }
 }
 
 class Watchdog {
  public:
-  Watchdog(int proc, UniqueFd supervisor)
-      : proc_(Root::adopt(UniqueFd(proc), "/proc")), supervisor_(std::move(supervisor)) {}
+  Watchdog(int proc, UniqueFd supervisor, std::span<std::byte> shared)
+      : proc_(Root::adopt(UniqueFd(proc), "/proc")), supervisor_(std::move(supervisor)), shared_(shared) {}
 
   // Serves until the supervisor is gone: the end of its socket, or of itself where a child of it still holds
   // that.
@@ -166,7 +176,7 @@ class Watchdog {
     const int own_pid = sys::own_pid();
     const auto pid = sys::fork();
     if (!pid) return answer(supervisor_.get(), encode_failure(pid.error()));
-    if (*pid == 0) run_reader(proc_, std::move(pair->second), own_pid);
+    if (*pid == 0) run_reader(proc_, std::move(pair->second), own_pid, shared_);
     reader_pid_ = *pid;
     if (auto sent = sys::send(supervisor_.get(), bytes_of({&kReady, 1}), pair->first.get()); !sent) {
       answer(supervisor_.get(), encode_failure(sent.error()));
@@ -175,19 +185,20 @@ class Watchdog {
 
   Root proc_;
   UniqueFd supervisor_;
+  std::span<std::byte> shared_;
   int reader_pid_ = 0;
   std::vector<int> killed_;
 };
 
 }  // namespace
 
-void run_watchdog(int proc, UniqueFd supervisor, int supervisor_pid) {
+void run_watchdog(int proc, UniqueFd supervisor, int supervisor_pid, std::span<std::byte> shared) {
   ignore_signals();
   keep_only(proc, {supervisor.get()});
   // Without pidfd_open(2) (before Linux 5.3) the end of the socket is the only sign.
   UniqueFd alive = sys::pidfd_open(supervisor_pid).value_or(UniqueFd());
   if (sys::parent_pid() != supervisor_pid) sys::exit_now(1);
-  Watchdog watchdog(proc, std::move(supervisor));
+  Watchdog watchdog(proc, std::move(supervisor), shared);
   watchdog.serve(alive);
   watchdog.kill_reader();
   for (int tries = 0; tries < 20 && watchdog.has_unreaped(); ++tries) {

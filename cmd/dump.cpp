@@ -1,0 +1,274 @@
+#include "lib/memory/dump.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "cmd/commands.h"
+#include "lib/collect/place.h"
+#include "lib/core/path.h"
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+#include "lib/memory/core_file.h"
+#include "lib/model/json.h"
+#include "lib/report/dump.h"
+#include "lib/source/open.h"
+
+namespace ctriage {
+namespace {
+
+struct DumpArguments {
+  source::TargetQuery query;
+  std::string output;
+  std::int32_t pid = 0;
+  bool all = false;
+  std::string file_pages = "changed";
+  std::string registers = "syscall";
+  bool swap_in = false;
+};
+
+struct Wanted {  // a process
+  std::int32_t pid = 0;
+  std::uint64_t start_ticks = 0;
+};
+
+// Lines of page_range, a block at a time.
+class RangeFile {
+ public:
+  explicit RangeFile(memory::CoreFile& file) : file_(file) {}
+  Status add(const PageRange& range) {
+    constexpr std::size_t kBlockBytes = 64 << 10;
+    block_ += to_json(range) + "\n";
+    return block_.size() < kBlockBytes ? Status(Done{}) : flush();
+  }
+  Status flush() {
+    auto written = file_.write(std::as_bytes(std::span(block_)));
+    block_.clear();
+    return written;
+  }
+
+ private:
+  memory::CoreFile& file_;
+  std::string block_;
+};
+
+// Errc::malformed: what was typed does not say which process is meant.
+Result<std::vector<Wanted>> wanted_of(const source::LiveSnapshot& snapshot, const DumpArguments& arguments) {
+  std::vector<Wanted> members;
+  for (const source::LiveContainer& container : snapshot.containers()) {
+    for (const auto& [pid, process] : container.processes) {
+      if (!process.gone && !process.ended) members.push_back({pid, process.start_ticks});
+    }
+  }
+  if (arguments.all) return members;
+  std::int32_t pid = arguments.pid;
+  if (pid == 0) {
+    const auto of_token = source::parse_pid_token(arguments.query.token);
+    if (of_token && *of_token) pid = **of_token;
+  }
+  if (pid == 0 && members.size() == 1) return members;
+  const auto found = std::ranges::find(members, pid, &Wanted::pid);
+  if (found != members.end()) return std::vector{*found};
+  std::string pids;
+  for (const Wanted& member : members) pids += (pids.empty() ? "" : ", ") + std::to_string(member.pid);
+  if (pid != 0)
+    return Error{Errc::not_found,
+                 "pid " + std::to_string(pid) + ": not of " + snapshot.name() + ", which has " + pids};
+  return Error{Errc::malformed,
+               snapshot.name() + ": several processes, name one with --pid or take --all: " + pids};
+}
+
+// The command for this node. Nothing of the target's files may be run: auto-load is off.
+std::string gdb_line(std::int32_t pid, const std::string& core) {
+  const std::string process = "/proc/" + std::to_string(pid);
+  return "gdb -nx -iex 'set auto-load no' -iex 'set sysroot " + process + "/root' " + process + "/exe " +
+         shell_word(core);
+}
+
+struct Place {
+  Root directory;
+  std::string path;  // of the directory, as typed
+};
+
+std::string beside(const Place& place, const std::string& name) {
+  return place.path == "." ? name : child_of(place.path, name);
+}
+
+class Dumping {
+ public:
+  Dumping(source::LiveSnapshot& snapshot, const Place& place, const memory::DumpOptions& options, Task& task)
+      : snapshot_(snapshot), place_(place), options_(options), task_(task) {}
+
+  Result<DumpedProcess> dump(const Wanted& wanted, const std::string& name) {
+    const std::int64_t began_ns = sys::boottime_ns();
+    const std::string pages_name = name + ".pages.jsonl";
+    auto core = memory::CoreFile::create(place_.directory, name);
+    if (!core) return std::move(core).error();
+    auto pages = memory::CoreFile::create(place_.directory, pages_name);
+    if (!pages) return std::move(pages).error();
+    RangeFile ranges(**pages);
+    const std::uint64_t lost = task_.gaps.count(Impact::lost);
+    auto dumped = memory::dump_process(
+        snapshot_.node().proc, snapshot_.node().readers, wanted.pid, wanted.start_ticks, options_, **core,
+        [&](PageRange&& range) { return ranges.add(range); }, task_);
+    auto digest = dumped ? seal(**core, **pages, ranges) : Result<Digest>(std::move(dumped).error());
+    if (!digest) return left_behind(std::move(digest).error(), **core, name);
+
+    DumpedProcess process;
+    process.pid = wanted.pid;
+    process.start_ticks = wanted.start_ticks;
+    process.exe = dumped->exe;
+    process.core = Bytes(beside(place_, name));
+    process.pages = Bytes(beside(place_, pages_name));
+    process.complete = task_.gaps.count(Impact::lost) == lost;
+    process.sha256 = to_hex(*digest);
+    process.size_bytes = dumped->core_bytes;
+    process.data_bytes = dumped->data_bytes;
+    process.left_bytes = dumped->left_bytes;
+    process.lost_bytes = dumped->lost_bytes;
+    process.mapped_bytes = dumped->mapped_bytes;
+    process.segments = dumped->segments;
+    process.threads = dumped->threads;
+    process.threads_with_registers = dumped->threads_with_registers;
+    process.took_ns = sys::boottime_ns() - began_ns;
+    process.opens_with = Bytes(gdb_line(wanted.pid, process.core.raw));
+    return process;
+  }
+
+ private:
+  static Result<Digest> seal(memory::CoreFile& core, memory::CoreFile& pages, RangeFile& ranges) {
+    if (auto written = ranges.flush(); !written) return std::move(written).error();
+    if (auto named = pages.seal(); !named) return std::move(named).error();
+    return core.seal();
+  }
+
+  // What was read stays, under a name that says that it is not whole; where nothing was read nothing stays.
+  Error left_behind(Error error, const memory::CoreFile& core, const std::string& name) const {
+    if (core.size_bytes() > 0)
+      return Error{error.code, error.what + "; what was read is in " + beside(place_, name) + ".part",
+                   error.number};
+    for (const std::string& unused : {name, name + ".pages.jsonl"})
+      (void)sys::unlinkat(place_.directory.fd(), unused + ".part").has_value();
+    return error;
+  }
+
+  source::LiveSnapshot& snapshot_;
+  const Place& place_;
+  const memory::DumpOptions& options_;
+  Task& task_;
+};
+
+std::string parent_directory(const std::string& path) {
+  const auto slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// The directory of the output, made where it is that of --all.
+Result<Place> open_place(const DumpArguments& arguments) {
+  const std::string& path = arguments.output;
+  if (arguments.all) {
+    auto directory = Root::open(path);
+    if (!directory && directory.error().code == Errc::not_found) {
+      auto parent = Root::open(parent_directory(path));
+      if (!parent) return std::move(parent).error().within("-o");
+      if (auto made = sys::mkdirat(parent->fd(), path.substr(path.rfind('/') + 1), 0700); !made)
+        return std::move(made).error().within("-o");
+      directory = Root::open(path);
+    }
+    if (!directory) return std::move(directory).error().within("-o");
+    return Place{*std::move(directory), path};
+  }
+  auto directory = Root::open(parent_directory(path));
+  if (!directory) return std::move(directory).error().within("-o");
+  return Place{*std::move(directory), parent_directory(path)};
+}
+
+Exit end_with(const DumpResult& result, const Common& common, Io& io, const GapLog& gaps) {
+  const bool text = common.output_format() == report::Format::text;
+  auto written =
+      io.out(text ? report::dump_text(result, common.verbose, io.out_style) : report::dump_json(result));
+  if (!written) return fail(io, written.error());
+  return exit_for(common, std::nullopt, gaps.count(Impact::lost));
+}
+
+Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  auto place = open_place(arguments);
+  if (!place) return fail(io, place.error());
+  auto opened = source::open_live(arguments.query, task);
+  if (!opened) return fail(io, opened.error());
+  source::LiveSnapshot& snapshot = **opened;
+  auto wanted = wanted_of(snapshot, arguments);
+  if (!wanted) {
+    const Exit exit = fail(io, wanted.error());
+    return wanted.error().code == Errc::malformed ? Exit::usage : exit;
+  }
+  const auto allowed = collect::check_place(place->directory, place->path, snapshot.node().proc,
+                                            collect::keep_out_of(snapshot, task));
+  if (!allowed) return fail(io, allowed.error());
+
+  memory::SharedPages shared;
+  memory::DumpOptions options;
+  options.plan.file_pages =
+      memory::parse_file_pages(arguments.file_pages).value_or(memory::FilePages::changed);
+  options.plan.swap_in = arguments.swap_in;
+  if (wanted->size() > 1) options.plan.shared = &shared;
+  if (arguments.registers == "none") options.registers = memory::Registers::none;
+
+  DumpResult result;
+  result.target = Bytes(snapshot.name());
+  Dumping dumping(snapshot, *place, options, task);
+  for (const Wanted& process : *wanted) {
+    const std::string name = arguments.all ? std::to_string(process.pid) + ".core"
+                                           : arguments.output.substr(arguments.output.rfind('/') + 1);
+    auto dumped = dumping.dump(process, name);
+    if (dumped) {
+      result.processes.push_back(*std::move(dumped));
+      continue;
+    }
+    const Errc code = dumped.error().code;
+    if (!arguments.all || !task.check() || code == Errc::full) {
+      tell_gaps(io, common, gaps);
+      return fail(io, dumped.error());
+    }
+    // A kernel thread has no memory that could be lost.
+    const Impact impact = code == Errc::unsupported ? Impact::note : Impact::lost;
+    gaps.add({impact, "memory.process", "pid " + std::to_string(process.pid), std::move(dumped).error()});
+  }
+  gaps.finish();
+  result.gaps = report::records_of(gaps.kept(), task.now());
+  return end_with(result, common, io, gaps);
+}
+
+}  // namespace
+
+void add_dump(CLI::App& app, const Common& common, Action& chosen) {
+  auto arguments = std::make_shared<DumpArguments>();
+  CLI::App* sub = app.add_subcommand("dump", "Memory of a process as an ELF core, without attaching to it");
+  sub->group("Analysis");
+  sub->add_option("source", arguments->query.token, "pid:N, or a live pod or container with --pid or --all")
+      ->required();
+  sub->add_option("-o,--output", arguments->output,
+                  "the core; what each page is goes beside it into PATH.pages.jsonl. With --all: a directory")
+      ->required();
+  add_target_options(*sub, arguments->query);
+  auto* pid =
+      sub->add_option("--pid", arguments->pid, "this process of the container")->check(CLI::PositiveNumber);
+  sub->add_flag("--all", arguments->all, "every process of the container; shared memory once")->excludes(pid);
+  sub->add_option("--file-pages", arguments->file_pages,
+                  "of mapped files: changed (private copies), all (every page in memory) or none")
+      ->check(CLI::IsMember({"changed", "all", "none"}));
+  sub->add_option("--regs", arguments->registers,
+                  "registers: syscall (stack and instruction pointer of threads that wait) or none")
+      ->check(CLI::IsMember({"syscall", "none"}));
+  sub->add_flag("--swap-in", arguments->swap_in, "pages in swap too: reading brings them back into memory");
+  sub->footer(
+      "Examples:\n  ctriage dump pid:4711 -o /evidence/4711.core\n"
+      "  ctriage dump shop/web-7d9f -c app --all -o /evidence/memory\n");
+  sub->callback([arguments, &common, &chosen] {
+    chosen = [arguments, &common](Io& io) { return run_dump(*arguments, common, io); };
+  });
+}
+
+}  // namespace ctriage

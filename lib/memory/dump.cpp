@@ -1,0 +1,293 @@
+#include "lib/memory/dump.h"
+
+#include <algorithm>
+
+#include "lib/core/limits.h"
+#include "lib/core/sys_memory.h"
+#include "lib/core/text.h"
+#include "lib/memory/registers.h"
+#include "lib/memory/stream.h"
+#include "lib/proc/proc.h"
+
+namespace ctriage::memory {
+namespace {
+
+constexpr std::size_t kMaxAuxvBytes = 64 << 10;
+
+Gap gap_of(Impact impact, std::string_view facet, std::int32_t pid, Error error) {
+  return {impact, std::string("memory.").append(facet), "pid " + std::to_string(pid), std::move(error)};
+}
+
+// What tells one program of a process from the next: exec(2) keeps pid and start time. The stack, and with it
+// the arguments, are at a random place each time.
+struct Identity {
+  Executable exe;
+  std::uint64_t start_ticks = 0;
+  std::uint64_t arg_start = 0;
+  std::uint64_t env_start = 0;
+
+  [[nodiscard]] bool is_same(const Identity& other) const {
+    return exe.path == other.exe.path && exe.device == other.exe.device && exe.inode == other.exe.inode &&
+           start_ticks == other.start_ticks && arg_start == other.arg_start && env_start == other.env_start;
+  }
+};
+
+Result<Identity> identity_of(const Root& process) {
+  auto stat = proc::read_own_stat(process);
+  if (!stat) return std::move(stat).error();
+  Identity identity;
+  identity.start_ticks = stat->start_ticks;
+  identity.arg_start = stat->arg_start;
+  identity.env_start = stat->env_start;
+  auto living = proc::open_living(process);
+  if (!living) return std::move(living).error();
+  // A program that cannot be looked at (its file system is gone) still has its path.
+  (void)proc::look_at_program(*living, identity.exe).has_value();
+  return identity;
+}
+
+class Dump {
+ public:
+  Dump(const Root& proc, const Root& process, proc::Readers& readers, const proc::Stat& stat,
+       const DumpOptions& options, Task& task)
+      : proc_(proc), process_(process), readers_(readers), stat_(stat), options_(options), task_(task) {}
+
+  Result<Dumped> write(ByteSink& core, const Emit<PageRange>& ranges);
+
+ private:
+  Result<elf::Notes> make_notes(Dumped& dumped);
+  void add_threads(elf::Notes& notes, Dumped& dumped, const std::string& auxv);
+  std::vector<elf::ThreadNote> list_threads(Dumped& dumped);
+  void tell_lost(const StateBytes& bytes);
+  void look_again(proc::Memory& memory, const Identity& before);
+  [[nodiscard]] std::string living() const { return proc::live_path(proc_, stat_); }
+
+  const Root& proc_;
+  const Root& process_;
+  proc::Readers& readers_;
+  const proc::Stat& stat_;
+  const DumpOptions& options_;
+  Task& task_;
+  Plan plan_;
+};
+
+std::string joined(std::string_view arguments) {
+  std::string text(arguments.substr(0, 80));
+  std::ranges::replace(text, '\0', ' ');
+  while (text.ends_with(' ')) text.pop_back();
+  return text;
+}
+
+// 16 bytes an entry, the last of type AT_NULL; a 32-bit program's have 8, getauxval(3).
+bool is_auxv_of_64_bits(std::string_view auxv) {
+  constexpr std::size_t kEntryBytes = 16;
+  if (auxv.size() < kEntryBytes || auxv.size() % kEntryBytes != 0) return false;
+  for (std::size_t at = 0; at < auxv.size(); at += kEntryBytes) {
+    if (auxv.substr(at + 4, 4) != std::string_view("\0\0\0\0", 4)) return false;  // types are small
+  }
+  return true;
+}
+
+std::vector<elf::ThreadNote> Dump::list_threads(Dumped& dumped) {
+  std::vector<elf::ThreadNote> threads;
+  std::uint64_t running = 0;
+  GapLog aside([this](const Gap& gap) {  // mounts of threads are no matter of memory
+    if (gap.artifact == "proc.threads" || gap.artifact == "proc.syscall") task_.gaps.add(gap);
+  });
+  Task looking = task_.with(aside);
+  auto listed = proc::list_threads(
+      process_, stat_.pid,
+      [&](Thread&& thread) -> Status {
+        if (thread.state == "Z" || thread.state == "X") return Done{};  // its stack is nobody's
+        elf::ThreadNote note{thread.tid, stat_.ppid, stat_.pgrp, stat_.session, {}};
+        if (options_.registers == Registers::syscall && thread.syscall)
+          note.registers = parse_call(thread.syscall->view());
+        if (!note.registers) ++running;
+        threads.push_back(note);
+        return Done{};
+      },
+      looking);
+  if (!listed) task_.gaps.add(gap_of(Impact::lost, "threads", stat_.pid, std::move(listed).error()));
+  std::ranges::stable_partition(threads, [&](const auto& thread) { return thread.tid == stat_.pid; });
+  if (running > 0 && options_.registers != Registers::none) {
+    task_.gaps.add(gap_of(Impact::degraded, "registers", stat_.pid,
+                          {Errc::unsupported, counted(running, "thread was", "threads were") +
+                                                  " running (of " + with_commas(threads.size()) +
+                                                  "): no registers of it are known without stopping it"}));
+  }
+  dumped.threads = threads.size();
+  dumped.threads_with_registers = threads.size() - running;
+  return threads;
+}
+
+void Dump::add_threads(elf::Notes& notes, Dumped& dumped, const std::string& auxv) {
+  const auto threads = list_threads(dumped);
+  // gdb takes the notes between a thread and the next for that thread's: those of the process stand after the
+  // first, as the kernel writes them.
+  if (!threads.empty()) notes.add_thread(threads.front());
+  notes.add_signal();
+  if (!auxv.empty()) notes.add_auxv(auxv);
+  auto added = notes.add_files(
+      [this](const std::function<void(const elf::FileNote&)>& take) {
+        for (const Region& region : plan_.regions) {
+          const std::string_view path = plan_.path_of(region);
+          if (region.inode == 0 || !path.starts_with('/')) continue;
+          take({region.start, region.end, region.offset_bytes, path});
+        }
+      },
+      sys::page_size());
+  if (!added)
+    task_.gaps.add(gap_of(Impact::degraded, "files", stat_.pid,
+                          std::move(added).error().within("the core does not name mapped files")));
+  for (std::size_t i = 1; i < threads.size(); ++i) notes.add_thread(threads[i]);
+}
+
+Result<elf::Notes> Dump::make_notes(Dumped& dumped) {
+  const std::string living = this->living();
+  Process about;
+  auto status = process_.read_file_in_root("status", kMaxProcTextBytes);
+  if (!status) return std::move(status).error();
+  if (auto parsed = proc::parse_status(*status, about); !parsed)
+    task_.gaps.add(gap_of(Impact::degraded, "process", stat_.pid, std::move(parsed).error()));
+  auto arguments = readers_.read_file(living + "/cmdline", kMaxCmdlineBytes, task_);
+  if (!arguments)
+    task_.gaps.add(gap_of(Impact::degraded, "process", stat_.pid, std::move(arguments).error()));
+  auto auxv = readers_.read_file(living + "/auxv", kMaxAuxvBytes, task_);
+  if (!auxv) task_.gaps.add(gap_of(Impact::degraded, "process", stat_.pid, auxv.error()));
+
+  elf::Notes notes(elf::native_machine());
+  elf::ProcessNote process;
+  process.state = stat_.state;
+  process.flags = stat_.flags;
+  process.uid = about.credentials.uids.empty() ? 0 : about.credentials.uids.front();
+  process.gid = about.credentials.gids.empty() ? 0 : about.credentials.gids.front();
+  process.pid = stat_.pid;
+  process.ppid = stat_.ppid;
+  process.pgrp = stat_.pgrp;
+  process.session = stat_.session;
+  process.name = stat_.comm.view();
+  const std::string command = arguments ? joined(*arguments) : std::string();
+  process.arguments = command;
+  notes.add_process(process);
+  const bool wide = !auxv || is_auxv_of_64_bits(*auxv);
+  if (!wide) {
+    task_.gaps.add(gap_of(Impact::degraded, "process", stat_.pid,
+                          {Errc::unsupported,
+                           "a 32-bit program: its memory is in the core, its registers "
+                           "and auxiliary vector are not; debuggers take it for 64 bits"}));
+    return notes;
+  }
+  add_threads(notes, dumped, auxv ? *auxv : std::string());
+  return notes;
+}
+
+// What of memory was to be read and was not: one gap for each kind.
+void Dump::tell_lost(const StateBytes& bytes) {
+  const auto tell = [&](PageState state, Impact impact, Errc code, const std::string& what) {
+    const std::uint64_t count = bytes[static_cast<std::size_t>(state)];
+    if (count == 0) return;
+    task_.gaps.add(gap_of(impact, "pages", stat_.pid, {code, human_size(count) + " " + what}));
+  };
+  tell(PageState::unreadable, Impact::lost, Errc::denied, "could not be read: the ranges tell why");
+  tell(PageState::timeout, Impact::lost, Errc::timeout, "did not come in time: the ranges tell which");
+  tell(PageState::vanished, Impact::degraded, Errc::vanished,
+       "was given up by the process while it was read");
+  tell(PageState::swapped, Impact::degraded, Errc::unsupported,
+       "lies in swap and was left there: reading it would bring it back into memory; --swap-in takes it");
+}
+
+// After the last page: whether it is the same program still, and what has come since.
+void Dump::look_again(proc::Memory& memory, const Identity& before) {
+  const auto after = identity_of(process_);
+  if (!after || !before.is_same(*after)) {
+    task_.gaps.add(gap_of(Impact::lost, "identity", stat_.pid,
+                          {Errc::changed, after ? "it ran another program before its memory was read whole"
+                                                : "it ended before its memory was read whole"}));
+    return;
+  }
+  Plan now;
+  now.regions = plan_.regions;
+  now.choices = plan_.choices;
+  PlanOptions all = options_.plan;
+  all.shared = nullptr;
+  GapLog aside;
+  Task looking = task_.with(aside);
+  if (!find_runs(memory, stat_.pid, all, now, looking)) return;
+  std::uint64_t came = 0;
+  std::size_t next = 0;
+  for (const Run& run : now.runs) {
+    if (run.state != PageState::data) continue;
+    std::uint64_t at = run.start;
+    while (next < plan_.runs.size() && plan_.runs[next].end <= at) ++next;
+    for (std::size_t known = next; known < plan_.runs.size() && plan_.runs[known].start < run.end; ++known) {
+      if (plan_.runs[known].start > at) came += plan_.runs[known].start - at;
+      at = std::max(at, plan_.runs[known].end);
+    }
+    if (at < run.end) came += run.end - at;
+  }
+  if (came > 0)
+    task_.gaps.add(gap_of(Impact::note, "pages", stat_.pid,
+                          {Errc::changed, human_size(came) + " came while it was read: not in the core"}));
+}
+
+Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
+  const auto before = identity_of(process_);
+  if (!before) return before.error();
+  if (auto listed = list_regions(process_, readers_, stat_.pid, plan_, task_); !listed)
+    return std::move(listed).error();
+  if (plan_.regions.empty())
+    return Error{Errc::unsupported, "pid " + std::to_string(stat_.pid) + ": has no memory of its own"};
+  choose_regions(process_, readers_, options_.plan, plan_, task_);
+  Dumped dumped;
+  dumped.exe = before->exe.path;
+  auto notes = make_notes(dumped);
+  if (!notes) return std::move(notes).error();
+
+  auto memory = proc::Memory::open(readers_, living(), task_);
+  if (!memory) return std::move(memory).error();
+  if (auto found = find_runs(*memory, stat_.pid, options_.plan, plan_, task_); !found)
+    return std::move(found).error();
+  const auto each = [&](const elf::TakeSegment& take) { plan_.each_segment(take); };
+  auto head = elf::write_head(*notes, each, sys::page_size(), core);
+  if (!head) return std::move(head).error();
+  const auto is_same = [&] {
+    const auto now = identity_of(process_);
+    return now && before->is_same(*now);
+  };
+  Streamer streamer(plan_, stat_.pid, options_.plan.swap_in, *head, *memory, is_same, core, ranges, task_);
+  if (auto done = streamer.run(); !done) return std::move(done).error();
+
+  const StateBytes& bytes = streamer.bytes_in();
+  const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
+  tell_lost(bytes);
+  look_again(*memory, *before);
+  dumped.core_bytes = *head;
+  plan_.each_segment([&](const elf::Segment& segment) {
+    ++dumped.segments;
+    dumped.mapped_bytes += segment.size_bytes;
+    if (segment.has_data) dumped.core_bytes += segment.size_bytes;
+  });
+  dumped.data_bytes = of(PageState::data);
+  dumped.left_bytes =
+      of(PageState::shared) + of(PageState::swapped) + of(PageState::file) + of(PageState::device);
+  dumped.lost_bytes = of(PageState::unreadable) + of(PageState::timeout) + of(PageState::vanished);
+  return dumped;
+}
+
+}  // namespace
+
+Result<Dumped> dump_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
+                            std::uint64_t start_ticks, const DumpOptions& options, ByteSink& core,
+                            const Emit<PageRange>& ranges, Task& task) {
+  auto process = proc::open_process(proc, pid, start_ticks);
+  if (!process) return std::move(process).error();
+  auto stat = proc::read_own_stat(*process);
+  if (!stat) return std::move(stat).error();
+  if (stat->is_kernel_thread())
+    return Error{Errc::unsupported, "pid " + std::to_string(pid) + ": a kernel thread, without memory"};
+  if (stat->has_ended())
+    return Error{Errc::vanished, "pid " + std::to_string(pid) + ": has ended (zombie), its memory is gone"};
+  return Dump(proc, *process, readers, *stat, options, task).write(core, ranges);
+}
+
+}  // namespace ctriage::memory

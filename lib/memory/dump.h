@@ -1,0 +1,44 @@
+#pragma once
+// The memory of a live process as an ELF core. Nothing is attached, entered or written; only pages that are
+// there are read, so that the process does not grow. SEMANTICS.md says what is taken and how it is told.
+#include <cstdint>
+#include <string>
+
+#include "lib/core/stream.h"
+#include "lib/core/task.h"
+#include "lib/memory/plan.h"
+#include "lib/model/memory.h"
+#include "lib/proc/reader.h"
+
+namespace ctriage::memory {
+
+enum class Registers : std::uint8_t {
+  syscall,  // of threads that wait: stack and instruction pointer, arguments of the call
+  none,
+};
+
+struct DumpOptions {
+  PlanOptions plan;
+  Registers registers = Registers::syscall;
+};
+
+struct Dumped {
+  std::uint64_t core_bytes = 0;
+  std::uint64_t data_bytes = 0;
+  std::uint64_t left_bytes = 0;
+  std::uint64_t lost_bytes = 0;
+  std::uint64_t mapped_bytes = 0;
+  std::uint64_t segments = 0;
+  std::uint64_t threads = 0;
+  std::uint64_t threads_with_registers = 0;
+  Bytes exe;
+};
+
+// `pid` that started at `start_ticks`; the core in one pass, what it holds as ranges in the order of
+// addresses. Errc::vanished when the process is gone before its memory could be opened; Errc::unsupported for
+// a kernel thread, which has none. What was lost after that is in the gaps, and the core is whole in form.
+Result<Dumped> dump_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
+                            std::uint64_t start_ticks, const DumpOptions& options, ByteSink& core,
+                            const Emit<PageRange>& ranges, Task& task);
+
+}  // namespace ctriage::memory

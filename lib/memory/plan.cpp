@@ -1,0 +1,289 @@
+#include "lib/memory/plan.h"
+
+#include <linux/magic.h>
+
+#include <algorithm>
+#include <optional>
+#include <unordered_map>
+
+#include "lib/core/sys_memory.h"
+#include "lib/core/text.h"
+
+namespace ctriage::memory {
+namespace {
+
+std::string origin_of(std::int32_t pid) { return "pid " + std::to_string(pid); }
+
+// Each path once: libraries have five mappings each.
+class Paths {
+ public:
+  explicit Paths(std::vector<std::string>& kept) : kept_(kept) { kept_.assign(1, {}); }
+  // 0, the empty path, where there is no more room.
+  std::uint32_t place(const std::string& path) {
+    if (path.empty()) return 0;
+    const auto found = places_.find(path);
+    if (found != places_.end()) return found->second;
+    if (path.size() > kMaxPathBytes - bytes_) {
+      ++left_out_;
+      return 0;
+    }
+    bytes_ += path.size();
+    const auto place = static_cast<std::uint32_t>(kept_.size());
+    kept_.push_back(path);
+    places_.emplace(path, place);
+    return place;
+  }
+  [[nodiscard]] std::uint64_t left_out() const { return left_out_; }
+
+ private:
+  std::vector<std::string>& kept_;
+  std::unordered_map<std::string, std::uint32_t> places_;
+  std::size_t bytes_ = 0;
+  std::uint64_t left_out_ = 0;
+};
+
+elf::Segment segment_of(const Region& region, std::uint64_t start, std::uint64_t end, bool has_data) {
+  return {start,
+          end - start,
+          has_data,
+          region.protection[0] == 'r',
+          region.protection[1] == 'w',
+          region.protection[2] == 'x'};
+}
+
+// Whether files of a device lie in memory: asked once of each, of the reader, since a server may be behind
+// it.
+class FileSystems {
+ public:
+  FileSystems(const Root& process, proc::Readers& readers, const Task& task)
+      : process_(process), readers_(readers), task_(task) {}
+
+  bool is_memory(const Region& region) {
+    const auto known = known_.find(region.device);
+    if (known != known_.end()) return known->second;
+    const auto hex = [](std::uint64_t address) {
+      std::string text;
+      for (; address != 0 || text.empty(); address >>= 4)
+        text.insert(text.begin(), "0123456789abcdef"[address & 15]);
+      return text;
+    };
+    const std::string name = "map_files/" + hex(region.start) + "-" + hex(region.end);
+    auto pinned = process_.pin_magic(name);
+    const auto kind = pinned ? readers_.file_system(pinned->get(), name, task_)
+                             : Result<std::uint64_t>(std::move(pinned).error());
+    return known_[region.device] = kind && *kind == TMPFS_MAGIC;
+  }
+
+ private:
+  const Root& process_;
+  proc::Readers& readers_;
+  const Task& task_;
+  std::map<std::uint64_t, bool> known_;
+};
+
+class Finder {
+ public:
+  Finder(Plan& plan, const PlanOptions& options, std::int32_t pid)
+      : plan_(plan), options_(options), pid_(pid) {}
+
+  void take(std::uint32_t region, const proc::PageRun& page_run) {
+    const Region& of = plan_.regions[region];
+    const std::uint64_t start = std::max(page_run.start, of.start);
+    const std::uint64_t end = std::min(page_run.end, of.end);
+    if (start >= end) return;
+    const PageState state = state_of(region, page_run.flags);
+    if (state == PageState::file && start == of.start && of.offset_bytes == 0) {
+      const std::uint64_t first = std::min(end, start + sys::page_size());
+      append({start, first, region, 0, PageState::data, true});
+      if (first < end) append({first, end, region, 0, state, true});
+    } else if (state == PageState::data && options_.shared != nullptr && of.is_shared() && of.inode != 0) {
+      const std::uint64_t base = of.start - of.offset_bytes;  // may wrap, and does so back
+      for (const auto& part : options_.shared->claim(of.device, of.inode, start - base, end - base, pid_)) {
+        const bool ours = part.pid == 0 || part.pid == pid_;  // it may map an object twice
+        append({part.start + base, part.end + base, region, part.pid,
+                ours ? PageState::data : PageState::shared, true});
+      }
+    } else {
+      append({start, end, region, 0, state, true});
+    }
+    if (plan_.runs.size() >= kMaxRuns) widen();
+  }
+
+  [[nodiscard]] std::uint64_t widest_gap() const { return gap_; }
+
+ private:
+  [[nodiscard]] PageState state_of(std::uint32_t region, proc::PageFlags flags) const {
+    if (flags.guard) return PageState::guard;
+    if (flags.zero) return PageState::zero;
+    if (flags.swapped && !options_.swap_in) return PageState::swapped;
+    if (flags.file && plan_.choices[region].take == Take::changed) return PageState::file;
+    return PageState::data;
+  }
+
+  void append(const Run& run) {
+    if (!plan_.runs.empty()) {
+      Run& last = plan_.runs.back();
+      if (last.end == run.start && last.region == run.region && last.state == run.state &&
+          last.shared_with == run.shared_with && last.exact == run.exact) {
+        last.end = run.end;
+        return;
+      }
+    }
+    plan_.runs.push_back(run);
+  }
+
+  // Too many: neighbours in a mapping become one run of data, those nearest to each other first.
+  void widen() {
+    std::vector<Run>& runs = plan_.runs;
+    for (gap_ = std::max<std::uint64_t>(gap_, 16 << 10); runs.size() > kMaxRuns / 2; gap_ *= 4) {
+      std::size_t last = 0;
+      for (std::size_t next = 1; next < runs.size(); ++next) {
+        if (runs[next].region == runs[last].region && runs[next].start - runs[last].end <= gap_) {
+          runs[last].end = runs[next].end;
+          runs[last].state = PageState::data;
+          runs[last].shared_with = 0;
+          runs[last].exact = false;
+        } else {
+          runs[++last] = runs[next];
+        }
+      }
+      runs.resize(last + 1);
+      if (gap_ >= std::uint64_t{1} << 56) break;  // one run a mapping: they are limited by themselves
+    }
+  }
+
+  Plan& plan_;
+  const PlanOptions& options_;
+  std::int32_t pid_;
+  std::uint64_t gap_ = 0;
+};
+
+}  // namespace
+
+void Plan::each_segment(const elf::TakeSegment& take) const {
+  std::size_t next = 0;
+  for (std::uint32_t index = 0; index < regions.size(); ++index) {
+    const Region& region = regions[index];
+    std::uint64_t told = region.start;
+    for (; next < runs.size() && runs[next].region == index; ++next) {
+      const Run& run = runs[next];
+      if (run.state != PageState::data) continue;
+      if (told < run.start) take(segment_of(region, told, run.start, false));
+      take(segment_of(region, run.start, run.end, true));
+      told = run.end;
+    }
+    if (told < region.end) take(segment_of(region, told, region.end, false));
+  }
+}
+
+std::vector<SharedPages::Part> SharedPages::claim(std::uint64_t device, std::uint64_t inode,
+                                                  std::uint64_t start, std::uint64_t end, std::int32_t pid) {
+  std::map<std::uint64_t, Part>& taken = taken_[{device, inode}];
+  std::vector<Part> parts;
+  std::uint64_t at = start;
+  auto next = taken.upper_bound(start);
+  if (next != taken.begin()) --next;
+  for (; next != taken.end() && next->second.start < end; ++next) {
+    const Part& had = next->second;
+    if (had.end <= at) continue;
+    if (had.start > at) parts.push_back({at, had.start, 0});
+    const std::uint64_t until = std::min(had.end, end);
+    parts.push_back({std::max(at, had.start), until, had.pid});
+    at = until;
+  }
+  if (at < end) parts.push_back({at, end, 0});
+  for (const Part& part : parts) {
+    if (part.pid != 0) continue;
+    const auto before = taken.lower_bound(part.start);
+    if (before != taken.begin()) {
+      Part& neighbour = std::prev(before)->second;
+      if (neighbour.end == part.start && neighbour.pid == pid) {
+        neighbour.end = part.end;
+        continue;
+      }
+    }
+    taken[part.start] = {part.start, part.end, pid};
+  }
+  return parts;
+}
+
+Status list_regions(const Root& process, proc::Readers& readers, std::int32_t pid, Plan& into, Task& task) {
+  Paths paths(into.paths);
+  std::uint64_t beyond = 0;
+  bool flags_known = true;
+  auto listed = proc::list_smaps(
+      process, readers, pid,
+      [&](Mapping&& mapping, proc::VmFlags flags) -> Status {
+        if (into.regions.size() >= kMaxMappings) {
+          ++beyond;
+          return Done{};
+        }
+        Region region;
+        region.start = mapping.start.value;
+        region.end = mapping.end.value;
+        // The text is made in pieces and may tear between them, proc_pid_maps(5).
+        if (!into.regions.empty() && region.start < into.regions.back().end) return Done{};
+        region.offset_bytes = mapping.offset_bytes;
+        region.device = mapping.device.value;
+        region.inode = mapping.inode.value;
+        std::copy_n(mapping.protection.begin(), region.protection.size(), region.protection.begin());
+        region.path = paths.place(mapping.path.raw);
+        region.flags = flags;
+        flags_known = flags_known && flags.known;
+        into.regions.push_back(region);
+        return Done{};
+      },
+      task);
+  if (!listed) return listed;
+  const auto gap = [&](Impact impact, Errc code, std::string what) {
+    task.gaps.add({impact, "memory.mappings", origin_of(pid), {code, std::move(what)}});
+  };
+  if (beyond > 0)
+    gap(Impact::lost, Errc::limit,
+        std::to_string(beyond) + " mappings beyond " + std::to_string(kMaxMappings) + " were not read");
+  if (paths.left_out() > 0)
+    gap(Impact::degraded, Errc::limit,
+        std::to_string(paths.left_out()) + " mappings stand without their paths, which are more than 16 MiB");
+  if (!flags_known)
+    gap(Impact::degraded, Errc::unsupported,
+        "smaps has no VmFlags: mappings of devices are told by name only");
+  return Done{};
+}
+
+void choose_regions(const Root& process, proc::Readers& readers, const PlanOptions& options, Plan& into,
+                    const Task& task) {
+  FileSystems file_systems(process, readers, task);
+  for (const Region& region : into.regions) {
+    const std::string_view path = into.path_of(region);
+    const bool in_memory =
+        region.is_shared() && is_named_file(region.inode, path) && file_systems.is_memory(region);
+    into.choices.push_back(choose(region, path, in_memory, options.file_pages));
+  }
+}
+
+Status find_runs(proc::Memory& memory, std::int32_t pid, const PlanOptions& options, Plan& into, Task& task) {
+  Finder finder(into, options, pid);
+  std::vector<proc::PageRun> found;
+  for (std::uint32_t index = 0; index < into.regions.size(); ++index) {
+    const Region& region = into.regions[index];
+    if (into.choices[index].take == Take::nothing) continue;
+    for (std::uint64_t at = region.start; at < region.end;) {
+      if (auto go_on = task.check(); !go_on) return go_on;
+      found.clear();
+      auto next = memory.list_populated(at, region.end, found);
+      if (!next) return std::move(next).error();
+      for (const proc::PageRun& run : found) finder.take(index, run);
+      at = *next;
+    }
+  }
+  if (finder.widest_gap() > 0) {
+    task.gaps.add({Impact::note,
+                   "memory.pages",
+                   origin_of(pid),
+                   {Errc::limit, "more than " + with_commas(kMaxRuns) +
+                                     " runs of pages: holes between near ones stand as zeros in the core"}});
+  }
+  return Done{};
+}
+
+}  // namespace ctriage::memory

@@ -1,0 +1,52 @@
+#include "lib/report/dump.h"
+
+#include "lib/core/text.h"
+#include "lib/model/json.h"
+#include "lib/report/text.h"
+
+namespace ctriage::report {
+namespace {
+
+std::string seconds_text(std::int64_t ns) {
+  const std::int64_t tenths = (ns + 50'000'000) / 100'000'000;
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
+}
+
+std::string process_text(const DumpedProcess& process) {
+  std::string out = "pid " + std::to_string(process.pid) + ", " + safe(process.exe.raw) + ": " +
+                    human_size(process.data_bytes) + " of memory (" + human_size(process.mapped_bytes) +
+                    " mapped, " + human_size(process.left_bytes) + " left out";
+  if (process.lost_bytes > 0) out += ", " + human_size(process.lost_bytes) + " LOST";
+  return out + "), " + counted(process.threads, "thread", "threads") + " (" +
+         with_commas(process.threads_with_registers) + " with registers), " +
+         counted(process.segments, "segment", "segments") + ", " + seconds_text(process.took_ns);
+}
+
+}  // namespace
+
+std::string dump_json(const DumpResult& result) {
+  std::string out;
+  JsonWriter writer(out);
+  writer.begin_object();
+  writer.member_value("schema", schema_of<DumpResult>());
+  writer.members(result);
+  writer.end_object();
+  return out += '\n';
+}
+
+std::string dump_text(const DumpResult& result, bool every_gap, const Style& style) {
+  std::string out;
+  for (const DumpedProcess& process : result.processes) {
+    out += labelled("memory", process_text(process));
+    out += labelled("core", safe(process.core.raw) + "   " + human_size(process.size_bytes) +
+                                ", NOT ENCRYPTED; what each page is: " + safe(process.pages.raw));
+    out += labelled("sha256", process.sha256);
+    out += labelled("open", safe(process.opens_with.raw));
+  }
+  GapTally gaps;
+  for (const GapRecord& gap : result.gaps) gaps.add(gap);
+  if (gaps.total() > 0) out += gaps_block(gaps, every_gap, style);
+  return out;
+}
+
+}  // namespace ctriage::report
