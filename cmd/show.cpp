@@ -53,7 +53,8 @@ void add_show(CLI::App& app, Common& common, Action& chosen) {
   CLI::App* sub =
       app.add_subcommand("show", "Overview of a source, a part of it, or everything around a finding");
   sub->group("Analysis");
-  sub->add_option("source", arguments->query.token, "pod, ns/pod/container, pid:N, or the path of a bundle");
+  sub->add_option("source", arguments->query.token,
+                  "pod, ns/pod/container, pid:N, or the path of a bundle or checkpoint");
   sub->add_option("finding", arguments->finding, "a finding, by its id (F1) or key");
   add_target_options(*sub, arguments->query);
   add_label_option(*sub, arguments->query.labels);

@@ -33,7 +33,7 @@ Process process(std::int32_t pid, std::int32_t ppid, Origin origin, std::string 
   made.exe.mtime = Timestamp{kStart, 5};
   made.cwd = Bytes("/");
   made.root = Bytes("/");
-  made.started_at = {kStart + pid % 1000, 0};
+  made.started_at = Timestamp{kStart + pid % 1000, 0};
   made.credentials.uids = {0, 0, 0, 0};
   made.credentials.gids = {0, 0, 0, 0};
   made.capabilities.effective = Hex{0xa80425fb};

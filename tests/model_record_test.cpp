@@ -25,7 +25,7 @@ TEST(ModelRecord, ValuesOfEveryType) {
   process.argv = {Bytes("a"), Bytes("")};
   process.namespaces = {{"mnt", Hex{1}}, {"pid", Hex{2}}};
   process.credentials.uids = {0, 4294967295U};
-  process.started_at = {0, 5};
+  process.started_at = Timestamp{0, 5};
   const RecordOf<Process> record(process);
   EXPECT_EQ(record.kind(), "process");
   EXPECT_THAT(record.values("pid"), ElementsAre("-7"));

@@ -1,6 +1,7 @@
 #include "lib/archive/tar_header.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace ctriage::archive {
 namespace {
@@ -18,6 +19,7 @@ constexpr Field kSize{124, 12};
 constexpr Field kMtime{136, 12};
 constexpr Field kChecksum{148, 8};
 constexpr Field kType{156, 1};
+constexpr Field kLink{157, 100};
 constexpr Field kMagic{257, 8};  // with the version
 constexpr Field kDevMajor{329, 8};
 constexpr Field kDevMinor{337, 8};
@@ -161,7 +163,13 @@ Result<std::optional<TarHeader>> parse_tar_header(std::span<const std::byte> blo
   if (!size) return size.error();
   const auto mtime = parse_number_field(block, kMtime, "mtime");
   if (!mtime) return mtime.error();
-  if (mode->negative || mode->magnitude > UINT32_MAX) return malformed("mode out of range");
+  const auto uid = parse_number_field(block, kUid, "uid");
+  if (!uid) return uid.error();
+  const auto gid = parse_number_field(block, kGid, "gid");
+  if (!gid) return gid.error();
+  for (const auto& [number, of] : {std::pair{*mode, "mode"}, {*uid, "uid"}, {*gid, "gid"}}) {
+    if (number.negative || number.magnitude > UINT32_MAX) return malformed(std::string(of) + " out of range");
+  }
   if (size->negative) return malformed("size is negative");
   const auto seconds = static_cast<std::int64_t>(mtime->magnitude);
   if ((seconds < 0) != mtime->negative) return malformed("mtime does not fit 64 bits");
@@ -173,6 +181,9 @@ Result<std::optional<TarHeader>> parse_tar_header(std::span<const std::byte> blo
   header.size_bytes = size->magnitude;
   header.mtime_seconds = seconds;
   header.mode = static_cast<std::uint32_t>(mode->magnitude);
+  header.uid = static_cast<std::uint32_t>(uid->magnitude);
+  header.gid = static_cast<std::uint32_t>(gid->magnitude);
+  header.link = text_of(block, kLink);
   header.type = static_cast<char>(block[kType.offset]);
   if (header.type == '\0') header.type = '0';  // as old archives spell a regular file
   return std::optional<TarHeader>(std::move(header));

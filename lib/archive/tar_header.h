@@ -27,6 +27,9 @@ struct TarHeader {
   std::uint64_t size_bytes = 0;
   std::int64_t mtime_seconds = 0;
   std::uint32_t mode = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::string link;  // target of a hard ('1') or symbolic ('2') link
   char type = '0';
 };
 

@@ -26,6 +26,22 @@ constexpr std::size_t kMaxMembers = 4'000'000;    // members of one bundle
 constexpr std::size_t kMaxProcesses = 4'194'304;  // PID_MAX_LIMIT, proc_sys_kernel(5)
 constexpr std::size_t kChunkBytes = 4 << 20;      // original bytes of one chunk of a stream
 constexpr std::size_t kJsonChunkBytes = 1 << 20;  // original bytes of one chunk of a .jsonl stream
+// Checkpoints.
+constexpr std::size_t kMaxCriuEntryBytes = 16 << 20;  // one message of a CRIU image
+constexpr std::size_t kMaxCriuEntries = 1 << 20;      // of one CRIU image
+constexpr std::size_t kMaxCriuImageBytes = 16 << 20;  // a CRIU image that is read whole: no pages, no ghosts
+constexpr std::size_t kMaxCriuTasks = 65'536;         // processes and threads of one checkpoint
+constexpr std::size_t kMaxCriuFiles = 262'144;        // open files of one checkpoint
+constexpr std::size_t kMaxCriuTextBytes = 16 << 20;   // argv and environ of all its processes that we keep
+constexpr std::size_t kMaxParentImages =
+    64;  // image directories a page is looked for in, one behind the other
+constexpr std::size_t kMaxArchiveMembers = 200'000;  // of one archive, or files of one directory
+constexpr std::size_t kMaxMemberNameBytes = 4'096;   // PATH_MAX; also a link's target
+constexpr std::size_t kMaxPaxHeaderBytes = 1 << 20;  // records before one member
+constexpr std::size_t kMaxCheckpoints = 256;         // containers of one archive
+constexpr std::size_t kMaxKeptBytes = 24 << 20;      // images of a compressed archive that stay in memory
+constexpr std::uint64_t kMaxUnpackedBytes = std::uint64_t{256}
+                                            << 30;  // that one compressed archive may become
 constexpr std::int64_t kReadTimeoutNs =
     2'000'000'000;  // one /proc read that may stick in the target's mmap lock
 

@@ -41,9 +41,18 @@ struct HostMount {  // what the spec asked to mount
   }
 };
 
-enum class ContainerState : std::uint8_t { unknown, created, running, paused, exited, recovered };
+enum class ContainerState : std::uint8_t {
+  unknown,
+  created,
+  running,
+  paused,
+  exited,
+  recovered,
+  checkpointed,
+};
 constexpr auto enum_names(ContainerState) {
-  return std::array<std::string_view, 6>{"unknown", "created", "running", "paused", "exited", "recovered"};
+  return std::array<std::string_view, 7>{"unknown", "created",   "running",     "paused",
+                                         "exited",  "recovered", "checkpointed"};
 }
 
 struct Container {
@@ -94,7 +103,7 @@ struct Container {
       "containerd namespace: k8s.io; \"uid N\": the user of a rootless engine");
     v("sandbox", self.sandbox, "the pod's sandbox (pause) container");
     v("pod", self.pod, "the pod it belongs to");
-    v("state", self.state, "running, paused, created, exited, recovered");
+    v("state", self.state, "running, paused, created, exited, recovered, checkpointed");
     v("init_pid", self.init_pid, "the node's pid of its first process");
     v("init_start_ticks", self.init_start_ticks, "guards against pid reuse");
     v("attempt", self.attempt, "restarts before this instance");
@@ -128,7 +137,7 @@ struct Container {
 };
 
 struct Source {      // where this evidence is from: the answer of Snapshot::describe
-  std::string kind;  // live, bundle
+  std::string kind;  // live, bundle, checkpoint
   Bytes target;
   Bytes node;
   Bytes kernel;
@@ -141,7 +150,7 @@ struct Source {      // where this evidence is from: the answer of Snapshot::des
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
-    v("kind", self.kind, "live, bundle");
+    v("kind", self.kind, "live, bundle, checkpoint");
     v("target", self.target, "what was asked for, as it resolved");
     v("node", self.node, "host name");
     v("kernel", self.kernel, "uname(2) release");

@@ -124,7 +124,7 @@ struct Process {
   Executable exe;
   Bytes cwd;
   Bytes root;
-  Timestamp started_at;
+  std::optional<Timestamp> started_at;
   Credentials credentials;
   Capabilities capabilities;
   bool no_new_privs = false;
@@ -163,7 +163,7 @@ struct Process {
     v("exe", self.exe, "the running program");
     v("cwd", self.cwd, "working directory");
     v("root", self.root, "root directory");
-    v("started_at", self.started_at, "boot time + start_ticks");
+    v("started_at", self.started_at, "boot time + start_ticks, where recorded");
     v("credentials", self.credentials, "user and group ids in the node's view");
     v("capabilities", self.capabilities, "capabilities(7)");
     v("no_new_privs", self.no_new_privs, "prctl(2) PR_SET_NO_NEW_PRIVS");
@@ -219,6 +219,7 @@ struct Mapping {  // one line of /proc/PID/maps, proc_pid_maps(5)
   Hex device;
   Hex inode;
   Bytes path;
+  std::optional<std::uint64_t> dumped_bytes;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
@@ -231,6 +232,7 @@ struct Mapping {  // one line of /proc/PID/maps, proc_pid_maps(5)
     v("device", self.device, "major << 32 | minor");
     v("inode", self.inode, "0: anonymous");
     v("path", self.path, "mapped file, [heap], [stack] or empty");
+    v("dumped_bytes", self.dumped_bytes, "of a checkpoint: pages of it that are there");
   }
 };
 

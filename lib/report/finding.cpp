@@ -174,7 +174,7 @@ std::string process_block(const Process& process, const Style& style) {
   if (process.exe.btime) out += line("made", to_rfc3339(*process.exe.btime));
   out += line("command", fit(safe_command(process.argv, 4096), 4 * std::size_t{style.width}));
   out += line("name", safe(process.comm.raw));
-  out += line("started", to_rfc3339(process.started_at));
+  if (process.started_at) out += line("started", to_rfc3339(*process.started_at));
   out += line("uids", join(uids, ",") + "  gids " + join(gids, ","));
   out += line("capabilities",
               fmt::format("effective {:#x}, bounding {:#x}", process.capabilities.effective.value,

@@ -43,8 +43,8 @@ std::string process_row(const Process& process, const Style& style) {
   return table_row(kProcessColumns,
                    {number(process.pid), number(process.container_pid), number(process.ppid),
                     uids.empty() ? "?" : user_text(uids.size() > 1 ? uids[1] : uids[0]),
-                    from_text(process.exe), clock_seconds(process.started_at), column_size(process.rss_bytes),
-                    std::string(to_text(process.membership)), command},
+                    from_text(process.exe), process.started_at ? clock_seconds(*process.started_at) : "-",
+                    column_size(process.rss_bytes), std::string(to_text(process.membership)), command},
                    style);
 }
 

@@ -109,11 +109,14 @@ void read_crio_pod(Members& members, const json* notes, Container& into) {
   const json* all = labels ? &*labels : nullptr;
   pod.name = note(members, notes, "io.kubernetes.cri-o.KubeName");
   if (!into.sandbox || pod.name.empty()) pod.name = members.text_or_none(all, "io.kubernetes.pod.name");
+  if (pod.name.empty()) pod.name = note(members, notes, "io.kubernetes.pod.name");
   if (pod.name.empty() && is_name) pod.name = parts[1];
   pod.ns = members.text_or_none(all, "io.kubernetes.pod.namespace");
+  if (pod.ns.empty()) pod.ns = note(members, notes, "io.kubernetes.pod.namespace");
   if (pod.ns.empty()) pod.ns = note(members, notes, "io.kubernetes.cri-o.Namespace");
   if (pod.ns.empty() && is_name) pod.ns = parts[2];
   pod.uid = members.text_or_none(all, "io.kubernetes.pod.uid");
+  if (pod.uid.empty()) pod.uid = note(members, notes, "io.kubernetes.pod.uid");
   if (pod.uid.empty() && is_name) pod.uid = parts[3];
   if (pod.uid.empty()) pod.uid = proc::parse_cgroup_owner(into.cgroup.raw).pod_uid;
 

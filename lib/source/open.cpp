@@ -4,9 +4,12 @@
 
 #include <algorithm>
 
+#include "lib/archive/bytes_at.h"
+#include "lib/archive/tar_header.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/source/bundle_source.h"
+#include "lib/source/checkpoint_source.h"
 
 namespace ctriage::source {
 namespace {
@@ -25,7 +28,31 @@ Result<std::unique_ptr<Snapshot>> as_snapshot(Result<std::unique_ptr<bundle::Rea
   return std::unique_ptr<Snapshot>(*std::move(snapshot));
 }
 
-Result<std::unique_ptr<Snapshot>> open_bundle(const std::string& path, int writable, Task& task) {
+Result<std::unique_ptr<Snapshot>> as_checkpoint(Result<std::unique_ptr<CheckpointStore>> store,
+                                                const std::string& path, std::vector<rules::Rule> rules,
+                                                Task& task) {
+  if (!store) return std::move(store).error().within(path);
+  auto snapshot = CheckpointSnapshot::open(*std::move(store), std::move(rules), task);
+  if (!snapshot) return std::move(snapshot).error();
+  return std::unique_ptr<Snapshot>(*std::move(snapshot));
+}
+
+// The first member of every bundle.
+constexpr std::string_view kBundleHeader = "bundle.json";
+
+// A compressed file, or a tar that does not begin as a bundle does. What is neither is left to the reader of
+// bundles, which says what is wrong.
+Result<bool> may_be_checkpoint(int file, const std::string& path) {
+  archive::TarBlock block{};
+  auto got = sys::pread_full(file, block, 0, path);
+  if (!got) return std::move(got).error();
+  if (archive::find_compression(std::span(block).first(*got)) != archive::Compression::none) return true;
+  const auto header = archive::parse_tar_header(std::span(block).first(*got));
+  return header && *header && (*header)->name != kBundleHeader;
+}
+
+Result<std::unique_ptr<Snapshot>> open_path(const std::string& path, std::vector<rules::Rule> rules,
+                                            int writable, Task& task) {
   SandboxPlan plan;
   if (writable >= 0) plan.writable.push_back(writable);
   if (auto directory = Root::open(path)) {
@@ -33,12 +60,21 @@ Result<std::unique_ptr<Snapshot>> open_bundle(const std::string& path, int writa
     if (!own) return std::move(own).error();
     plan.readable.push_back(directory->fd());
     if (auto inside = enter_sandbox(plan, task.gaps); !inside) return std::move(inside).error();
-    return as_snapshot(bundle::Reader::open_directory(*std::move(own), task), path, task);
+    if (own->stat_beneath(kBundleHeader))
+      return as_snapshot(bundle::Reader::open_directory(*std::move(own), task), path, task);
+    return as_checkpoint(CheckpointStore::open_directory(*std::move(own), task), path, std::move(rules),
+                         task);
   }
   auto file = open_file(path);
   if (!file) return std::move(file).error();
   if (auto inside = enter_sandbox(plan, task.gaps); !inside) return std::move(inside).error();
-  return as_snapshot(bundle::Reader::open_tar(*std::move(file), path, task), path, task);
+  auto checkpoint = may_be_checkpoint(file->get(), path);
+  if (!checkpoint) return std::move(checkpoint).error();
+  if (!*checkpoint) return as_snapshot(bundle::Reader::open_tar(*std::move(file), path, task), path, task);
+  auto bytes = archive::bytes_of_file(*std::move(file), path);
+  if (!bytes) return std::move(bytes).error();
+  return as_checkpoint(CheckpointStore::open_tar(*std::move(bytes), path, task), path, std::move(rules),
+                       task);
 }
 
 bool forced_live(const std::string& token) {
@@ -126,8 +162,10 @@ Result<UniqueFd> open_file(const std::string& path) {
 Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
                                               Task& task, int writable) {
   if (const auto path = path_of_token(query.token)) {
-    if (*path == "-") return Error{Errc::unsupported, "-: a bundle on standard input can only be verified"};
-    return open_bundle(*path, writable, task);
+    if (*path == "-")
+      return Error{Errc::unsupported,
+                   "-: a bundle on standard input can only be verified, and a checkpoint not be read"};
+    return open_path(*path, std::move(rules), writable, task);
   }
   const bool is_file = !forced_live(query.token) && query.labels.empty() &&
                        (open_file(query.token) || Root::open(query.token));
@@ -138,7 +176,7 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
     return Error{Errc::mismatch, query.token + ": both a file here and a live target; write ./" +
                                      query.token + " or pod:" + query.token};
   }
-  if (is_file) return open_bundle(query.token, writable, task);
+  if (is_file) return open_path(query.token, std::move(rules), writable, task);
   if (!live) return std::move(live).error();
   (*live)->tell_ended(task);
   (*live)->use_rules(std::move(rules));

@@ -1,0 +1,340 @@
+#pragma once
+// Images of CRIU, the checkpoint of a tree of processes: FORMAT.md here. Everything is parsed from bytes in
+// memory; where those come from is the caller's. Text of an image is a view into it: it lives as long as the
+// image.
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/core/result.h"
+#include "lib/core/values.h"
+
+namespace ctriage::criu {
+
+enum class Kind : std::uint8_t {
+  inventory,
+  pstree,
+  core,
+  ids,
+  mm,
+  pagemap,
+  files,
+  fdinfo,
+  fs,
+  remap_fpath,
+  ghost_file,
+  memfd,
+  sk_queues,
+  pipes_data,
+  tcp_stream,
+  mountpoints,
+  cgroup,
+  utsns,
+  stats,
+  tty_info,
+  reg_files,
+  pipes,
+  fifo,
+  inetsk,
+  unixsk,
+  eventfd,
+  eventpoll,
+  inotify,
+  signalfd,
+  packetsk,
+  tty,
+  fanotify,
+  netlinksk,
+  ns_files,
+  tunfile,
+  ext_files,
+  timerfd,
+  pidfd,
+};
+
+// The entries of one image file: magic numbers, then (u32 length, message, bytes that belong to it)*.
+class ImageReader {
+ public:
+  // Errc::truncated, malformed (a magic of another kind: it may be encrypted), limit.
+  static Result<ImageReader> open(std::string_view file, Kind kind);
+  // True and the next message, or false at the end.
+  Result<bool> next(std::string_view& message);
+  // Bytes behind the message that next() gave.
+  Result<std::string_view> take(std::uint64_t size);
+  [[nodiscard]] std::uint64_t left() const { return rest_.size(); }
+
+ private:
+  ImageReader(std::string_view rest, Kind kind) : rest_(rest), kind_(kind) {}
+  std::string_view rest_;
+  Kind kind_;
+  std::uint64_t entries_ = 0;
+};
+
+// Namespaces and tables of a task by numbers of CRIU's: equal means shared. 0: not recorded.
+struct TaskIds {
+  std::uint32_t vm = 0, files = 0, fs = 0, sighand = 0;
+  // pid, net, ipc, uts, mnt, user, cgroup, time
+  std::array<std::uint32_t, 8> namespaces{};
+};
+constexpr std::array<std::string_view, 8> kNamespaceTypes{"pid", "net",  "ipc",    "uts",
+                                                          "mnt", "user", "cgroup", "time"};
+
+struct Inventory {
+  std::uint32_t version = 0;  // 1: v1.0, 2: v1.1, 3: v1.2 (compressed pages)
+  TaskIds root_ids;           // of the process that CRIU ran in
+  std::uint32_t lsm = 0;      // 0 none, 1 SELinux, 2 AppArmor
+  bool tcp_close = false;     // connections were not saved
+  std::uint32_t compression = 0;
+  std::string run_id;  // UUID of the dump
+};
+Result<Inventory> parse_inventory(std::string_view file);
+
+struct TreeEntry {
+  std::uint32_t pid = 0, ppid = 0, pgid = 0, sid = 0;
+  std::vector<std::uint32_t> threads;
+};
+Result<TreeEntry> parse_tree_entry(std::string_view message);
+
+struct Creds {
+  std::array<std::uint32_t, 4> uids{};  // real, effective, saved, file system
+  std::array<std::uint32_t, 4> gids{};
+  std::uint64_t inheritable = 0, permitted = 0, effective = 0, bounding = 0, ambient = 0;
+  std::vector<std::uint32_t> groups;
+  std::optional<std::string> lsm_profile;
+  bool no_new_privs = false;
+};
+
+struct Rlimit {
+  std::uint64_t current = 0, maximum = 0;  // UINT64_MAX: unlimited
+};
+
+enum class TaskState : std::uint8_t { alive = 1, dead = 2, stopped = 3, zombie = 6 };
+
+struct Core {  // of a thread; what is of the whole task stands with the first one
+  std::uint32_t machine = 0;
+  bool is_task = false;
+  std::uint32_t task_state = 0;  // TaskState
+  std::uint32_t exit_code = 0;
+  std::string comm;
+  std::vector<Rlimit> limits;  // by number of RLIMIT_*, getrlimit(2)
+  std::optional<std::uint32_t> login_uid;
+  std::int32_t oom_score_adj = 0;
+  std::optional<TaskIds> ids;
+  std::optional<std::uint32_t> cgroup_set;
+  std::optional<Creds> creds;
+  std::uint32_t seccomp = 0;
+};
+Result<Core> parse_core(std::string_view file);
+Result<TaskIds> parse_ids(std::string_view file);
+// "x86_64" of Core::machine; empty: not known.
+std::string_view machine_name(std::uint32_t machine);
+
+struct Vma {
+  std::uint64_t start = 0, end = 0, offset_bytes = 0;
+  std::uint64_t object = 0;                 // id of a file, or of shared memory
+  std::uint32_t protection = 0, flags = 0;  // mmap(2)
+  std::uint32_t status = 0;
+
+  enum Status : std::uint32_t {
+    stack = 1U << 1,
+    vsyscall = 1U << 2,
+    vdso = 1U << 3,
+    heap = 1U << 5,
+    file_private = 1U << 6,
+    file_shared = 1U << 7,
+    anonymous_shared = 1U << 8,
+    anonymous_private = 1U << 9,
+    sysv = 1U << 10,
+    socket = 1U << 11,
+    vvar = 1U << 12,
+    aio_ring = 1U << 13,
+    memfd = 1U << 14,
+    shadow_stack = 1U << 15,
+    guard = 1U << 16,
+  };
+};
+
+struct Memory {
+  std::uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
+  std::optional<std::uint32_t> exe_file;
+  std::optional<std::uint32_t> page_bytes;  // AT_PAGESZ of the auxiliary vector
+  std::vector<Vma> vmas;
+};
+Result<Memory> parse_memory(std::string_view file);
+
+struct FsEntry {
+  std::uint32_t cwd = 0, root = 0;  // ids of files
+};
+Result<FsEntry> parse_fs(std::string_view file);
+
+enum class FileKind : std::uint8_t {
+  none,
+  regular,
+  pipe,
+  fifo,
+  inet,
+  unix_socket,
+  eventfd,
+  eventpoll,
+  inotify,
+  signalfd,
+  packet,
+  tty,
+  fanotify,
+  netlink,
+  ns,
+  tun,
+  external,
+  timerfd,
+  memfd,
+  bpf_map,
+  pidfd,
+};
+
+struct FileEntry {  // an open file; what its kind has not stays empty
+  std::uint32_t id = 0;
+  FileKind kind = FileKind::none;
+  std::uint32_t flags = 0;  // open(2)
+  std::uint64_t position_bytes = 0;
+  std::uint32_t owner = 0;  // fown uid
+  // regular: absolute in the container; unix: as bound, abstract ones begin with a NUL
+  std::string name;
+  std::int64_t mount = -1;
+  std::optional<std::uint64_t> size_bytes;
+  std::optional<std::uint32_t> mode;
+  std::string build_id;  // as readelf(1) prints it
+  // sockets
+  std::uint64_t inode = 0;
+  std::uint32_t family = 0, type = 0, protocol = 0, state = 0;  // socket(2), TCP_*
+  std::uint16_t local_port = 0, remote_port = 0;
+  std::vector<std::uint32_t> local, remote;  // 1 or 4 words, each in network order when written little-endian
+  std::uint64_t peer = 0;                    // inode of a unix socket's other end
+  bool deleted = false;                      // unix: its name is gone
+  std::uint32_t port_id = 0;                 // netlink
+  std::uint32_t net_ns = 0;
+  bool has_filter = false;  // a BPF program is attached
+  // others
+  std::uint64_t object = 0;   // pipe id, tty id, memfd inode id, namespace id
+  std::uint32_t ns_flag = 0;  // CLONE_NEW* of a namespace file
+};
+// One entry of files.img.
+Result<FileEntry> parse_file_entry(std::string_view message);
+// One of the images that CRIU before 3.4 wrote for each kind.
+struct OldFiles {
+  std::string_view name;
+  Kind kind;
+  FileKind file;
+};
+std::vector<OldFiles> old_file_images();
+Result<FileEntry> parse_old_file(FileKind kind, std::string_view message);
+
+struct FdEntry {
+  std::uint32_t file = 0, flags = 0, fd = 0;  // flags: FD_CLOEXEC
+  FileKind kind = FileKind::none;             // ids are of one kind: another may have the same
+};
+Result<FdEntry> parse_fd(std::string_view message);
+
+struct Remap {  // a file that was open and had no name any more
+  enum class Type : std::uint8_t { linked, ghost, procfs };
+  std::uint32_t file = 0, remap = 0;
+  Type type = Type::linked;
+};
+Result<Remap> parse_remap(std::string_view message);
+
+struct GhostFile {
+  std::uint32_t uid = 0, gid = 0, mode = 0;
+  std::uint64_t device = 0, inode = 0, rdev = 0;
+  std::optional<Timestamp> atime, mtime;
+  bool chunked = false;          // content in pieces with holes between
+  std::uint64_t size_bytes = 0;  // of a chunked one
+  std::string link_target;
+};
+Result<GhostFile> parse_ghost(std::string_view message);
+
+struct MemfdInode {
+  std::string name;
+  std::uint64_t id = 0, size_bytes = 0;
+  std::uint32_t uid = 0, gid = 0, shared_memory = 0, seals = 0, mode = 0;
+};
+Result<MemfdInode> parse_memfd(std::string_view message);
+
+struct QueuedPacket {
+  std::uint32_t receiver = 0;  // file id
+  std::uint64_t length_bytes = 0;
+};
+Result<QueuedPacket> parse_packet(std::string_view message);
+
+struct PipeData {
+  std::uint64_t pipe = 0, size_bytes = 0;
+};
+Result<PipeData> parse_pipe_data(std::string_view message);
+
+struct TcpStream {
+  std::uint64_t receive_bytes = 0, send_bytes = 0;
+};
+Result<TcpStream> parse_tcp_stream(std::string_view message);
+
+struct MountEntry {
+  std::uint32_t id = 0, parent = 0, flags = 0;
+  std::uint32_t device = 0;  // major << 20 | minor
+  std::string fstype, root, mountpoint, source, options;
+  std::uint32_t shared = 0, master = 0;
+  bool external = false;
+  std::string external_key;
+};
+Result<MountEntry> parse_mount(std::string_view message);
+
+struct CgroupSet {
+  std::uint32_t id = 0;
+  std::vector<std::string> lines;  // "cpu,cpuacct:/path"
+};
+Result<std::vector<CgroupSet>> parse_cgroups(std::string_view file);
+
+struct UtsNames {
+  std::string node, domain;
+};
+Result<UtsNames> parse_uts(std::string_view file);
+
+struct DumpStats {
+  std::uint64_t frozen_us = 0, pages_written = 0;
+};
+Result<DumpStats> parse_stats(std::string_view file);
+
+struct TtyInfo {
+  std::uint32_t id = 0, session = 0, rdev = 0, index = 0;
+  bool is_pty = false;
+};
+Result<TtyInfo> parse_tty_info(std::string_view message);
+
+// Memory: which pages lie where.
+struct PageRun {
+  enum class State : std::uint8_t {
+    present,  // in the pages file
+    parent,   // in the image directory before this one
+    lazy,     // left on the other machine
+  };
+  std::uint64_t address = 0;  // of shared memory: offset in it
+  std::uint64_t pages = 0;
+  std::uint64_t offset_bytes = 0;  // in the pages file, of present ones
+  State state = State::present;
+};
+
+struct PageMap {
+  std::uint32_t pages_id = 0;  // pages-<id>.img
+  std::uint32_t page_bytes = 0;
+  std::uint64_t present_pages = 0, parent_pages = 0, lazy_pages = 0;
+  bool compressed = false;    // then nothing is known of where pages lie: runs is empty
+  std::vector<PageRun> runs;  // in order of address, none over another
+
+  [[nodiscard]] std::uint64_t present_bytes() const { return present_pages * page_bytes; }
+  // The run that has the address; null: a page that was not dumped.
+  [[nodiscard]] const PageRun* find(std::uint64_t address) const;
+  // Present and parent pages in [start, end), in bytes.
+  [[nodiscard]] std::uint64_t bytes_in(std::uint64_t start, std::uint64_t end) const;
+};
+Result<PageMap> parse_pagemap(std::string_view file, std::uint32_t page_bytes);
+
+}  // namespace ctriage::criu

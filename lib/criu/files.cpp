@@ -1,0 +1,524 @@
+// Open files: fdinfo.proto and the messages of its union, remap-file-path.proto, ghost-file.proto,
+// memfd.proto, sk-*.proto, pipe-data.proto, tcp-stream.proto, tty.proto of CRIU 4.2.
+#include <fmt/format.h>
+
+#include "lib/criu/criu.h"
+#include "lib/criu/message.h"
+#include "lib/criu/single.h"
+
+namespace ctriage::criu {
+namespace {
+
+std::uint32_t owner_of(std::string_view fown) {
+  Message in(fown);
+  std::uint32_t uid = 0;
+  while (in.next()) {
+    if (in.field() == 1) uid = in.number32();
+  }
+  return uid;
+}
+
+// sk_opts_entry: so_filter = 16, fixed64.
+bool has_filter(std::string_view options) {
+  Message in(options);
+  bool found = false;
+  while (in.next()) found = found || in.field() == 16;
+  return found;
+}
+
+void read_regular(Message& in, FileEntry& file, std::vector<std::uint32_t>& build_id) {
+  switch (in.field()) {
+    case 2:
+      file.flags = in.number32();
+      break;
+    case 3:
+      file.position_bytes = in.number();
+      break;
+    case 5:
+      file.owner = owner_of(in.bytes());
+      break;
+    case 6:
+      file.name = std::string(in.bytes());
+      break;
+    case 7:
+      file.mount = in.zigzag();
+      break;
+    case 8:
+      file.size_bytes = in.number();
+      break;
+    case 10:
+      file.mode = in.number32();
+      break;
+    case 11:
+      in.append(build_id);
+      break;
+    default:
+      break;
+  }
+}
+
+void read_inet(Message& in, FileEntry& file) {
+  switch (in.field()) {
+    case 2:
+      file.inode = in.number();
+      break;
+    case 3:
+      file.family = in.number32();
+      break;
+    case 4:
+      file.type = in.number32();
+      break;
+    case 5:
+      file.protocol = in.number32();
+      break;
+    case 6:
+      file.state = in.number32();
+      break;
+    case 7:
+      file.local_port = static_cast<std::uint16_t>(in.number());
+      break;
+    case 8:
+      file.remote_port = static_cast<std::uint16_t>(in.number());
+      break;
+    case 9:
+      file.flags = in.number32();
+      break;
+    case 11:
+      in.append(file.local);
+      break;
+    case 12:
+      in.append(file.remote);
+      break;
+    case 13:
+      file.owner = owner_of(in.bytes());
+      break;
+    case 14:
+      file.has_filter = has_filter(in.bytes());
+      break;
+    case 18:
+      file.net_ns = in.number32();
+      break;
+    default:
+      break;
+  }
+}
+
+void read_unix(Message& in, FileEntry& file) {
+  switch (in.field()) {
+    case 2:
+      file.inode = in.number();
+      break;
+    case 3:
+      file.type = in.number32();
+      break;
+    case 4:
+      file.state = in.number32();
+      break;
+    case 5:
+      file.flags = in.number32();
+      break;
+    case 8:
+      file.peer = in.number();
+      break;
+    case 9:
+      file.owner = owner_of(in.bytes());
+      break;
+    case 10:
+      file.has_filter = has_filter(in.bytes());
+      break;
+    case 11:
+      file.name = std::string(in.bytes());
+      break;
+    case 15:
+      file.deleted = in.number() != 0;
+      break;
+    case 16:
+      file.net_ns = in.number32();
+      break;
+    default:
+      break;
+  }
+}
+
+void read_netlink(Message& in, FileEntry& file) {
+  switch (in.field()) {
+    case 2:
+      file.inode = in.number();
+      break;
+    case 3:
+      file.protocol = in.number32();
+      break;
+    case 4:
+      file.state = in.number32();
+      break;
+    case 6:
+      file.flags = in.number32();
+      break;
+    case 7:
+      file.port_id = in.number32();
+      break;
+    case 11:
+      file.owner = owner_of(in.bytes());
+      break;
+    case 13:
+      file.net_ns = in.number32();
+      break;
+    default:
+      break;
+  }
+}
+
+void read_packet_socket(Message& in, FileEntry& file) {
+  switch (in.field()) {
+    case 2:
+      file.type = in.number32();
+      break;
+    case 3:
+      file.protocol = in.number32();
+      break;
+    case 4:
+      file.flags = in.number32();
+      break;
+    case 6:
+      file.owner = owner_of(in.bytes());
+      break;
+    case 7:
+      file.has_filter = has_filter(in.bytes());
+      break;
+    case 18:
+      file.net_ns = in.number32();
+      break;
+    default:
+      break;
+  }
+}
+
+// Where a plain entry of a kind keeps its flags and the object it is of; 0: nowhere.
+struct PlainFields {
+  FileKind kind;
+  std::uint32_t object, flags, position, ns_flag;
+};
+constexpr PlainFields kPlain[] = {
+    {FileKind::pipe, 2, 3, 0, 0},      {FileKind::fifo, 2, 0, 0, 0},    {FileKind::tty, 2, 3, 0, 0},
+    {FileKind::memfd, 5, 2, 3, 0},     {FileKind::ns, 2, 4, 0, 3},      {FileKind::eventfd, 0, 2, 0, 0},
+    {FileKind::eventpoll, 0, 2, 0, 0}, {FileKind::inotify, 0, 2, 0, 0}, {FileKind::signalfd, 0, 2, 0, 0},
+    {FileKind::fanotify, 0, 2, 0, 0},  {FileKind::timerfd, 0, 2, 0, 0}, {FileKind::pidfd, 0, 3, 0, 0},
+};
+
+void read_plain(Message& in, FileEntry& file) {
+  for (const PlainFields& plain : kPlain) {
+    if (plain.kind != file.kind) continue;
+    if (in.field() == plain.object) file.object = in.number();
+    if (in.field() == plain.flags) file.flags = in.number32();
+    if (in.field() == plain.position) file.position_bytes = in.number();
+    if (in.field() == plain.ns_flag) file.ns_flag = in.number32();
+  }
+}
+
+// The words of a build-id, each little-endian.
+std::string build_id_text(const std::vector<std::uint32_t>& words) {
+  std::string text;
+  for (const std::uint32_t word : words) {
+    for (unsigned shift = 0; shift < 32; shift += 8) text += fmt::format("{:02x}", (word >> shift) & 0xff);
+  }
+  return text;
+}
+
+Status parse_body(std::string_view message, FileEntry& file) {
+  Message in(message);
+  std::vector<std::uint32_t> build_id;
+  while (in.next()) {
+    if (in.field() == 1 && file.kind != FileKind::external) {
+      const std::uint32_t id = in.number32();
+      if (file.id == 0) file.id = id;
+      continue;
+    }
+    switch (file.kind) {
+      case FileKind::regular:
+        read_regular(in, file, build_id);
+        break;
+      case FileKind::inet:
+        read_inet(in, file);
+        break;
+      case FileKind::unix_socket:
+        read_unix(in, file);
+        break;
+      case FileKind::netlink:
+        read_netlink(in, file);
+        break;
+      case FileKind::packet:
+        read_packet_socket(in, file);
+        break;
+      default:
+        read_plain(in, file);
+    }
+  }
+  if (!in.ok()) return damaged("file_entry");
+  file.build_id = build_id_text(build_id);
+  const auto is_address = [](const auto& words) {
+    return words.empty() || words.size() == 1 || words.size() == 4;
+  };
+  if (!is_address(file.local) || !is_address(file.remote))
+    return Error{Errc::malformed, "inet_sk_entry: an address of neither 4 nor 16 bytes"};
+  return Done{};
+}
+
+// Number of the union's member that each kind of file has; the kinds are fd_types of fdinfo.proto.
+constexpr std::uint32_t kMembers[] = {0,  3,  18, 17, 4,  16, 8,  9,  13, 10, 6,
+                                      19, 14, 7,  5,  11, 15, 12, 20, 21, 22};
+
+}  // namespace
+
+Result<FileEntry> parse_file_entry(std::string_view message) {
+  FileEntry file;
+  std::string_view body;
+  std::uint32_t member = 0;
+  std::uint32_t type = 0;
+  Message in(message);
+  while (in.next()) {
+    switch (in.field()) {
+      case 1:
+        type = in.number32();
+        break;
+      case 2:
+        file.id = in.number32();
+        break;
+      default:
+        member = in.field();
+        body = in.bytes();
+    }
+  }
+  if (!in.ok()) return damaged("file_entry");
+  if (type >= std::size(kMembers)) return file;  // of a later CRIU: there, and no more is known
+  file.kind = static_cast<FileKind>(type);
+  if (member != kMembers[type]) return Error{Errc::malformed, "file_entry: its kind and its content differ"};
+  if (auto parsed = parse_body(body, file); !parsed) return std::move(parsed).error();
+  return file;
+}
+
+std::vector<OldFiles> old_file_images() {
+  return {{"reg-files", Kind::reg_files, FileKind::regular},
+          {"pipes", Kind::pipes, FileKind::pipe},
+          {"fifo", Kind::fifo, FileKind::fifo},
+          {"inetsk", Kind::inetsk, FileKind::inet},
+          {"unixsk", Kind::unixsk, FileKind::unix_socket},
+          {"eventfd", Kind::eventfd, FileKind::eventfd},
+          {"eventpoll", Kind::eventpoll, FileKind::eventpoll},
+          {"inotify", Kind::inotify, FileKind::inotify},
+          {"signalfd", Kind::signalfd, FileKind::signalfd},
+          {"packetsk", Kind::packetsk, FileKind::packet},
+          {"tty", Kind::tty, FileKind::tty},
+          {"fanotify", Kind::fanotify, FileKind::fanotify},
+          {"netlinksk", Kind::netlinksk, FileKind::netlink},
+          {"ns-files", Kind::ns_files, FileKind::ns},
+          {"tunfile", Kind::tunfile, FileKind::tun},
+          {"ext-files", Kind::ext_files, FileKind::external},
+          {"timerfd", Kind::timerfd, FileKind::timerfd},
+          {"pidfd", Kind::pidfd, FileKind::pidfd}};
+}
+
+Result<FileEntry> parse_old_file(FileKind kind, std::string_view message) {
+  FileEntry file;
+  file.kind = kind;
+  if (auto parsed = parse_body(message, file); !parsed) return std::move(parsed).error();
+  return file;
+}
+
+Result<FdEntry> parse_fd(std::string_view message) {
+  FdEntry fd;
+  Message in(message);
+  while (in.next()) {
+    if (in.field() == 1) fd.file = in.number32();
+    if (in.field() == 2) fd.flags = in.number32();
+    if (in.field() == 4) fd.fd = in.number32();
+    if (in.field() == 3) {
+      const std::uint32_t kind = in.number32();
+      if (kind < std::size(kMembers)) fd.kind = static_cast<FileKind>(kind);
+    }
+  }
+  if (in.ok() && fd.fd > INT32_MAX)
+    return Error{Errc::malformed, "fdinfo_entry: descriptor " + std::to_string(fd.fd)};
+  return whole(in, fd, "fdinfo_entry");
+}
+
+Result<Remap> parse_remap(std::string_view message) {
+  Remap remap;
+  std::uint32_t type = 0;
+  bool typed = false;
+  Message in(message);
+  while (in.next()) {
+    if (in.field() == 1) remap.file = in.number32();
+    if (in.field() == 2) remap.remap = in.number32();
+    if (in.field() == 3) {
+      type = in.number32();
+      typed = true;
+    }
+  }
+  // Before the field was there, the highest bit said ghost: criu/files-reg.c, REMAP_GHOST.
+  constexpr std::uint32_t kOldGhost = 1U << 31;
+  if (!typed && (remap.remap & kOldGhost) != 0) {
+    remap.remap &= ~kOldGhost;
+    type = 1;
+  }
+  if (type > 2) return Error{Errc::malformed, "remap_file_path_entry: type " + std::to_string(type)};
+  remap.type = static_cast<Remap::Type>(type);
+  return whole(in, remap, "remap_file_path_entry");
+}
+
+Result<GhostFile> parse_ghost(std::string_view message) {
+  GhostFile ghost;
+  bool fine = true;
+  const auto time_of = [&fine](std::string_view part) {
+    Timestamp at;
+    Message in(part);
+    while (in.next()) {
+      constexpr std::uint64_t kMicroseconds = 1'000'000;
+      if (in.field() == 1) at.seconds = static_cast<std::int64_t>(in.number());
+      if (in.field() == 2) at.nanoseconds = static_cast<std::uint32_t>(in.number() % kMicroseconds * 1'000);
+    }
+    fine = fine && in.ok();
+    return at;
+  };
+  Message in(message);
+  while (in.next()) {
+    switch (in.field()) {
+      case 1:
+        ghost.uid = in.number32();
+        break;
+      case 2:
+        ghost.gid = in.number32();
+        break;
+      case 3:
+        ghost.mode = in.number32();
+        break;
+      case 4:
+        ghost.device = in.number();
+        break;
+      case 5:
+        ghost.inode = in.number();
+        break;
+      case 6:
+        ghost.rdev = in.number();
+        break;
+      case 7:
+        ghost.atime = time_of(in.bytes());
+        break;
+      case 8:
+        ghost.mtime = time_of(in.bytes());
+        break;
+      case 9:
+        ghost.chunked = in.number() != 0;
+        break;
+      case 10:
+        ghost.size_bytes = in.number();
+        break;
+      case 11:
+        ghost.link_target = std::string(in.bytes());
+        break;
+      default:
+        break;
+    }
+  }
+  if (!fine) return damaged("ghost_file_entry");
+  return whole(in, std::move(ghost), "ghost_file_entry");
+}
+
+Result<MemfdInode> parse_memfd(std::string_view message) {
+  MemfdInode memfd;
+  Message in(message);
+  while (in.next()) {
+    switch (in.field()) {
+      case 1:
+        memfd.name = std::string(in.bytes());
+        break;
+      case 2:
+        memfd.uid = in.number32();
+        break;
+      case 3:
+        memfd.gid = in.number32();
+        break;
+      case 4:
+        memfd.size_bytes = in.number();
+        break;
+      case 5:
+        memfd.shared_memory = in.number32();
+        break;
+      case 6:
+        memfd.seals = in.number32();
+        break;
+      case 7:
+        memfd.id = in.number();
+        break;
+      case 9:
+        memfd.mode = in.number32();
+        break;
+      default:
+        break;
+    }
+  }
+  return whole(in, std::move(memfd), "memfd_inode_entry");
+}
+
+Result<QueuedPacket> parse_packet(std::string_view message) {
+  QueuedPacket packet;
+  Message in(message);
+  while (in.next()) {
+    if (in.field() == 1) packet.receiver = in.number32();
+    if (in.field() == 2) packet.length_bytes = in.number();
+  }
+  return whole(in, packet, "sk_packet_entry");
+}
+
+Result<PipeData> parse_pipe_data(std::string_view message) {
+  PipeData data;
+  Message in(message);
+  while (in.next()) {
+    if (in.field() == 1) data.pipe = in.number();
+    if (in.field() == 2) data.size_bytes = in.number();
+  }
+  return whole(in, data, "pipe_data_entry");
+}
+
+Result<TcpStream> parse_tcp_stream(std::string_view message) {
+  TcpStream stream;
+  Message in(message);
+  while (in.next()) {
+    if (in.field() == 1) stream.receive_bytes = in.number();
+    if (in.field() == 3) stream.send_bytes = in.number();
+  }
+  return whole(in, stream, "tcp_stream_entry");
+}
+
+Result<TtyInfo> parse_tty_info(std::string_view message) {
+  TtyInfo tty;
+  bool fine = true;
+  Message in(message);
+  while (in.next()) {
+    switch (in.field()) {
+      case 1:
+        tty.id = in.number32();
+        break;
+      case 6:
+        tty.session = in.number32();
+        break;
+      case 8:
+        tty.rdev = in.number32();
+        break;
+      case 12: {
+        tty.is_pty = true;
+        Message pty(in.bytes());
+        while (pty.next()) {
+          if (pty.field() == 1) tty.index = pty.number32();
+        }
+        fine = fine && pty.ok();
+        break;
+      }
+      default:
+        break;
+    }
+  }
+  if (!fine) return damaged("tty_pty_entry");
+  return whole(in, tty, "tty_info_entry");
+}
+
+}  // namespace ctriage::criu

@@ -1,0 +1,60 @@
+#pragma once
+// Memory of the processes in an image directory: page maps, pages, and the directories before it that a page
+// may be left in (`parent`, made by pre-dumps).
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "lib/criu/criu.h"
+#include "lib/source/checkpoint_store.h"
+
+namespace ctriage::source {
+
+struct MemoryChunk {
+  enum class State : std::uint8_t {
+    data,
+    hole,  // not dumped: zeros of anonymous memory, or unchanged pages of a mapped file
+  };
+  std::size_t size_bytes = 0;  // short where the state changes; 0 only for an empty buffer
+  State state = State::hole;
+};
+
+class CheckpointMemory {
+ public:
+  CheckpointMemory(CheckpointStore& store, std::string image_dir)
+      : store_(store), image_dir_(std::move(image_dir)) {}
+
+  // pagemap-<pid>.img of this directory.
+  Result<criu::PageMap> page_map(std::uint32_t pid, std::uint32_t page_bytes);
+  // Up to into.size() bytes of one state at `address`; `map` is the page map of `pid` here. Errc::not_found,
+  // truncated: pages that should be there and are not.
+  Result<MemoryChunk> read(std::uint32_t pid, const criu::PageMap& map, std::uint64_t address,
+                           std::span<std::byte> into);
+  // Whether every page of the map lies where it says: the first that does not is the error.
+  Status check(std::uint32_t pid, const criu::PageMap& map);
+  // The image directory before `directory`, of the link `parent` in it; nothing: there is no link.
+  // Errc::not_found where it leads to nothing in this archive.
+  Result<std::optional<std::string>> parent_of_images(const std::string& directory) const;
+
+ private:
+  struct ParentMap {
+    std::string directory;
+    std::uint32_t pid = 0;
+    std::shared_ptr<const criu::PageMap> map;
+  };
+  Result<criu::PageMap> page_map_in(const std::string& directory, std::uint32_t pid,
+                                    std::uint32_t page_bytes);
+  Result<std::shared_ptr<const criu::PageMap>> parent_map(const std::string& directory, std::uint32_t pid,
+                                                          std::uint32_t page_bytes);
+  Status check_pages(const std::string& directory, const criu::PageMap& map) const;
+  Result<MemoryChunk> read_in(const std::string& directory, const criu::PageMap& map, std::uint32_t pid,
+                              std::uint64_t address, std::span<std::byte> into, std::size_t depth);
+
+  CheckpointStore& store_;
+  std::string image_dir_;
+  std::optional<ParentMap> last_parent_;
+};
+
+}  // namespace ctriage::source

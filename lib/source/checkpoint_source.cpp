@@ -1,0 +1,384 @@
+#include "lib/source/checkpoint_source.h"
+
+#include <algorithm>
+
+#include "lib/core/limits.h"
+#include "lib/source/remembered.h"
+
+namespace ctriage::source {
+namespace {
+
+using Level = Coverage::Level;
+
+// What the engines call the container's log: Podman with k8s-file or json-file, containerd, CRI-O; and
+// CRIU's.
+constexpr std::string_view kLogNames[] = {"ctr.log", "container.log", "io.kubernetes.cri-o.LogPath",
+                                          "dump.log"};
+
+bool is_log_of_container(std::string_view name) { return name != "dump.log"; }
+
+// Podman and CRI-O look for changed files at their paths on the node, not in the container: a changed file of
+// the image is in the tar only where the node happens to have one of that name.
+bool leaves_out_changes(CheckpointForm form) {
+  return form == CheckpointForm::podman || form == CheckpointForm::crio;
+}
+
+FileType type_of(const archive::TarMember& member) {
+  switch (member.type) {
+    case '0':
+    case '1':
+      return FileType::regular;
+    case '2':
+      return FileType::symlink;
+    case '3':
+      return FileType::character;
+    case '4':
+      return FileType::block;
+    case '5':
+      return FileType::directory;
+    case '6':
+      return FileType::fifo;
+    default:
+      return FileType::unknown;
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CheckpointSnapshot>> CheckpointSnapshot::open(std::unique_ptr<CheckpointStore> store,
+                                                                     std::vector<rules::Rule> rules,
+                                                                     Task& task) {
+  auto found = find_checkpoints(std::move(store), task);
+  if (!found) return std::move(found).error();
+  std::unique_ptr<CheckpointSnapshot> snapshot(new CheckpointSnapshot(*std::move(found), std::move(rules)));
+  for (CheckpointPart& part : snapshot->checkpoint_.parts) {
+    Held& held = snapshot->held_.emplace_back(Held{std::move(part), std::nullopt});
+    if (held.part.images != nullptr) {
+      auto tasks = CheckpointTasks::read(held.part, task);
+      if (!tasks) return std::move(tasks).error();
+      held.tasks.emplace(*std::move(tasks));
+    }
+    snapshot->tell_completeness(held, task);
+  }
+  return snapshot;
+}
+
+// What this archive cannot have, and why.
+void CheckpointSnapshot::tell_completeness(const Held& held, Task& task) const {
+  const CheckpointPart& part = held.part;
+  const auto tell = [&](Impact impact, const char* artifact, Errc code, const char* why) {
+    task.gaps.add({impact, artifact, part.container.name.raw, Error{code, why}});
+  };
+  if (part.base == nullptr && part.form == CheckpointForm::images)
+    tell(Impact::note, "checkpoint.record", Errc::not_found,
+         "CRIU images alone: no specification, image or name");
+  if (part.layer_store == nullptr) {
+    tell(Impact::note, "checkpoint.changes", Errc::not_found,
+         "no changes of the root file system in the archive");
+  } else if (leaves_out_changes(part.form)) {
+    tell(Impact::degraded, "checkpoint.changes", Errc::not_found,
+         "Podman and CRI-O leave changed files of the image out of rootfs-diff.tar");
+  }
+  if (!held.tasks) return;
+  tell(Impact::note, "checkpoint.memory", Errc::unsupported,
+       "unchanged pages of programs and libraries are never in a checkpoint");
+  if (held.tasks->tcp_closed) {
+    tell(Impact::degraded, "checkpoint.sockets", Errc::not_found,
+         "connections were closed for the dump (tcp-close): their queues are not there");
+  }
+  const auto any = [&](std::string_view prefix) {
+    const std::string first = part.image_dir + std::string(prefix);
+    const auto at = part.images->files().lower_bound(first);
+    return at != part.images->files().end() && at->first.starts_with(first);
+  };
+  if (!any("netns-") && !any("netdev-")) {
+    tell(Impact::note, "checkpoint.network", Errc::not_found,
+         "the network namespace is not the container's own: interfaces and routes are not in the archive");
+  }
+  const bool has_log = part.base != nullptr && part.base->find(part.base_dir + "dump.log") != nullptr;
+  if (!has_log && part.images->find(part.image_dir + "dump.log") == nullptr)
+    tell(Impact::note, "checkpoint.log", Errc::not_found,
+         "no dump.log: what CRIU could not dump is not known");
+  const auto dead = std::ranges::count(held.tasks->processes, std::string("Z"), &Process::state);
+  if (dead > 0)
+    tell(Impact::note, "checkpoint.processes", Errc::not_found, "zombies have no memory and no open files");
+}
+
+Coverage CheckpointSnapshot::covers(Facet facet, const Held& held) const {
+  const CheckpointPart& part = held.part;
+  const bool damaged = held.tasks && held.tasks->lost;
+  const auto of_images = [&](const char* note = "") -> Coverage {
+    if (!held.tasks) return {Level::none, "no CRIU images in the archive"};
+    if (damaged) return {Level::part, "images are missing or damaged"};
+    return {Level::whole, note};
+  };
+  switch (facet) {
+    case Facet::containers:
+      return {Level::whole, part.base == nullptr && part.form == CheckpointForm::images
+                                ? "images alone: no specification"
+                                : ""};
+    case Facet::processes:
+      return of_images("pids are the container's; CRIU keeps no start times");
+    case Facet::threads:
+    case Facet::descriptors:
+    case Facet::mounts:
+      return of_images();
+    case Facet::mappings:
+      return of_images("unchanged pages of files are not in it");
+    case Facet::sockets:
+      if (held.tasks && held.tasks->tcp_closed && !damaged)
+        return {Level::part, "connections were closed for the dump"};
+      return of_images();
+    case Facet::changes:
+      if (part.layer_store == nullptr) return {Level::none, "not in the archive"};
+      if (leaves_out_changes(part.form))
+        return {Level::part, "the engine leaves out changed files of the image"};
+      return {Level::whole, ""};
+    case Facet::logs: {
+      const bool found =
+          part.base != nullptr && std::ranges::any_of(kLogNames, [&](std::string_view name) {
+            return is_log_of_container(name) && part.base->find(part.base_dir + std::string(name)) != nullptr;
+          });
+      if (!found) return {Level::none, "no log of the container in the archive"};
+      return {Level::whole, ""};
+    }
+    case Facet::layers:
+      return {Level::none, "the image is not in a checkpoint"};
+    case Facet::findings:
+    case Facet::gaps:
+      break;
+  }
+  return {};
+}
+
+// Of several containers the least.
+Coverage CheckpointSnapshot::covers(Facet facet) const {
+  if (facet == Facet::findings)
+    return {rules_.empty() ? Level::none : Level::whole, rules_.empty() ? "no rules" : ""};
+  if (facet == Facet::gaps) return {Level::none, ""};
+  Coverage least = covers(facet, held_.front());
+  bool any = least.level != Level::none;
+  for (const Held& held : held_) {
+    Coverage of = covers(facet, held);
+    any = any || of.level != Level::none;
+    if (of.level < least.level) least = std::move(of);
+  }
+  if (any && least.level == Level::none) least.level = Level::part;
+  return least;
+}
+
+Result<Source> CheckpointSnapshot::describe(Task&) {
+  Source source;
+  source.kind = "checkpoint";
+  source.target = Bytes(checkpoint_.stores.front()->name());
+  const Held& first = held_.front();
+  source.taken_at = first.part.taken_at;
+  source.tool = std::string(to_text(first.part.form));
+  if (first.part.form != CheckpointForm::images) source.tool += ", CRIU";
+  source.tool += ", " + checkpoint_.stores.front()->form();
+  if (first.tasks) {
+    source.machine = first.tasks->machine;
+    source.node = Bytes(first.tasks->node);
+  }
+  return source;
+}
+
+Result<CheckpointSnapshot::Held*> CheckpointSnapshot::find(const std::string& container) {
+  for (Held& held : held_) {
+    if (held.part.container.id == container) return &held;
+  }
+  return Error{Errc::not_found, container + ": no such container in " + checkpoint_.stores.front()->name()};
+}
+
+Result<CheckpointTasks*> CheckpointSnapshot::tasks_of(const std::string& container) {
+  auto held = find(container);
+  if (!held) return std::move(held).error();
+  return (*held)->tasks ? &*(*held)->tasks : nullptr;
+}
+
+Status CheckpointSnapshot::list_containers(const Emit<Container>& emit, Task& task) {
+  for (const Held& held : held_) {
+    if (auto go_on = task.check(); !go_on) return go_on;
+    if (auto emitted = emit(Container(held.part.container)); !emitted) return emitted;
+  }
+  return Done{};
+}
+
+namespace {
+
+template <class T>
+Status emit_all(const std::vector<T>& items, const Emit<T>& emit, Task& task) {
+  for (const T& item : items) {
+    if (auto go_on = task.check(); !go_on) return go_on;
+    if (auto emitted = emit(T(item)); !emitted) return emitted;
+  }
+  return Done{};
+}
+
+}  // namespace
+
+Status CheckpointSnapshot::list_processes(const std::string& container, const Emit<Process>& emit,
+                                          Task& task) {
+  const auto tasks = tasks_of(container);
+  if (!tasks) return tasks.error();
+  if (*tasks == nullptr) return Done{};
+  return emit_all((*tasks)->processes, emit, task);
+}
+
+Status CheckpointSnapshot::list_threads(const std::string& container, const Emit<Thread>& emit, Task& task) {
+  const auto tasks = tasks_of(container);
+  if (!tasks) return tasks.error();
+  if (*tasks == nullptr) return Done{};
+  return emit_all((*tasks)->threads, emit, task);
+}
+
+Status CheckpointSnapshot::list_sockets(const std::string& container, const Emit<Socket>& emit, Task& task) {
+  const auto tasks = tasks_of(container);
+  if (!tasks) return tasks.error();
+  if (*tasks == nullptr) return Done{};
+  return emit_all((*tasks)->sockets, emit, task);
+}
+
+Status CheckpointSnapshot::list_mounts(const std::string& container, const Emit<Mount>& emit, Task& task) {
+  const auto tasks = tasks_of(container);
+  if (!tasks) return tasks.error();
+  if (*tasks == nullptr) return Done{};
+  return emit_all((*tasks)->mounts, emit, task);
+}
+
+// What is read again was told when it was read first.
+Status CheckpointSnapshot::list_mappings(const std::string& container, const Emit<Mapping>& emit,
+                                         Task& task) {
+  const auto tasks = tasks_of(container);
+  if (!tasks) return tasks.error();
+  Again again(task);
+  return *tasks == nullptr ? Status(Done{}) : (*tasks)->list_mappings(emit, again.task());
+}
+
+Status CheckpointSnapshot::list_descriptors(const std::string& container, const Emit<Descriptor>& emit,
+                                            Task& task) {
+  const auto tasks = tasks_of(container);
+  if (!tasks) return tasks.error();
+  Again again(task);
+  return *tasks == nullptr ? Status(Done{}) : (*tasks)->list_descriptors(emit, again.task());
+}
+
+// The tar beside the images has what was added or changed; without the image the two are not told apart.
+Status CheckpointSnapshot::list_added(Held& held, const Emit<FileChange>& emit, Task& task) {
+  Status emitted = Done{};
+  const Emit<archive::TarMember> one = [&](archive::TarMember&& member) -> Status {
+    const auto name = plain_member_name(member.name);
+    if (!name) return Done{};
+    FileChange change;
+    change.container = held.part.container.id;
+    const std::string base = name->substr(name->rfind('/') + 1);
+    const std::string above = name->substr(0, name->size() - base.size());
+    // image-spec layer.md, "Whiteouts"; Podman's and CRI-O's tar has none.
+    constexpr std::string_view kWhiteout = ".wh.";
+    if (!leaves_out_changes(held.part.form) && base == ".wh..wh..opq") {
+      change.path = Bytes("/" + above.substr(0, above.empty() ? 0 : above.size() - 1));
+      change.kind = ChangeKind::opaque;
+    } else if (!leaves_out_changes(held.part.form) && base.starts_with(kWhiteout)) {
+      change.path = Bytes("/" + above + base.substr(kWhiteout.size()));
+      change.kind = ChangeKind::deleted;
+    } else {
+      change.path = Bytes("/" + *name);
+      change.kind = ChangeKind::unknown;
+      FileState state;
+      state.type = type_of(member);
+      state.mode = member.mode & 07777U;
+      state.uid = member.uid;
+      state.gid = member.gid;
+      state.size_bytes = member.size_bytes;
+      state.mtime = member.mtime;
+      if (member.type == '2') state.link_target = Bytes(member.link);
+      if (member.type == '1') {
+        const auto first = plain_member_name(member.link);
+        change.hard_link_of = Bytes(first ? "/" + *first : member.link);
+      }
+      change.program = state.type == FileType::regular && (state.mode & 0111U) != 0;
+      change.after = std::move(state);
+    }
+    emitted = emit(std::move(change));
+    return emitted;
+  };
+  const auto listed = held.part.layer_store->list_tar(held.part.layer, one, task);
+  if (!emitted) return emitted;
+  if (auto go_on = task.check(); !go_on) return go_on;
+  if (!listed) {
+    task.gaps.add({Impact::lost, "checkpoint.changes", held.part.layer_store->name() + "!" + held.part.layer,
+                   listed.error()});
+  }
+  return Done{};
+}
+
+// deleted.files of Podman and CRI-O.
+Status CheckpointSnapshot::list_deleted(Held& held, const Emit<FileChange>& emit, Task& task) {
+  if (held.part.base == nullptr) return Done{};
+  const std::string name = held.part.base_dir + "deleted.files";
+  if (held.part.base->find(name) == nullptr) return Done{};
+  auto text = held.part.base->read(name, kMaxJsonBytes);
+  auto names = text ? parse_string_list(*text) : Result<std::vector<std::string>>(std::move(text).error());
+  if (!names) {
+    task.gaps.add(
+        {Impact::lost, "checkpoint.changes", held.part.base->name() + "!" + name, std::move(names).error()});
+    return Done{};
+  }
+  for (std::string& path : *names) {
+    FileChange change;
+    change.container = held.part.container.id;
+    change.path = Bytes(std::move(path));
+    change.kind = ChangeKind::deleted;
+    if (auto emitted = emit(std::move(change)); !emitted) return emitted;
+  }
+  return Done{};
+}
+
+Status CheckpointSnapshot::list_changes(const std::string& container, const Emit<FileChange>& emit,
+                                        Task& task) {
+  auto held = find(container);
+  if (!held) return std::move(held).error();
+  if ((*held)->part.layer_store == nullptr) return Done{};
+  Again again(task);
+  if (auto listed = list_added(**held, emit, again.task()); !listed) return listed;
+  return list_deleted(**held, emit, again.task());
+}
+
+Status CheckpointSnapshot::list_logs(const std::string& container, const Emit<LogFile>& emit, Task&) {
+  auto held = find(container);
+  if (!held) return std::move(held).error();
+  const CheckpointPart& part = (*held)->part;
+  if (part.base == nullptr) return Done{};
+  for (const std::string_view name : kLogNames) {
+    const std::string path = part.base_dir + std::string(name);
+    const StoredFile* file = part.base->find(path);
+    if (file == nullptr || file->type != FileType::regular) continue;
+    LogFile log;
+    log.container = container;
+    log.path = Bytes(path);
+    log.size_bytes = file->size_bytes;
+    log.mtime = file->mtime;
+    log.stream = path;
+    if (auto emitted = emit(std::move(log)); !emitted) return emitted;
+  }
+  return Done{};
+}
+
+Status CheckpointSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
+  rules::Engine engine(rules_);
+  const std::string name = checkpoint_.stores.front()->name();
+  for (Held& held : held_) {
+    const Container& container = held.part.container;
+    const Emit<Process> process = [&](Process&& seen) {
+      return engine.evaluate(seen, container, name, emit);
+    };
+    if (auto listed = list_processes(container.id, process, task); !listed) return listed;
+    const Emit<FileChange> change = [&](FileChange&& seen) {
+      return engine.evaluate(seen, container, name, emit);
+    };
+    if (auto listed = list_changes(container.id, change, task); !listed) return listed;
+  }
+  return Done{};
+}
+
+}  // namespace ctriage::source

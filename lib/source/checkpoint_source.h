@@ -1,0 +1,55 @@
+#pragma once
+// The Snapshot of a checkpoint: an archive of Podman, CRI-O or containerd, an export of ctr, a directory of
+// Docker's, CRIU images alone.
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/model/snapshot.h"
+#include "lib/rules/rules.h"
+#include "lib/source/checkpoint_layout.h"
+#include "lib/source/checkpoint_tasks.h"
+
+namespace ctriage::source {
+
+class CheckpointSnapshot final : public Snapshot {
+ public:
+  // Reads everything but what is long: mappings, descriptors, changes. `rules` make its findings.
+  static Result<std::unique_ptr<CheckpointSnapshot>> open(std::unique_ptr<CheckpointStore> store,
+                                                          std::vector<rules::Rule> rules, Task& task);
+
+  [[nodiscard]] Coverage covers(Facet facet) const override;
+  Result<Source> describe(Task& task) override;
+  Status list_containers(const Emit<Container>& emit, Task& task) override;
+  Status list_processes(const std::string& container, const Emit<Process>& emit, Task& task) override;
+  Status list_threads(const std::string& container, const Emit<Thread>& emit, Task& task) override;
+  Status list_mappings(const std::string& container, const Emit<Mapping>& emit, Task& task) override;
+  Status list_descriptors(const std::string& container, const Emit<Descriptor>& emit, Task& task) override;
+  Status list_sockets(const std::string& container, const Emit<Socket>& emit, Task& task) override;
+  Status list_mounts(const std::string& container, const Emit<Mount>& emit, Task& task) override;
+  Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
+  Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  Status list_findings(const Emit<Finding>& emit, Task& task) override;
+  // What the images of a container say beyond the lists; null: it has none. Errc::not_found.
+  Result<CheckpointTasks*> tasks_of(const std::string& container);
+
+ private:
+  struct Held {
+    CheckpointPart part;
+    std::optional<CheckpointTasks> tasks;
+  };
+  explicit CheckpointSnapshot(Checkpoint&& checkpoint, std::vector<rules::Rule> rules)
+      : checkpoint_(std::move(checkpoint)), rules_(std::move(rules)) {}
+  void tell_completeness(const Held& held, Task& task) const;
+  [[nodiscard]] Coverage covers(Facet facet, const Held& held) const;
+  Result<Held*> find(const std::string& container);
+  Status list_added(Held& held, const Emit<FileChange>& emit, Task& task);
+  Status list_deleted(Held& held, const Emit<FileChange>& emit, Task& task);
+
+  Checkpoint checkpoint_;
+  std::vector<rules::Rule> rules_;
+  std::vector<Held> held_;
+};
+
+}  // namespace ctriage::source

@@ -1,0 +1,104 @@
+#pragma once
+// What the images of one container say, as artifacts. Everything is read once; mappings and descriptors,
+// which may be many, again when they are listed.
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/criu/criu.h"
+#include "lib/model/process.h"
+#include "lib/source/checkpoint_layout.h"
+#include "lib/source/checkpoint_memory.h"
+
+namespace ctriage::source {
+
+struct CheckpointTask {
+  std::uint32_t pid = 0;
+  std::uint32_t files_id = 0;
+  std::uint32_t page_bytes = 0;
+  bool has_memory = false;  // a zombie has none
+};
+
+class CheckpointTasks {
+ public:
+  // What cannot be read is a gap; an error only when it is time to end.
+  static Result<CheckpointTasks> read(const CheckpointPart& part, const Task& task);
+
+  std::vector<Process> processes;  // by pid
+  std::vector<Thread> threads;     // by pid, then as the image has them
+  std::vector<Socket> sockets;
+  std::vector<Mount> mounts;
+  std::string machine;
+  std::string node;
+  std::vector<std::string> deleted_names;  // of files whose content is in ghost-file images, by their remap
+  bool tcp_closed = false;
+  bool lost = false;  // an image could not be read
+
+  Status list_mappings(const Emit<Mapping>& emit, const Task& task);
+  Status list_descriptors(const Emit<Descriptor>& emit, const Task& task);
+  // Where the pages of a process lie. Errc::not_found: no such process, or one without memory.
+  Result<criu::PageMap> page_map(std::int32_t pid);
+  // Up to into.size() bytes of one state at `address`; `map` is that of the process.
+  Result<MemoryChunk> read_memory(std::int32_t pid, const criu::PageMap& map, std::uint64_t address,
+                                  std::span<std::byte> into);
+
+ private:
+  using FileKey = std::pair<criu::FileKind, std::uint32_t>;
+  explicit CheckpointTasks(const CheckpointPart& part)
+      : store_(*part.images), dir_(part.image_dir), id_(part.container.id), memory_(store_, dir_) {}
+
+  Status read_all(const CheckpointPart& part, const Task& task);
+  bool read_inventory(const Task& task);
+  void read_files(const Task& task);
+  void read_remaps(const Task& task);
+  void read_system(const Task& task);
+  Status read_tree(const Task& task);
+  void read_process(const criu::TreeEntry& entry, const Task& task);
+  void read_threads(const criu::TreeEntry& entry, const Process& process, const Task& task);
+  void read_memory(Process& into, CheckpointTask& about, const Task& task);
+  void read_strings(Process& into, const criu::PageMap& map, const criu::Memory& memory, const Task& task);
+  std::string read_text(std::uint32_t pid, const criu::PageMap& map, std::uint64_t start, std::uint64_t end,
+                        const std::string& what, const Task& task);
+  void read_places(Process& into, const Task& task);
+  void read_mounts(std::uint32_t namespace_id, const Task& task);
+  Status read_sockets(const Task& task);
+  std::map<std::uint32_t, std::uint64_t> read_packets(const Task& task);
+  void read_queues(Socket& into, const Task& task);
+  Result<std::string> read_head(const std::string& name, criu::Kind kind);
+  Status each_fd(const std::function<Status(const CheckpointTask&, const criu::FdEntry&)>& take,
+                 const Task& task);
+  void find_origins(const CheckpointPart& part, const Task& task);
+  Origin origin_of(const Process& process, const CheckpointPart& part,
+                   const std::set<std::string>& changed) const;
+
+  [[nodiscard]] bool has(const std::string& name) const { return store_.find(dir_ + name) != nullptr; }
+  std::optional<std::string> image(const std::string& name, const Task& task);
+  using TakeEntry = std::function<Status(std::string_view message, criu::ImageReader& reader)>;
+  void each_entry(const std::string& name, criu::Kind kind, const TakeEntry& take, const Task& task);
+  void lose(const std::string& name, Error error, const Task& task);
+  [[nodiscard]] const criu::FileEntry* file(criu::FileKind kind, std::uint32_t id) const;
+  [[nodiscard]] const criu::FileEntry* open_file(std::uint32_t id) const;
+  void name_executable(std::uint32_t id, Executable& into) const;
+  Descriptor descriptor_of(const criu::FdEntry& fd) const;
+  Mapping mapping_of(const criu::Vma& vma) const;
+
+  CheckpointStore& store_;
+  std::string dir_;
+  std::string id_;
+  CheckpointMemory memory_;
+  std::vector<CheckpointTask> tasks_;
+  std::map<FileKey, criu::FileEntry> files_;
+  std::set<std::uint32_t> deleted_;                  // ids of regular files without a name
+  std::map<std::uint32_t, criu::GhostFile> ghosts_;  // by id of the file
+  std::map<std::uint64_t, criu::MemfdInode> memfds_;
+  std::map<std::uint32_t, criu::TtyInfo> ttys_;
+  std::map<std::uint32_t, std::vector<std::string>> cgroups_;
+  std::set<std::string> external_mounts_;
+  std::size_t text_room_bytes_ = 0;
+};
+
+}  // namespace ctriage::source

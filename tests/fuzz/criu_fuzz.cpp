@@ -1,0 +1,91 @@
+// The first byte chooses: an image of one kind, or a whole archive.
+#include <cstddef>
+#include <cstdint>
+
+#include "tests/checkpoint_testing.h"
+
+namespace {
+
+using namespace ctriage;
+using namespace ctriage::source;
+
+void each_entry(std::string_view file, criu::Kind kind) {
+  auto reader = criu::ImageReader::open(file, kind);
+  if (!reader) return;
+  std::string_view message;
+  for (auto more = reader->next(message); more && *more; more = reader->next(message)) {
+    (void)criu::parse_tree_entry(message).has_value();
+    (void)criu::parse_file_entry(message).has_value();
+    (void)criu::parse_fd(message).has_value();
+    (void)criu::parse_remap(message).has_value();
+    (void)criu::parse_ghost(message).has_value();
+    (void)criu::parse_memfd(message).has_value();
+    (void)criu::parse_mount(message).has_value();
+    (void)criu::parse_tty_info(message).has_value();
+    (void)criu::parse_pipe_data(message).has_value();
+    if (const auto packet = criu::parse_packet(message); packet && !reader->take(packet->length_bytes))
+      return;
+    for (const auto& old : criu::old_file_images()) (void)criu::parse_old_file(old.file, message).has_value();
+  }
+}
+
+void archive_of(std::string bytes) {
+  CheckpointTestTask test;
+  auto snapshot = open_checkpoint(std::move(bytes), test.task);
+  if (!snapshot) return;
+  const auto any = [](auto&&) { return Status(Done{}); };
+  const Emit<Container> one = [&](Container&& container) {
+    (void)(*snapshot)->list_processes(container.id, any, test.task).has_value();
+    (void)(*snapshot)->list_mappings(container.id, any, test.task).has_value();
+    (void)(*snapshot)->list_descriptors(container.id, any, test.task).has_value();
+    (void)(*snapshot)->list_changes(container.id, any, test.task).has_value();
+    return Status(Done{});
+  };
+  (void)(*snapshot)->list_containers(one, test.task).has_value();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
+  switch (data[0]) {
+    case 'a':
+      archive_of(std::string(rest));
+      break;
+    case 'i':
+      (void)criu::parse_inventory(rest).has_value();
+      break;
+    case 'c':
+      (void)criu::parse_core(rest).has_value();
+      break;
+    case 'm':
+      (void)criu::parse_memory(rest).has_value();
+      break;
+    case 'g':
+      (void)criu::parse_cgroups(rest).has_value();
+      break;
+    case 's':
+      (void)criu::parse_stats(rest).has_value();
+      break;
+    case 'u':
+      (void)criu::parse_uts(rest).has_value();
+      break;
+    case 'p':
+      if (const auto map = criu::parse_pagemap(rest, 4096)) {
+        // Runs are in order and none lies over another.
+        std::uint64_t end = 0;
+        for (const criu::PageRun& run : map->runs) {
+          if (run.address < end || map->find(run.address) != &run) __builtin_trap();
+          end = run.address + run.pages * 4096;
+        }
+      }
+      break;
+    case 'f':
+      each_entry(rest, criu::Kind::files);
+      break;
+    default:
+      each_entry(rest, criu::Kind::pstree);
+  }
+  return 0;
+}
