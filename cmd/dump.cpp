@@ -34,20 +34,28 @@ struct Wanted {  // a process
 // Lines of page_range, a block at a time.
 class RangeFile {
  public:
-  explicit RangeFile(memory::CoreFile& file) : file_(file) {}
+  explicit RangeFile(NewFile& file) : file_(file) {}
   Status add(const PageRange& range) {
     constexpr std::size_t kBlockBytes = 64 << 10;
     block_ += to_json(range) + "\n";
     return block_.size() < kBlockBytes ? Status(Done{}) : flush();
   }
+  Result<Digest> seal() {
+    if (auto written = flush(); !written) return std::move(written).error();
+    if (auto sealed = file_.seal(); !sealed) return std::move(sealed).error();
+    return hash_.digest();
+  }
+
+ private:
   Status flush() {
+    hash_.update(block_);
     auto written = file_.write(std::as_bytes(std::span(block_)));
     block_.clear();
     return written;
   }
 
- private:
-  memory::CoreFile& file_;
+  NewFile& file_;
+  Sha256 hash_;
   std::string block_;
 };
 
@@ -59,6 +67,7 @@ Result<std::vector<Wanted>> wanted_of(const source::LiveSnapshot& snapshot, cons
       if (!process.gone && !process.ended) members.push_back({pid, process.start_ticks});
     }
   }
+  if (members.empty()) return Error{Errc::vanished, snapshot.name() + ": no process of it lives any more"};
   if (arguments.all) return members;
   std::int32_t pid = arguments.pid;
   if (pid == 0) {
@@ -95,23 +104,31 @@ std::string beside(const Place& place, const std::string& name) {
 
 class Dumping {
  public:
-  Dumping(source::LiveSnapshot& snapshot, const Place& place, const memory::DumpOptions& options, Task& task)
-      : snapshot_(snapshot), place_(place), options_(options), task_(task) {}
+  // All files together have at most `max_bytes`.
+  Dumping(source::LiveSnapshot& snapshot, const Place& place, std::uint64_t max_bytes,
+          const memory::DumpOptions& options, Task& task)
+      : snapshot_(snapshot), place_(place), left_bytes_(max_bytes), options_(options), task_(task) {}
 
   Result<DumpedProcess> dump(const Wanted& wanted, const std::string& name) {
     const std::int64_t began_ns = sys::boottime_ns();
     const std::string pages_name = name + ".pages.jsonl";
-    auto core = memory::CoreFile::create(place_.directory, name);
+    auto core = memory::CoreFile::create(place_.directory, name, left_bytes_);
     if (!core) return std::move(core).error();
-    auto pages = memory::CoreFile::create(place_.directory, pages_name);
-    if (!pages) return std::move(pages).error();
-    RangeFile ranges(**pages);
+    auto pages = NewFile::create(place_.directory, pages_name, left_bytes_);
+    if (!pages) {
+      (*core)->file().remove();
+      return std::move(pages).error();
+    }
+    RangeFile ranges(*pages);
     const std::uint64_t lost = task_.gaps.count(Impact::lost);
     auto dumped = memory::dump_process(
         snapshot_.node().proc, snapshot_.node().readers, wanted.pid, wanted.start_ticks, options_, **core,
         [&](PageRange&& range) { return ranges.add(range); }, task_);
-    auto digest = dumped ? seal(**core, **pages, ranges) : Result<Digest>(std::move(dumped).error());
-    if (!digest) return left_behind(std::move(digest).error(), **core, name);
+    const std::uint64_t written = (*core)->file().size_bytes() + pages->size_bytes();
+    left_bytes_ -= std::min(left_bytes_, written);
+    auto of_pages = dumped ? ranges.seal() : Result<Digest>(std::move(dumped).error());
+    auto digest = of_pages ? (*core)->seal() : of_pages;
+    if (!digest) return left_behind(std::move(digest).error(), (*core)->file(), *pages, name);
 
     DumpedProcess process;
     process.pid = wanted.pid;
@@ -121,6 +138,7 @@ class Dumping {
     process.pages = Bytes(beside(place_, pages_name));
     process.complete = task_.gaps.count(Impact::lost) == lost;
     process.sha256 = to_hex(*digest);
+    process.pages_sha256 = to_hex(*of_pages);
     process.size_bytes = dumped->core_bytes;
     process.data_bytes = dumped->data_bytes;
     process.left_bytes = dumped->left_bytes;
@@ -135,52 +153,29 @@ class Dumping {
   }
 
  private:
-  static Result<Digest> seal(memory::CoreFile& core, memory::CoreFile& pages, RangeFile& ranges) {
-    if (auto written = ranges.flush(); !written) return std::move(written).error();
-    if (auto named = pages.seal(); !named) return std::move(named).error();
-    return core.seal();
-  }
-
   // What was read stays, under a name that says that it is not whole; where nothing was read nothing stays.
-  Error left_behind(Error error, const memory::CoreFile& core, const std::string& name) const {
+  Error left_behind(Error error, NewFile& core, NewFile& pages, const std::string& name) const {
     if (core.size_bytes() > 0)
       return Error{error.code, error.what + "; what was read is in " + beside(place_, name) + ".part",
                    error.number};
-    for (const std::string& unused : {name, name + ".pages.jsonl"})
-      (void)sys::unlinkat(place_.directory.fd(), unused + ".part").has_value();
+    core.remove();
+    pages.remove();
     return error;
   }
 
   source::LiveSnapshot& snapshot_;
   const Place& place_;
+  std::uint64_t left_bytes_;
   const memory::DumpOptions& options_;
   Task& task_;
 };
 
-std::string parent_directory(const std::string& path) {
-  const auto slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-// The directory of the output, made where it is that of --all.
+// The directory that the output goes to.
 Result<Place> open_place(const DumpArguments& arguments) {
-  const std::string& path = arguments.output;
-  if (arguments.all) {
-    auto directory = Root::open(path);
-    if (!directory && directory.error().code == Errc::not_found) {
-      auto parent = Root::open(parent_directory(path));
-      if (!parent) return std::move(parent).error().within("-o");
-      if (auto made = sys::mkdirat(parent->fd(), path.substr(path.rfind('/') + 1), 0700); !made)
-        return std::move(made).error().within("-o");
-      directory = Root::open(path);
-    }
-    if (!directory) return std::move(directory).error().within("-o");
-    return Place{*std::move(directory), path};
-  }
-  auto directory = Root::open(parent_directory(path));
+  const std::string path = arguments.all ? arguments.output : directory_of(arguments.output);
+  auto directory = Root::open(path);
   if (!directory) return std::move(directory).error().within("-o");
-  return Place{*std::move(directory), parent_directory(path)};
+  return Place{*std::move(directory), path};
 }
 
 Exit end_with(const DumpResult& result, const Common& common, Io& io, const GapLog& gaps) {
@@ -218,7 +213,7 @@ Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
 
   DumpResult result;
   result.target = Bytes(snapshot.name());
-  Dumping dumping(snapshot, *place, options, task);
+  Dumping dumping(snapshot, *place, allowed->allowed_bytes, options, task);
   for (const Wanted& process : *wanted) {
     const std::string name = arguments.all ? std::to_string(process.pid) + ".core"
                                            : arguments.output.substr(arguments.output.rfind('/') + 1);
@@ -250,7 +245,8 @@ void add_dump(CLI::App& app, const Common& common, Action& chosen) {
   sub->add_option("source", arguments->query.token, "pid:N, or a live pod or container with --pid or --all")
       ->required();
   sub->add_option("-o,--output", arguments->output,
-                  "the core; what each page is goes beside it into PATH.pages.jsonl. With --all: a directory")
+                  "the core; what each page is goes beside it into PATH.pages.jsonl. With --all: an existing "
+                  "directory")
       ->required();
   add_target_options(*sub, arguments->query);
   auto* pid =

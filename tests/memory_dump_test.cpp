@@ -327,9 +327,9 @@ TEST(CoreFile, GetsItsNameWhenItIsWhole) {
   const std::string text(3 << 20, 'b');
   const auto bytes = std::as_bytes(std::span(text));
   {
-    auto file = CoreFile::create(*directory, "x.core");
+    auto file = CoreFile::create(*directory, "x.core", 4 << 20);
     ASSERT_TRUE(file) << file.error().what;
-    EXPECT_EQ(CoreFile::create(*directory, "x.core").error().number, EEXIST);
+    EXPECT_EQ(CoreFile::create(*directory, "x.core", 4 << 20).error().number, EEXIST);
     ASSERT_TRUE((*file)->write(bytes.first(1)));
     ASSERT_TRUE((*file)->write(bytes.subspan(1)));
     EXPECT_FALSE(directory->stat_beneath("x.core"));
@@ -342,9 +342,12 @@ TEST(CoreFile, GetsItsNameWhenItIsWhole) {
   EXPECT_EQ(info->size_bytes, text.size());
   EXPECT_EQ(info->mode & 07777U, 0600U);
   EXPECT_FALSE(directory->stat_beneath("x.core.part"));
-  EXPECT_EQ(CoreFile::create(*directory, "x.core").error().number, EEXIST);
-  auto unsealed = CoreFile::create(*directory, "y.core");
+  EXPECT_EQ(CoreFile::create(*directory, "x.core", 4 << 20).error().number, EEXIST);
+  auto unsealed = CoreFile::create(*directory, "y.core", 4 << 20);
   ASSERT_TRUE(unsealed);
+  ASSERT_TRUE((*unsealed)->write(bytes));
+  EXPECT_EQ((*unsealed)->write(bytes).error().code, Errc::full);
+  EXPECT_EQ((*unsealed)->file().size_bytes(), bytes.size());
   unsealed->reset();
   EXPECT_TRUE(directory->stat_beneath("y.core.part"));
 }

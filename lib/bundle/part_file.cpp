@@ -2,12 +2,12 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/fs.h>
 #include <linux/openat2.h>
 
 #include <algorithm>
 #include <cerrno>
 
+#include "lib/core/new_file.h"
 #include "lib/core/sys.h"
 
 namespace ctriage::bundle {
@@ -191,16 +191,10 @@ Result<std::string> PartFile::seal() {
   if (!done) return std::move(done).error();
   for (unsigned copy = copy_; copy < kMaxCopies; ++copy) {
     const std::string final_name = numbered(name_, copy);
-    const int dir = directory_->fd();
-    auto renamed = sys::renameat2(dir, part_name_, dir, final_name, RENAME_NOREPLACE);
-    if (!renamed && is_unknown(renamed.error())) {  // NFS, FUSE: without the kernel's help, look first
-      auto taken = sys::stat_at(dir, final_name);
-      if (taken) continue;
-      renamed = sys::renameat2(dir, part_name_, dir, final_name, 0);
-    }
+    auto renamed = rename_new(*directory_, part_name_, final_name);
     if (renamed) {
       part_name_ = final_name;
-      if (auto synced = sys::fsync_directory(dir, directory_->name()); !synced)
+      if (auto synced = sys::fsync_directory(directory_->fd(), directory_->name()); !synced)
         return std::move(synced).error().within("whole, but its name may be lost with the power");
       return final_name;
     }

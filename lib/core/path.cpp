@@ -12,6 +12,10 @@ std::string parent_of(std::string_view path) {
   return slash == 0 || slash == std::string_view::npos ? "/" : std::string(path.substr(0, slash));
 }
 
+std::string directory_of(const std::string& typed) {
+  return typed.find('/') == std::string::npos ? "." : parent_of(typed);
+}
+
 std::string child_of(std::string_view directory, std::string_view name) {
   return std::string(directory == "/" ? "" : directory).append("/").append(name);
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Paths as text: absolute, with one '/' between names. No file is looked at.
+// Paths as text: absolute, with one '/' between names, but for directory_of(). No file is looked at.
 #include <string>
 #include <string_view>
 
@@ -9,6 +9,8 @@ namespace ctriage {
 bool is_at_or_below(std::string_view path, std::string_view directory);
 // "/a/b" of "/a/b/c", "/" of "/a" and of "/".
 std::string parent_of(std::string_view path);
+// Of a path as it was typed: "a" of "a/b", "." of "b".
+std::string directory_of(const std::string& typed);
 // "/a/b", and "/b" in "/".
 std::string child_of(std::string_view directory, std::string_view name);
 

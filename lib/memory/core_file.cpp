@@ -1,15 +1,8 @@
 #include "lib/memory/core_file.h"
 
-#include <fcntl.h>
-#include <linux/openat2.h>
-#include <stdio.h>
-
-#include <cerrno>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
-
-#include "lib/core/sys.h"
 
 namespace ctriage::memory {
 
@@ -62,38 +55,27 @@ struct CoreFile::Hasher {
   }
 };
 
-CoreFile::CoreFile(Root directory, std::string name, UniqueFd file)
-    : directory_(std::move(directory)),
-      name_(std::move(name)),
-      file_(std::move(file)),
-      hasher_(std::make_unique<Hasher>()) {}
+CoreFile::CoreFile(NewFile file) : file_(std::move(file)), hasher_(std::make_unique<Hasher>()) {}
 
 CoreFile::~CoreFile() = default;
 
-Result<std::unique_ptr<CoreFile>> CoreFile::create(const Root& directory, const std::string& name) {
-  auto there = directory.stat_beneath(name);
-  if (there) return system_error(EEXIST, "write " + name);
-  if (there.error().code != Errc::not_found) return std::move(there).error();
-  auto own = directory.duplicate();
-  if (!own) return std::move(own).error();
-  auto file = sys::openat2(directory.fd(), name + ".part", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
-                           RESOLVE_BENEATH, 0600);
+Result<std::unique_ptr<CoreFile>> CoreFile::create(const Root& directory, const std::string& name,
+                                                   std::uint64_t max_bytes) {
+  auto file = NewFile::create(directory, name, max_bytes);
   if (!file) return std::move(file).error();
-  return std::unique_ptr<CoreFile>(new CoreFile(*std::move(own), name, *std::move(file)));
+  return std::unique_ptr<CoreFile>(new CoreFile(*std::move(file)));
 }
 
 Status CoreFile::write(std::span<const std::byte> bytes) {
   if (bytes.empty()) return Done{};
   hasher_->give(bytes);
-  auto written = sys::write_all(file_.get(), bytes, name_);
+  auto written = file_.write(bytes);
   hasher_->wait();
-  if (written) size_bytes_ += bytes.size();
   return written;
 }
 
 Result<Digest> CoreFile::seal() {
-  auto named = sys::renameat2(directory_.fd(), name_ + ".part", directory_.fd(), name_, RENAME_NOREPLACE);
-  if (!named) return std::move(named).error();
+  if (auto sealed = file_.seal(); !sealed) return std::move(sealed).error();
   return hasher_->hash.digest();
 }
 

@@ -79,6 +79,7 @@ struct DumpedProcess {
   Bytes pages;
   bool complete = false;
   std::string sha256;
+  std::string pages_sha256;
   std::uint64_t size_bytes = 0;
   std::uint64_t data_bytes = 0;
   std::uint64_t left_bytes = 0;
@@ -99,6 +100,7 @@ struct DumpedProcess {
     v("pages", self.pages, "what is known of each stretch: lines of page_range");
     v("complete", self.complete, "nothing of what was to be read was lost");
     v("sha256", self.sha256, "of the core");
+    v("pages_sha256", self.pages_sha256, "of the file of the ranges");
     v("size_bytes", self.size_bytes, "of the core");
     v("data_bytes", self.data_bytes, "of memory in it");
     v("left_bytes", self.left_bytes, "there and left out: as in files, shared, in swap, of devices");

@@ -9,6 +9,18 @@
 
 namespace ctriage::report {
 
+// What a command says at its end, in one piece.
+template <class T>
+std::string document(const T& artifact) {
+  std::string out;
+  JsonWriter writer(out);
+  writer.begin_object();
+  writer.member_value("schema", schema_of<T>());
+  writer.members(artifact);
+  writer.end_object();
+  return out += '\n';
+}
+
 // One document or one artifact per line, by the same calls.
 class Document {
  public:

@@ -1,7 +1,7 @@
 #include "lib/report/dump.h"
 
 #include "lib/core/text.h"
-#include "lib/model/json.h"
+#include "lib/report/document.h"
 #include "lib/report/text.h"
 
 namespace ctriage::report {
@@ -24,15 +24,7 @@ std::string process_text(const DumpedProcess& process) {
 
 }  // namespace
 
-std::string dump_json(const DumpResult& result) {
-  std::string out;
-  JsonWriter writer(out);
-  writer.begin_object();
-  writer.member_value("schema", schema_of<DumpResult>());
-  writer.members(result);
-  writer.end_object();
-  return out += '\n';
-}
+std::string dump_json(const DumpResult& result) { return document(result); }
 
 std::string dump_text(const DumpResult& result, bool every_gap, const Style& style) {
   std::string out;
@@ -40,7 +32,8 @@ std::string dump_text(const DumpResult& result, bool every_gap, const Style& sty
     out += labelled("memory", process_text(process));
     out += labelled("core", safe(process.core.raw) + "   " + human_size(process.size_bytes) +
                                 ", NOT ENCRYPTED; what each page is: " + safe(process.pages.raw));
-    out += labelled("sha256", process.sha256);
+    out += labelled("sha256", process.sha256 + "   of the core");
+    out += labelled("", process.pages_sha256 + "   of the ranges");
     out += labelled("open", safe(process.opens_with.raw));
   }
   GapTally gaps;

@@ -1,23 +1,11 @@
 // The ends of `collect` and `verify`: one JSON document each, and verify's lines.
 #include "lib/core/text.h"
-#include "lib/model/json.h"
-#include "lib/model/kinds.h"
 #include "lib/report/collect_screen.h"
+#include "lib/report/document.h"
 #include "lib/report/text.h"
 
 namespace ctriage::report {
 namespace {
-
-template <class T>
-std::string document(const T& artifact) {
-  std::string out;
-  JsonWriter writer(out);
-  writer.begin_object();
-  writer.member_value("schema", schema_of<T>());
-  writer.members(artifact);
-  writer.end_object();
-  return out += '\n';
-}
 
 std::string verdict_text(const VerifyResult& result) {
   switch (result.verdict) {

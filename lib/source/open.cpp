@@ -6,6 +6,7 @@
 
 #include "lib/archive/bytes_at.h"
 #include "lib/archive/tar_header.h"
+#include "lib/core/path.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/source/bundle_source.h"
@@ -13,12 +14,6 @@
 
 namespace ctriage::source {
 namespace {
-
-std::string directory_of(const std::string& path) {
-  const auto slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 Result<std::unique_ptr<Snapshot>> as_snapshot(Result<std::unique_ptr<bundle::Reader>> reader,
                                               const std::string& path, Task& task) {

@@ -273,7 +273,7 @@ class Dump(Case):
         time.sleep(0.2)
         with open(f"/proc/{parent.pid}/task/{parent.pid}/children") as children:
             first = int(children.read().split()[0])
-        into = os.path.join(self.temp(), "memory")
+        into = self.temp()
         run = self.expect(ctriage("dump", f"pid:{first}", "--all", "-o", into, "--json"), 0)
         processes = run.json()["processes"]
         ours = [p["pid"] for p in processes if "python" in p["exe"]]  # not unshare(1)
