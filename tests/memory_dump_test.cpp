@@ -3,11 +3,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <optional>
+#include <thread>
 
 #include "lib/core/hash.h"
 #include "lib/core/text.h"
@@ -79,6 +81,7 @@ class MemoryDump : public ::testing::Test, public testing::TaskFixture {
     return dump_process(
         *proc_, *readers_, child_->pid(), stat->start_ticks, options, core_,
         [this](PageRange&& range) -> Status {
+          on_range_(range);
           ranges_.push_back(std::move(range));
           return Done{};
         },
@@ -121,6 +124,7 @@ class MemoryDump : public ::testing::Test, public testing::TaskFixture {
   Board board_;
   StringSink core_;
   std::vector<PageRange> ranges_;
+  std::function<void(const PageRange&)> on_range_ = [](const PageRange&) {};
   std::optional<Root> proc_;
   std::optional<proc::Readers> readers_;
   std::unique_ptr<Child> child_;
@@ -249,9 +253,10 @@ TEST_F(MemoryDump, PagesThatGoWhileTheyAreRead) {
   EXPECT_NE(states.find("vanished "), std::string::npos) << states;
 }
 
-std::int32_t reader_of(std::int32_t besides) {
+// The reader of the test whose main thread is `tid`, which has another child, too.
+std::int32_t reader_of(std::int32_t tid, std::int32_t besides) {
   std::int32_t watchdog = 0;
-  std::ifstream children("/proc/self/task/" + std::to_string(::gettid()) + "/children");
+  std::ifstream children("/proc/self/task/" + std::to_string(tid) + "/children");
   for (std::int32_t pid = 0; children >> pid;)
     if (pid != besides) watchdog = pid;
   std::ifstream readers("/proc/" + std::to_string(watchdog) + "/task/" + std::to_string(watchdog) +
@@ -273,7 +278,8 @@ TEST_F(MemoryDump, AReadThatSticksCostsOneMapping) {
   core_.before = [&](std::string_view text) -> Status {
     if (stops == 0 && text.starts_with(mark_of(pid))) {
       ++stops;
-      ::kill(reader_of(pid), SIGSTOP);
+      const std::int32_t reader = reader_of(::gettid(), pid);
+      if (reader > 0) ::kill(reader, SIGSTOP);
     }
     return Done{};
   };
@@ -284,6 +290,51 @@ TEST_F(MemoryDump, AReadThatSticksCostsOneMapping) {
   // The next reader is not stuck: all of it was had.
   EXPECT_EQ(states_of(area, 4096), "data 4096");
   EXPECT_EQ(dumped->lost_bytes, 0U);
+}
+
+// Every reader is stopped until something has been given up.
+TEST_F(MemoryDump, WhatSticksAgainIsToldAndTheRestIsRead) {
+  char* area = map(4096);
+  start([&] {
+    std::memset(area, 'x', 4096 * kPage);
+    mark_of(::getpid()).copy(area, kPage);
+  });
+  const std::int32_t pid = child_->pid();
+  const std::int32_t tid = ::gettid();
+  std::atomic<bool> stopping = false;
+  std::atomic<bool> over = false;
+  std::thread stopper([&] {
+    while (!over) {
+      const std::int32_t reader = stopping ? reader_of(tid, pid) : 0;
+      if (reader > 0) ::kill(reader, SIGSTOP);
+    }
+  });
+  core_.before = [&](std::string_view text) -> Status {
+    if (text.starts_with(mark_of(pid))) stopping = true;
+    return Done{};
+  };
+  on_range_ = [&](const PageRange& range) {
+    if (range.state == PageState::timeout) stopping = false;
+  };
+  const auto dumped = dump();
+  over = true;
+  stopper.join();
+  ASSERT_TRUE(dumped) << dumped.error().what;
+  EXPECT_EQ(core_.bytes.size(), dumped->core_bytes);
+  EXPECT_GT(dumped->lost_bytes, 0U);
+  const std::string states = states_of(area, 4096);
+  EXPECT_TRUE(states.starts_with("data ")) << states;
+  EXPECT_NE(states.find(", timeout "), std::string::npos) << states;
+  bool told = false;
+  for (const PageRange& range : ranges_) {
+    if (range.state != PageState::timeout) continue;
+    EXPECT_NE(range.reason.value_or("").find("no answer in 2 s"), std::string::npos);
+    EXPECT_TRUE(range.core_offset_bytes);
+  }
+  for (const Gap& gap : gaps.kept())
+    told = told || (gap.impact == Impact::lost && gap.error.code == Errc::timeout);
+  EXPECT_TRUE(told);
+  EXPECT_EQ(ranges_.back().state, PageState::device);  // [vsyscall], the last
 }
 
 TEST_F(MemoryDump, WhatHasNoMemory) {

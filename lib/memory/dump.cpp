@@ -257,6 +257,11 @@ Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
   Streamer streamer(plan_, stat_.pid, options_.plan.swap_in, *head, *memory, is_same, core, ranges, task_);
   if (auto done = streamer.run(); !done) return std::move(done).error();
 
+  if (plan_.untouched_bytes > 0)
+    task_.gaps.add(
+        gap_of(Impact::degraded, "pages", stat_.pid,
+               {Errc::unsupported, human_size(plan_.untouched_bytes) +
+                                       " of shared memory that it has mapped and not touched: not read"}));
   const StateBytes& bytes = streamer.bytes_in();
   const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
   tell_lost(bytes);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "lib/core/sys_memory.h"
@@ -61,24 +62,38 @@ class FileSystems {
   bool is_memory(const Region& region) {
     const auto known = known_.find(region.device);
     if (known != known_.end()) return known->second;
-    const auto hex = [](std::uint64_t address) {
-      std::string text;
-      for (; address != 0 || text.empty(); address >>= 4)
-        text.insert(text.begin(), "0123456789abcdef"[address & 15]);
-      return text;
-    };
-    const std::string name = "map_files/" + hex(region.start) + "-" + hex(region.end);
+    const std::string name = name_of(region);
     auto pinned = process_.pin_magic(name);
     const auto kind = pinned ? readers_.file_system(pinned->get(), name, task_)
                              : Result<std::uint64_t>(std::move(pinned).error());
     return known_[region.device] = kind && *kind == TMPFS_MAGIC;
   }
 
+  // What an object in memory takes there, each once.
+  std::uint64_t allocated_bytes(const Region& region) {
+    if (!is_memory(region) || !counted_.emplace(region.device, region.inode).second) return 0;
+    const std::string name = name_of(region);
+    auto pinned = process_.pin_magic(name);
+    const auto info = pinned ? file_info(pinned->get(), name) : Result<FileInfo>(std::move(pinned).error());
+    return info ? info->allocated_bytes : 0;
+  }
+
  private:
+  static std::string name_of(const Region& region) {
+    const auto hex = [](std::uint64_t address) {
+      std::string text;
+      for (; address != 0 || text.empty(); address >>= 4)
+        text.insert(text.begin(), "0123456789abcdef"[address & 15]);
+      return text;
+    };
+    return "map_files/" + hex(region.start) + "-" + hex(region.end);
+  }
+
   const Root& process_;
   proc::Readers& readers_;
   const Task& task_;
   std::map<std::uint64_t, bool> known_;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> counted_;
 };
 
 class Finder {
@@ -258,6 +273,8 @@ void choose_regions(const Root& process, proc::Readers& readers, const PlanOptio
     const bool in_memory =
         region.is_shared() && is_named_file(region.inode, path) && file_systems.is_memory(region);
     into.choices.push_back(choose(region, path, in_memory, options.file_pages));
+    if (region.is_shared() && region.inode != 0 && into.choices.back().take == Take::all)
+      into.untouched_bytes += file_systems.allocated_bytes(region);
   }
 }
 
@@ -272,7 +289,11 @@ Status find_runs(proc::Memory& memory, std::int32_t pid, const PlanOptions& opti
       found.clear();
       auto next = memory.list_populated(at, region.end, found);
       if (!next) return std::move(next).error();
-      for (const proc::PageRun& run : found) finder.take(index, run);
+      for (const proc::PageRun& run : found) {
+        finder.take(index, run);
+        if (region.is_shared() && region.inode != 0)
+          into.untouched_bytes -= std::min(into.untouched_bytes, run.end - run.start);
+      }
       at = *next;
     }
   }

@@ -31,6 +31,8 @@ struct Plan {
   std::vector<Choice> choices;  // one a region
   std::vector<Run> runs;        // ascending; what is in none is a hole
   std::vector<std::string> paths;
+  std::uint64_t untouched_bytes =
+      0;  // of shared objects in memory: there, and not in this process's page tables
 
   [[nodiscard]] std::string_view path_of(const Region& region) const { return paths[region.path]; }
   // Segments of a core: each run of data, and what lies before, between and after them.
@@ -62,7 +64,8 @@ struct PlanOptions {
 
 // The mappings of an open /proc/PID. Errc::vanished when it is gone; mappings beyond a limit are a lost gap.
 Status list_regions(const Root& process, proc::Readers& readers, std::int32_t pid, Plan& into, Task& task);
-// Fills in `choices`.
+// Fills in `choices`, and in `untouched_bytes` what the shared objects have: find_runs() takes off what it
+// finds.
 void choose_regions(const Root& process, proc::Readers& readers, const PlanOptions& options, Plan& into,
                     const Task& task);
 // Looks which pages are there.

@@ -65,12 +65,11 @@ int MemoryReader::read_run(const PageRun& run, std::uint64_t address, std::span<
     const std::size_t whole = got ? *got / page : 0;
     std::fill_n(outcomes.begin() + static_cast<std::ptrdiff_t>(offset / page), whole, encode(Outcome::read));
     at += whole * page;
-    if (at >= run.end) break;
-    // A page that cannot be read ends the read before it: it is passed over, and what follows is read.
+    // A page that cannot be read ends the read before it; alone it tells why. It is passed over.
+    if (whole > 0) continue;
     if (!got) last_errno = got.error().number;
     const auto index = static_cast<std::size_t>((at - address) / page);
     outcomes[index] = encode(got && *got == 0 ? Outcome::vanished : Outcome::unreadable);
-    std::memset(room.data() + index * page, 0, page);
     at += page;
   }
   return last_errno;
@@ -89,7 +88,6 @@ std::string MemoryReader::fetch(std::string_view request) {
     return refuse("no such window");
   const auto room = shared_.subspan(slot * kSlotBytes, pages * page);
   std::string outcomes(pages, encode(Outcome::absent));
-  std::memset(room.data(), 0, room.size());
 
   // Looked at once more: a page that is not there would be made by reading it.
   std::vector<PageRun> runs;
@@ -108,10 +106,15 @@ std::string MemoryReader::fetch(std::string_view request) {
       const Outcome why = run.flags.guard  ? Outcome::guard
                           : run.flags.zero ? Outcome::read
                                            : Outcome::swapped;
-      std::fill_n(outcomes.begin() + static_cast<std::ptrdiff_t>((run.start - address) / page),
-                  (run.end - run.start) / page, encode(why));
+      const auto offset = static_cast<std::size_t>(run.start - address);
+      const auto size = static_cast<std::size_t>(run.end - run.start);
+      std::fill_n(outcomes.begin() + static_cast<std::ptrdiff_t>(offset / page), size / page, encode(why));
+      if (run.flags.zero) std::memset(room.data() + offset, 0, size);
     }
     at = *next;
+  }
+  for (std::size_t index = 0; index < pages; ++index) {
+    if (outcomes[index] != encode(Outcome::read)) std::memset(room.data() + index * page, 0, page);
   }
   std::string answer(1, kBytes);
   append_integer(answer, static_cast<std::uint64_t>(last_errno), 4);

@@ -4,9 +4,11 @@
 #include <span>
 #include <string_view>
 
+#include "lib/core/stream.h"
 #include "lib/core/text.h"
 #include "lib/proc/network.h"
 #include "lib/proc/proc.h"
+#include "lib/proc/smaps.h"
 
 using namespace ctriage;
 
@@ -28,6 +30,15 @@ void parse_network(std::string_view text) {
       (void)proc::parse_network_line(table, line);
     (void)local.take(line);
   }
+}
+
+void parse_smaps(std::string_view text) {
+  GapLog gaps;
+  const std::atomic<bool> stop = false;
+  Task task{gaps, stop, [] { return Timestamp{}; }};
+  MemorySource in(text);
+  (void)proc::parse_smaps(
+      in, 1, [](Mapping&&, proc::VmFlags) -> Status { return Done{}; }, task);
 }
 
 }  // namespace
@@ -54,6 +65,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 'm':
       for (const std::string_view line : split(text, '\n')) (void)proc::parse_maps_line(line);
+      break;
+    case 'p':
+      parse_smaps(text);
       break;
     case 'M':
       for (const std::string_view line : split(text, '\n')) (void)proc::parse_mountinfo_line(line);

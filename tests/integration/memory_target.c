@@ -91,6 +91,12 @@ int main(int argc, char **argv) {
   int fd = (int)syscall(SYS_memfd_create, "evil", 0);
   if (fd < 0 || ftruncate(fd, 4 * PAGE) != 0) return 1;
   marked(map(4 * PAGE, MAP_SHARED, fd) + PAGE, "memfd");
+  /* Written to the file, never touched in memory. */
+  char block[4 * PAGE];
+  memset(block, 'u', sizeof block);
+  int untouched = (int)syscall(SYS_memfd_create, "untouched", 0);
+  if (untouched < 0 || write(untouched, block, sizeof block) != (ssize_t)sizeof block) return 1;
+  tell("untouched", map(sizeof block, MAP_SHARED, untouched));
   int id = shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0600);
   char *segment = checked(shmat(id, NULL, 0), "shmat");
   shmctl(id, IPC_RMID, NULL);

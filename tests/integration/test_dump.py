@@ -143,7 +143,7 @@ class Dump(Case):
 
     def test_states_of_ranges(self):
         target = Target(self, self.program)
-        core, process, _ = self.dump(target)
+        core, process, run = self.dump(target)
         ranges = ranges_of(core)
         at = {name: range_at(ranges, address) for name, address in target.places.items()}
         for name in ALWAYS + ("area", "global"):
@@ -156,6 +156,11 @@ class Dump(Case):
         self.assertEqual(at["missing"]["state"], "hole")
         self.assertEqual(range_at(ranges, target.places["area"] + (8 << 20))["state"], "zero")
         self.assertEqual(at["protnone"]["protection"], "---p")
+        # Bytes that no page table of the process leads to are told, not made.
+        self.assertEqual(at["untouched"]["state"], "hole")
+        self.assertIn("may have bytes there", at["untouched"]["reason"])
+        (gap,) = [g for g in run.json()["gaps"] if "not touched" in g["reason"]]
+        self.assertEqual((gap["impact"], gap["reason"].split(" of ")[0]), ("degraded", "16 KiB"))
         self.assertEqual({r["state"] for r in ranges if r["path"].startswith(("[vvar", "[vsyscall"))}, {"device"})
         with open(core, "rb") as file:
             for name in ALWAYS:
