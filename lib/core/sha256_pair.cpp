@@ -20,8 +20,6 @@ alignas(16) constexpr std::uint32_t kRoundConstants[64] = {  // FIPS 180-4, 4.2.
 
 constexpr std::size_t kBlockBytes = 64;
 
-#define CTRIAGE_SHA __attribute__((target("sha,ssse3,sse4.1")))
-
 __m128i* at(std::uint32_t* words) { return reinterpret_cast<__m128i*>(words); }
 
 // The instructions want the eight words as (F, E, B, A) and (H, G, D, C).
@@ -30,25 +28,25 @@ struct State {
   __m128i cdgh;
 };
 
-CTRIAGE_SHA State load(std::span<std::uint32_t, 8> words) {
+[[gnu::target("sha,ssse3,sse4.1")]] State load(std::span<std::uint32_t, 8> words) {
   const __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128(at(words.data())), 0xB1);
   const __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128(at(words.data() + 4)), 0x1B);
   return {_mm_alignr_epi8(cdab, efgh, 8), _mm_blend_epi16(efgh, cdab, 0xF0)};
 }
 
-CTRIAGE_SHA void store(const State& state, std::span<std::uint32_t, 8> words) {
+[[gnu::target("sha,ssse3,sse4.1")]] void store(const State& state, std::span<std::uint32_t, 8> words) {
   const __m128i feba = _mm_shuffle_epi32(state.abef, 0x1B);
   const __m128i dchg = _mm_shuffle_epi32(state.cdgh, 0xB1);
   _mm_storeu_si128(at(words.data()), _mm_blend_epi16(feba, dchg, 0xF0));
   _mm_storeu_si128(at(words.data() + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
-CTRIAGE_SHA void add(State& to, const State& what) {
+[[gnu::target("sha,ssse3,sse4.1")]] void add(State& to, const State& what) {
   to.abef = _mm_add_epi32(to.abef, what.abef);
   to.cdgh = _mm_add_epi32(to.cdgh, what.cdgh);
 }
 
-CTRIAGE_SHA void compress_block(State& a, State& b, const std::byte* block) {
+[[gnu::target("sha,ssse3,sse4.1")]] void compress_block(State& a, State& b, const std::byte* block) {
   const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
   __m128i w[4];  // sixteen words of the message schedule, four rounds' in each
   for (std::size_t i = 0; i < 4; ++i)
@@ -87,8 +85,9 @@ bool has_sha_extensions() {
   return vectors && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ebx & bit_SHA) != 0;
 }
 
-CTRIAGE_SHA void compress_pair(std::span<std::uint32_t, 8> first, std::span<std::uint32_t, 8> second,
-                               std::span<const std::byte> blocks) {
+[[gnu::target("sha,ssse3,sse4.1")]] void compress_pair(std::span<std::uint32_t, 8> first,
+                                                       std::span<std::uint32_t, 8> second,
+                                                       std::span<const std::byte> blocks) {
   State a = load(first);
   State b = load(second);
   for (; !blocks.empty(); blocks = blocks.subspan(kBlockBytes)) compress_block(a, b, blocks.data());

@@ -13,8 +13,8 @@
 
 namespace ctriage::runtime {
 
-constexpr std::size_t kMaxSqliteBytes = 32 << 20;      // of the database, its journal and its log together
-constexpr std::size_t kMaxSqliteValueBytes = 4 << 20;  // of one value, and so of a page's worth of schema
+constexpr std::size_t kMaxSqliteBytes = 16 << 20;      // of the database, its journal and its log together
+constexpr std::size_t kMaxSqliteValueBytes = 4 << 20;  // of one value
 
 struct SqliteFiles {
   std::string database;
