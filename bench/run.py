@@ -144,7 +144,7 @@ class Bench:
     def list(self):
         """DESIGN.md: `list` of 200 containers: 50 real pods of containerd, each of a sandbox and four containers."""
         with lab.Containerd() as containerd:
-            containerd.add_images({})
+            containerd.add_images({"/etc/of-the-app": b"x\n"})
             for number in range(50):
                 containerd.run_pod(f"bench-{os.getpid()}", f"pod-{number:02}", "c0", "exec sleep 1000000",
                                    more=["c1", "c2", "c3"])
