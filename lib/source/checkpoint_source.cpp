@@ -23,6 +23,62 @@ bool leaves_out_changes(CheckpointForm form) {
   return form == CheckpointForm::podman || form == CheckpointForm::crio;
 }
 
+// By number: capabilities(7).
+constexpr std::string_view kCapabilities[] = {"CHOWN",
+                                              "DAC_OVERRIDE",
+                                              "DAC_READ_SEARCH",
+                                              "FOWNER",
+                                              "FSETID",
+                                              "KILL",
+                                              "SETGID",
+                                              "SETUID",
+                                              "SETPCAP",
+                                              "LINUX_IMMUTABLE",
+                                              "NET_BIND_SERVICE",
+                                              "NET_BROADCAST",
+                                              "NET_ADMIN",
+                                              "NET_RAW",
+                                              "IPC_LOCK",
+                                              "IPC_OWNER",
+                                              "SYS_MODULE",
+                                              "SYS_RAWIO",
+                                              "SYS_CHROOT",
+                                              "SYS_PTRACE",
+                                              "SYS_PACCT",
+                                              "SYS_ADMIN",
+                                              "SYS_BOOT",
+                                              "SYS_NICE",
+                                              "SYS_RESOURCE",
+                                              "SYS_TIME",
+                                              "SYS_TTY_CONFIG",
+                                              "MKNOD",
+                                              "LEASE",
+                                              "AUDIT_WRITE",
+                                              "AUDIT_CONTROL",
+                                              "SETFCAP",
+                                              "MAC_OVERRIDE",
+                                              "MAC_ADMIN",
+                                              "SYSLOG",
+                                              "WAKE_ALARM",
+                                              "BLOCK_SUSPEND",
+                                              "AUDIT_READ",
+                                              "PERFMON",
+                                              "BPF",
+                                              "CHECKPOINT_RESTORE"};
+
+// Where no specification says what the container may do, its first process does.
+void take_rights(const Process& first, Container& into) {
+  for (std::size_t i = 0; i < std::size(kCapabilities); ++i) {
+    if ((first.capabilities.bounding.value >> i & 1U) != 0)
+      into.capabilities.push_back("CAP_" + std::string(kCapabilities[i]));
+  }
+  constexpr std::int32_t kFilter = 2;
+  into.seccomp = first.seccomp == kFilter;
+  into.no_new_privs = first.no_new_privs;
+  if (!first.credentials.uids.empty()) into.uid = first.credentials.uids[0];
+  if (!first.credentials.gids.empty()) into.gid = first.credentials.gids[0];
+}
+
 FileType type_of(const archive::TarMember& member) {
   switch (member.type) {
     case '0':
@@ -57,6 +113,10 @@ Result<std::unique_ptr<CheckpointSnapshot>> CheckpointSnapshot::open(std::unique
       auto tasks = CheckpointTasks::read(held.part, task);
       if (!tasks) return std::move(tasks).error();
       held.tasks.emplace(*std::move(tasks));
+      const bool no_spec =
+          held.part.form == CheckpointForm::images || held.part.form == CheckpointForm::docker;
+      if (no_spec && !held.tasks->processes.empty())
+        take_rights(held.tasks->processes.front(), held.part.container);
     }
     snapshot->tell_completeness(held, task);
   }
@@ -107,10 +167,10 @@ void CheckpointSnapshot::tell_completeness(const Held& held, Task& task) const {
 Coverage CheckpointSnapshot::covers(Facet facet, const Held& held) const {
   const CheckpointPart& part = held.part;
   const bool damaged = held.tasks && held.tasks->lost;
-  const auto of_images = [&](const char* note = "") -> Coverage {
+  const auto of_images = [&](std::string note = "") -> Coverage {
     if (!held.tasks) return {Level::none, "no CRIU images in the archive"};
     if (damaged) return {Level::part, "images are missing or damaged"};
-    return {Level::whole, note};
+    return {Level::whole, std::move(note)};
   };
   switch (facet) {
     case Facet::containers:
@@ -119,8 +179,11 @@ Coverage CheckpointSnapshot::covers(Facet facet, const Held& held) const {
                                 : ""};
     case Facet::processes:
       return of_images("pids are the container's; CRIU keeps no start times");
+    case Facet::descriptors: {
+      const std::size_t ghosts = held.tasks ? held.tasks->deleted_names.size() : 0;
+      return of_images(ghosts == 0 ? "" : std::to_string(ghosts) + " deleted with their content");
+    }
     case Facet::threads:
-    case Facet::descriptors:
     case Facet::mounts:
       return of_images();
     case Facet::mappings:

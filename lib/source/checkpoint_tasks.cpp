@@ -170,7 +170,7 @@ bool CheckpointTasks::read_inventory(const Task& task) {
   return true;
 }
 
-// mountpoints, cgroups, host name: of namespaces, which read_tree asks for, or of all.
+// What tasks refer to by number: cgroups and terminals.
 void CheckpointTasks::read_system(const Task& task) {
   if (has("cgroup.img")) {
     if (const auto text = image("cgroup.img", task)) {
@@ -202,7 +202,9 @@ Status CheckpointTasks::read_tree(const Task& task) {
     if (!entry) return entry.error();
     count += std::max<std::size_t>(entry->threads.size(), 1);
     if (count > kMaxCriuTasks)
-      return Error{Errc::limit, "over " + std::to_string(kMaxCriuTasks) + " processes and threads"};
+      return Error{Errc::limit, "over " + std::to_string(kMaxCriuTasks) + " threads"};
+    if (processes.size() >= kMaxCriuProcesses)
+      return Error{Errc::limit, "over " + std::to_string(kMaxCriuProcesses) + " processes"};
     if (!pids.insert(entry->pid).second)
       return Error{Errc::malformed, "pid " + std::to_string(entry->pid) + " is there twice"};
     going = task.check();
