@@ -202,13 +202,16 @@ TEST(CheckpointLayout, ToldApartByContent) {
   const std::string spec =
       R"({"process":{"args":["/app/start"]},"annotations":{"io.container.manager":"libpod"}})";
   const std::string config = R"({"id":")" + id + R"(","name":"web"})";
-  const auto describe = [](const std::map<std::string, std::string>& files) {
+  std::set<std::string> ids;
+  const auto describe = [&](const std::map<std::string, std::string>& files) {
+    ids.clear();
     CheckpointTestTask test;
     auto snapshot = open_checkpoint(make_tar(files), test.task);
     if (!snapshot) return snapshot.error().what;
     std::string text = (*snapshot)->describe(test.task).value().tool;
     EXPECT_TRUE((*snapshot)->list_containers(
         [&](Container&& container) {
+          ids.insert(container.id);
           text += "; " + container.engine + " " + container.name.raw + " " + container.id.substr(0, 12);
           return Status(Done{});
         },
@@ -231,12 +234,36 @@ TEST(CheckpointLayout, ToldApartByContent) {
   pod["1-app/spec.dump"] = pod["2-proxy/spec.dump"] = spec;
   pod["1-app/config.dump"] = pod["2-proxy/config.dump"] = config;  // a forged pair: ids must still differ
   EXPECT_EQ(describe(pod), "Podman, CRIU, plain tar; podman web aaaaaaaaaaaa; podman web aaaaaaaaaaaa");
+  EXPECT_EQ(ids.size(), 2U);
   auto docker = make_images(id + "/checkpoints/cp1/", pages, page());
   docker[id + "/config.v2.json"] = R"({"ID":")" + id + R"(","Name":"/web"})";
   EXPECT_EQ(describe(docker), "Docker, CRIU, plain tar; docker web aaaaaaaaaaaa");
   EXPECT_EQ(describe({{"spec.dump", spec}, {"config.dump", config}}),
             "Podman, CRIU, plain tar; podman web aaaaaaaaaaaa; lost");
   EXPECT_THAT(describe({{"a", "b"}}), HasSubstr("no checkpoint in it"));
+}
+
+// Podman leaves out the tar of changes where files were only deleted.
+TEST(CheckpointLayout, DeletionsWithoutATarOfChanges) {
+  auto files = make_images(
+      "checkpoint/", [](ImageWriter&) {}, "");
+  files["spec.dump"] = R"({"annotations":{"io.container.manager":"libpod"}})";
+  files["config.dump"] = R"({"id":")" + std::string(64, 'a') + R"("})";
+  files["deleted.files"] = R"(["/etc/motd","/var/log/auth.log"])";
+  CheckpointTestTask test;
+  auto snapshot = open_checkpoint(make_tar(files), test.task);
+  ASSERT_TRUE(snapshot) << snapshot.error().what;
+  EXPECT_EQ((*snapshot)->covers(Facet::changes).level, Coverage::Level::part);
+  std::vector<std::string> deleted;
+  EXPECT_TRUE((*snapshot)->list_changes(
+      std::string(64, 'a'),
+      [&](FileChange&& change) {
+        EXPECT_EQ(change.kind, ChangeKind::deleted);
+        deleted.push_back(change.path.raw);
+        return Status(Done{});
+      },
+      test.task));
+  EXPECT_THAT(deleted, testing::ElementsAre("/etc/motd", "/var/log/auth.log"));
 }
 
 TEST(CheckpointLayout, NamesThatLeadOutAreGaps) {

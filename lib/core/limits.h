@@ -30,8 +30,9 @@ constexpr std::size_t kJsonChunkBytes = 1 << 20;  // original bytes of one chunk
 constexpr std::size_t kMaxCriuEntryBytes = 16 << 20;  // one message of a CRIU image
 constexpr std::size_t kMaxCriuEntries = 1 << 20;      // of one CRIU image
 constexpr std::size_t kMaxCriuImageBytes = 16 << 20;  // a CRIU image that is read whole: no pages, no ghosts
-constexpr std::size_t kMaxCriuTasks = 65'536;         // processes and threads of one checkpoint
-constexpr std::size_t kMaxCriuFiles = 262'144;        // open files of one checkpoint
+constexpr std::size_t kMaxCriuProcesses = 8'192;      // of one checkpoint
+constexpr std::size_t kMaxCriuTasks = 65'536;         // threads of one checkpoint
+constexpr std::size_t kMaxCriuFiles = 131'072;        // open files of one checkpoint
 constexpr std::size_t kMaxCriuTextBytes = 16 << 20;   // argv and environ of all its processes that we keep
 constexpr std::size_t kMaxParentImages =
     64;  // image directories a page is looked for in, one behind the other

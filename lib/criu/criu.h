@@ -28,12 +28,10 @@ enum class Kind : std::uint8_t {
   ghost_file,
   memfd,
   sk_queues,
-  pipes_data,
   tcp_stream,
   mountpoints,
   cgroup,
   utsns,
-  stats,
   tty_info,
   reg_files,
   pipes,
@@ -75,7 +73,7 @@ class ImageReader {
 
 // Namespaces and tables of a task by numbers of CRIU's: equal means shared. 0: not recorded.
 struct TaskIds {
-  std::uint32_t vm = 0, files = 0, fs = 0, sighand = 0;
+  std::uint32_t files = 0;
   // pid, net, ipc, uts, mnt, user, cgroup, time
   std::array<std::uint32_t, 8> namespaces{};
 };
@@ -84,11 +82,8 @@ constexpr std::array<std::string_view, 8> kNamespaceTypes{"pid", "net",  "ipc", 
 
 struct Inventory {
   std::uint32_t version = 0;  // 1: v1.0, 2: v1.1, 3: v1.2 (compressed pages)
-  TaskIds root_ids;           // of the process that CRIU ran in
-  std::uint32_t lsm = 0;      // 0 none, 1 SELinux, 2 AppArmor
   bool tcp_close = false;     // connections were not saved
   std::uint32_t compression = 0;
-  std::string run_id;  // UUID of the dump
 };
 Result<Inventory> parse_inventory(std::string_view file);
 
@@ -215,10 +210,8 @@ struct FileEntry {  // an open file; what its kind has not stays empty
   bool deleted = false;                      // unix: its name is gone
   std::uint32_t port_id = 0;                 // netlink
   std::uint32_t net_ns = 0;
-  bool has_filter = false;  // a BPF program is attached
   // others
-  std::uint64_t object = 0;   // pipe id, tty id, memfd inode id, namespace id
-  std::uint32_t ns_flag = 0;  // CLONE_NEW* of a namespace file
+  std::uint64_t object = 0;  // pipe id, tty id, memfd inode id, namespace id
 };
 // One entry of files.img.
 Result<FileEntry> parse_file_entry(std::string_view message);
@@ -244,20 +237,17 @@ struct Remap {  // a file that was open and had no name any more
 };
 Result<Remap> parse_remap(std::string_view message);
 
-struct GhostFile {
-  std::uint32_t uid = 0, gid = 0, mode = 0;
-  std::uint64_t device = 0, inode = 0, rdev = 0;
-  std::optional<Timestamp> atime, mtime;
-  bool chunked = false;          // content in pieces with holes between
-  std::uint64_t size_bytes = 0;  // of a chunked one
-  std::string link_target;
+struct GhostFile {  // its content follows the entry
+  std::uint32_t uid = 0, mode = 0;
+  std::optional<Timestamp> mtime;
 };
 Result<GhostFile> parse_ghost(std::string_view message);
 
 struct MemfdInode {
   std::string name;
   std::uint64_t id = 0, size_bytes = 0;
-  std::uint32_t uid = 0, gid = 0, shared_memory = 0, seals = 0, mode = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t shared_memory = 0;  // its pages: pagemap-shmem-<this>.img
 };
 Result<MemfdInode> parse_memfd(std::string_view message);
 
@@ -266,11 +256,6 @@ struct QueuedPacket {
   std::uint64_t length_bytes = 0;
 };
 Result<QueuedPacket> parse_packet(std::string_view message);
-
-struct PipeData {
-  std::uint64_t pipe = 0, size_bytes = 0;
-};
-Result<PipeData> parse_pipe_data(std::string_view message);
 
 struct TcpStream {
   std::uint64_t receive_bytes = 0, send_bytes = 0;
@@ -297,11 +282,6 @@ struct UtsNames {
   std::string node, domain;
 };
 Result<UtsNames> parse_uts(std::string_view file);
-
-struct DumpStats {
-  std::uint64_t frozen_us = 0, pages_written = 0;
-};
-Result<DumpStats> parse_stats(std::string_view file);
 
 struct TtyInfo {
   std::uint32_t id = 0, session = 0, rdev = 0, index = 0;

@@ -1,5 +1,5 @@
 // Open files: fdinfo.proto and the messages of its union, remap-file-path.proto, ghost-file.proto,
-// memfd.proto, sk-*.proto, pipe-data.proto, tcp-stream.proto, tty.proto of CRIU 4.2.
+// memfd.proto, sk-*.proto, tcp-stream.proto, tty.proto of CRIU 4.2.
 #include <fmt/format.h>
 
 #include "lib/criu/criu.h"
@@ -16,14 +16,6 @@ std::uint32_t owner_of(std::string_view fown) {
     if (in.field() == 1) uid = in.number32();
   }
   return uid;
-}
-
-// sk_opts_entry: so_filter = 16, fixed64.
-bool has_filter(std::string_view options) {
-  Message in(options);
-  bool found = false;
-  while (in.next()) found = found || in.field() == 16;
-  return found;
 }
 
 void read_regular(Message& in, FileEntry& file, std::vector<std::uint32_t>& build_id) {
@@ -92,9 +84,6 @@ void read_inet(Message& in, FileEntry& file) {
     case 13:
       file.owner = owner_of(in.bytes());
       break;
-    case 14:
-      file.has_filter = has_filter(in.bytes());
-      break;
     case 18:
       file.net_ns = in.number32();
       break;
@@ -122,9 +111,6 @@ void read_unix(Message& in, FileEntry& file) {
       break;
     case 9:
       file.owner = owner_of(in.bytes());
-      break;
-    case 10:
-      file.has_filter = has_filter(in.bytes());
       break;
     case 11:
       file.name = std::string(in.bytes());
@@ -182,9 +168,6 @@ void read_packet_socket(Message& in, FileEntry& file) {
     case 6:
       file.owner = owner_of(in.bytes());
       break;
-    case 7:
-      file.has_filter = has_filter(in.bytes());
-      break;
     case 18:
       file.net_ns = in.number32();
       break;
@@ -196,13 +179,13 @@ void read_packet_socket(Message& in, FileEntry& file) {
 // Where a plain entry of a kind keeps its flags and the object it is of; 0: nowhere.
 struct PlainFields {
   FileKind kind;
-  std::uint32_t object, flags, position, ns_flag;
+  std::uint32_t object, flags, position;
 };
 constexpr PlainFields kPlain[] = {
-    {FileKind::pipe, 2, 3, 0, 0},      {FileKind::fifo, 2, 0, 0, 0},    {FileKind::tty, 2, 3, 0, 0},
-    {FileKind::memfd, 5, 2, 3, 0},     {FileKind::ns, 2, 4, 0, 3},      {FileKind::eventfd, 0, 2, 0, 0},
-    {FileKind::eventpoll, 0, 2, 0, 0}, {FileKind::inotify, 0, 2, 0, 0}, {FileKind::signalfd, 0, 2, 0, 0},
-    {FileKind::fanotify, 0, 2, 0, 0},  {FileKind::timerfd, 0, 2, 0, 0}, {FileKind::pidfd, 0, 3, 0, 0},
+    {FileKind::pipe, 2, 3, 0},      {FileKind::fifo, 2, 0, 0},    {FileKind::tty, 2, 3, 0},
+    {FileKind::memfd, 5, 2, 3},     {FileKind::ns, 2, 4, 0},      {FileKind::eventfd, 0, 2, 0},
+    {FileKind::eventpoll, 0, 2, 0}, {FileKind::inotify, 0, 2, 0}, {FileKind::signalfd, 0, 2, 0},
+    {FileKind::fanotify, 0, 2, 0},  {FileKind::timerfd, 0, 2, 0}, {FileKind::pidfd, 0, 3, 0},
 };
 
 void read_plain(Message& in, FileEntry& file) {
@@ -211,7 +194,6 @@ void read_plain(Message& in, FileEntry& file) {
     if (in.field() == plain.object) file.object = in.number();
     if (in.field() == plain.flags) file.flags = in.number32();
     if (in.field() == plain.position) file.position_bytes = in.number();
-    if (in.field() == plain.ns_flag) file.ns_flag = in.number32();
   }
 }
 
@@ -367,60 +349,22 @@ Result<Remap> parse_remap(std::string_view message) {
 
 Result<GhostFile> parse_ghost(std::string_view message) {
   GhostFile ghost;
-  bool fine = true;
-  const auto time_of = [&fine](std::string_view part) {
-    Timestamp at;
-    Message in(part);
-    while (in.next()) {
-      constexpr std::uint64_t kMicroseconds = 1'000'000;
-      if (in.field() == 1) at.seconds = static_cast<std::int64_t>(in.number());
-      if (in.field() == 2) at.nanoseconds = static_cast<std::uint32_t>(in.number() % kMicroseconds * 1'000);
-    }
-    fine = fine && in.ok();
-    return at;
-  };
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        ghost.uid = in.number32();
-        break;
-      case 2:
-        ghost.gid = in.number32();
-        break;
-      case 3:
-        ghost.mode = in.number32();
-        break;
-      case 4:
-        ghost.device = in.number();
-        break;
-      case 5:
-        ghost.inode = in.number();
-        break;
-      case 6:
-        ghost.rdev = in.number();
-        break;
-      case 7:
-        ghost.atime = time_of(in.bytes());
-        break;
-      case 8:
-        ghost.mtime = time_of(in.bytes());
-        break;
-      case 9:
-        ghost.chunked = in.number() != 0;
-        break;
-      case 10:
-        ghost.size_bytes = in.number();
-        break;
-      case 11:
-        ghost.link_target = std::string(in.bytes());
-        break;
-      default:
-        break;
+    if (in.field() == 1) ghost.uid = in.number32();
+    if (in.field() == 3) ghost.mode = in.number32();
+    if (in.field() != 8) continue;
+    Message time(in.bytes());  // timeval
+    Timestamp at;
+    while (time.next()) {
+      constexpr std::uint64_t kPerSecond = 1'000'000;
+      if (time.field() == 1) at.seconds = static_cast<std::int64_t>(time.number());
+      if (time.field() == 2) at.nanoseconds = static_cast<std::uint32_t>(time.number() % kPerSecond * 1'000);
     }
+    if (!time.ok()) return damaged("ghost_file_entry");
+    ghost.mtime = at;
   }
-  if (!fine) return damaged("ghost_file_entry");
-  return whole(in, std::move(ghost), "ghost_file_entry");
+  return whole(in, ghost, "ghost_file_entry");
 }
 
 Result<MemfdInode> parse_memfd(std::string_view message) {
@@ -434,23 +378,14 @@ Result<MemfdInode> parse_memfd(std::string_view message) {
       case 2:
         memfd.uid = in.number32();
         break;
-      case 3:
-        memfd.gid = in.number32();
-        break;
       case 4:
         memfd.size_bytes = in.number();
         break;
       case 5:
         memfd.shared_memory = in.number32();
         break;
-      case 6:
-        memfd.seals = in.number32();
-        break;
       case 7:
         memfd.id = in.number();
-        break;
-      case 9:
-        memfd.mode = in.number32();
         break;
       default:
         break;
@@ -467,16 +402,6 @@ Result<QueuedPacket> parse_packet(std::string_view message) {
     if (in.field() == 2) packet.length_bytes = in.number();
   }
   return whole(in, packet, "sk_packet_entry");
-}
-
-Result<PipeData> parse_pipe_data(std::string_view message) {
-  PipeData data;
-  Message in(message);
-  while (in.next()) {
-    if (in.field() == 1) data.pipe = in.number();
-    if (in.field() == 2) data.size_bytes = in.number();
-  }
-  return whole(in, data, "pipe_data_entry");
 }
 
 Result<TcpStream> parse_tcp_stream(std::string_view message) {

@@ -9,8 +9,7 @@ namespace ctriage::criu {
 namespace {
 
 // criu/include/magic.h.
-constexpr std::uint32_t kCommonMagic = 0x54564319;   // v1.1 and later, before the magic of the kind
-constexpr std::uint32_t kServiceMagic = 0x55105940;  // the same of stats-*
+constexpr std::uint32_t kCommonMagic = 0x54564319;  // v1.1 and later, before the magic of the kind
 
 struct KindInfo {
   Kind kind;
@@ -31,12 +30,10 @@ constexpr KindInfo kKinds[] = {
     {Kind::ghost_file, 0x52583605, "ghost-file"},
     {Kind::memfd, 0x48453499, "memfd"},
     {Kind::sk_queues, 0x56264026, "sk-queues"},
-    {Kind::pipes_data, 0x56453709, "pipes-data"},
     {Kind::tcp_stream, 0x51465506, "tcp-stream"},
     {Kind::mountpoints, 0x55563928, "mountpoints"},
     {Kind::cgroup, 0x59383330, "cgroup"},
     {Kind::utsns, 0x54473203, "utsns"},
-    {Kind::stats, 0x57093306, "stats"},
     {Kind::tty_info, 0x59453036, "tty-info"},
     {Kind::reg_files, 0x50363636, "reg-files"},
     {Kind::pipes, 0x56513555, "pipes"},
@@ -73,7 +70,7 @@ Result<ImageReader> ImageReader::open(std::string_view file, Kind kind) {
   const KindInfo& info = info_of(kind);
   ByteCursor in(as_bytes(file));
   std::uint32_t magic = in.u32();
-  if (magic == kCommonMagic || magic == kServiceMagic) magic = in.u32();
+  if (magic == kCommonMagic) magic = in.u32();
   if (!in.ok()) return in.error(std::string(info.name) + " image");
   if (magic != info.magic)
     return Error{Errc::malformed,

@@ -1,4 +1,4 @@
-// What is around the tasks: mnt.proto, cgroup.proto, utsns.proto, stats.proto of CRIU 4.2.
+// What is around the tasks: mnt.proto, cgroup.proto, utsns.proto of CRIU 4.2.
 #include "lib/criu/criu.h"
 #include "lib/criu/message.h"
 #include "lib/criu/single.h"
@@ -118,25 +118,6 @@ Result<UtsNames> parse_uts(std::string_view file) {
     if (in.field() == 2) names.domain = std::string(in.bytes());
   }
   return whole(in, std::move(names), "utsns_entry");
-}
-
-Result<DumpStats> parse_stats(std::string_view file) {
-  auto message = only_entry(file, Kind::stats);
-  if (!message) return std::move(message).error();
-  DumpStats stats;
-  bool fine = true;
-  Message in(*message);
-  while (in.next()) {
-    if (in.field() != 1) continue;
-    Message dump(in.bytes());
-    while (dump.next()) {
-      if (dump.field() == 2) stats.frozen_us = dump.number();
-      if (dump.field() == 7) stats.pages_written = dump.number();
-    }
-    fine = fine && dump.ok();
-  }
-  if (!fine) return damaged("dump_stats_entry");
-  return whole(in, stats, "stats_entry");
 }
 
 }  // namespace ctriage::criu

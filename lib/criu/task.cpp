@@ -22,23 +22,9 @@ Result<TaskIds> parse_ids_message(std::string_view message) {
   while (in.next()) {
     constexpr std::uint32_t kFirstNamespace = 5;
     const std::uint32_t field = in.field();
-    switch (field) {
-      case 1:
-        ids.vm = in.number32();
-        break;
-      case 2:
-        ids.files = in.number32();
-        break;
-      case 3:
-        ids.fs = in.number32();
-        break;
-      case 4:
-        ids.sighand = in.number32();
-        break;
-      default:
-        if (field >= kFirstNamespace && field < kFirstNamespace + ids.namespaces.size())
-          ids.namespaces[field - kFirstNamespace] = in.number32();
-    }
+    if (field == 2) ids.files = in.number32();
+    if (field >= kFirstNamespace && field < kFirstNamespace + ids.namespaces.size())
+      ids.namespaces[field - kFirstNamespace] = in.number32();
   }
   return whole(in, std::move(ids), "task_kobj_ids_entry");
 }
@@ -245,33 +231,11 @@ Result<Inventory> parse_inventory(std::string_view file) {
   Inventory inventory;
   Message in(*message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        inventory.version = in.number32();
-        break;
-      case 3: {
-        auto ids = parse_ids_message(in.bytes());
-        if (!ids) return std::move(ids).error().within("inventory");
-        inventory.root_ids = *ids;
-        break;
-      }
-      case 6:
-        inventory.lsm = in.number32();
-        break;
-      case 10:
-        inventory.tcp_close = in.number() != 0;
-        break;
-      case 13:
-        inventory.run_id = std::string(in.bytes());
-        break;
-      case 15:
-        inventory.compression = in.number32();
-        break;
-      default:
-        break;
-    }
+    if (in.field() == 1) inventory.version = in.number32();
+    if (in.field() == 10) inventory.tcp_close = in.number() != 0;
+    if (in.field() == 15) inventory.compression = in.number32();
   }
-  return whole(in, std::move(inventory), "inventory_entry");
+  return whole(in, inventory, "inventory_entry");
 }
 
 Result<TreeEntry> parse_tree_entry(std::string_view message) {

@@ -12,10 +12,6 @@
 
 namespace ctriage::proc {
 
-// Arguments, or variables, of one process that are kept. 4 MiB of NULs would otherwise become 128 MiB of
-// empty strings.
-constexpr std::size_t kMaxArguments = 131'072;
-
 inline std::string under(std::int32_t pid, std::string_view name) {
   return std::to_string(pid).append("/").append(name);
 }

@@ -225,13 +225,7 @@ Status Facets::read_vector(std::string_view name, std::string_view facet, std::v
   }
   if (auto going = task_.check(); !going) return going;  // else a timeout is this process's own
 
-  std::string_view rest = text;
-  while (!rest.empty() && into.size() < kMaxArguments) {
-    const std::size_t end = rest.find('\0');
-    into.emplace_back(std::string(rest.substr(0, end)));
-    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-  }
-  const bool many = !rest.empty();
+  const bool many = !split_strings(text, into);
   if (error) {
     lose(facet, *std::move(error));
   } else if (over || many) {

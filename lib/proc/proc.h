@@ -42,6 +42,15 @@ struct Stat {  // proc_pid_stat(5); comm may hold ") R 1 (" and newlines: split 
   [[nodiscard]] bool has_ended() const { return main_thread_ended() && threads <= 1; }
 };
 Result<Stat> parse_stat(std::string_view text);
+// A terminal's number, proc_pid_stat(5) field 7: the minor in bits 31 to 20 and 7 to 0, the major in bits 15
+// to 8.
+Hex terminal(std::uint32_t number);
+// Arguments, or variables, of one process that are kept: 4 MiB of NULs would otherwise become 128 MiB of
+// empty strings.
+constexpr std::size_t kMaxArguments = 131'072;
+// What stands in /proc/PID/cmdline and environ: strings, each ended by a NUL. False: there are more than were
+// kept.
+bool split_strings(std::string_view text, std::vector<Bytes>& into);
 
 // Fills what /proc/PID/status knows: credentials, capabilities, NSpid, seccomp, NoNewPrivs, TracerPid, VmRSS,
 // VmSwap, ...

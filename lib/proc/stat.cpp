@@ -17,15 +17,22 @@ namespace {
 constexpr std::size_t kArgumentsField = 45;  // arg_start (48); after it arg_end, env_start, env_end
 constexpr std::size_t kStartField = 19;  // starttime, counted from the state; proc_pid_stat(5) calls it (22)
 
-// proc_pid_stat(5) field 7: the minor number in bits 31 to 20 and 7 to 0, the major in bits 15 to 8.
-Hex terminal(std::int32_t number) {
-  const auto bits = static_cast<std::uint32_t>(number);
-  return device_id(bits >> 8 & 0xffU, (bits >> 12 & 0xfff00U) | (bits & 0xffU));
-}
-
 Error bad(std::string_view what) { return {Errc::malformed, std::string("stat: ").append(what)}; }
 
 }  // namespace
+
+Hex terminal(std::uint32_t number) {
+  return device_id(number >> 8 & 0xffU, (number >> 12 & 0xfff00U) | (number & 0xffU));
+}
+
+bool split_strings(std::string_view text, std::vector<Bytes>& into) {
+  while (!text.empty() && into.size() < kMaxArguments) {
+    const std::size_t end = text.find('\0');
+    into.emplace_back(std::string(text.substr(0, end)));
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+  return text.empty();
+}
 
 Result<Stat> parse_stat(std::string_view text) {
   const std::size_t open = text.find(" (");
@@ -53,7 +60,7 @@ Result<Stat> parse_stat(std::string_view text) {
     if (!number) return bad("an id is no number");
     *ids[i] = *number;
   }
-  stat.tty = terminal(tty);
+  stat.tty = terminal(static_cast<std::uint32_t>(tty));
   const auto flags = parse_number<std::uint32_t>(fields[6]);
   const auto user = parse_number<std::uint64_t>(fields[11]);
   const auto system = parse_number<std::uint64_t>(fields[12]);

@@ -146,10 +146,13 @@ std::string socket_row(const Socket& socket, const Style& style) {
 std::string mapping_row(const Mapping& mapping, const Style& style) {
   const std::uint64_t size =
       mapping.end.value > mapping.start.value ? mapping.end.value - mapping.start.value : 0;
-  return table_row(kMappingColumns,
-                   {number(mapping.pid), hex(mapping.start.value), column_size(size),
-                    safe(mapping.protection), mapping.path.empty() ? "(anonymous)" : safe(mapping.path.raw)},
-                   style);
+  return table_row(
+      kMappingColumns,
+      {number(mapping.pid), hex(mapping.start.value), column_size(size), safe(mapping.protection),
+       (mapping.path.empty() ? "(anonymous)" : safe(mapping.path.raw)) +
+           (mapping.dumped_bytes.value_or(0) > 0 ? "  " + human_size(*mapping.dumped_bytes) + " dumped"
+                                                 : "")},
+      style);
 }
 
 Status show_sections(Snapshot& snapshot, const Container& container, const ShowOptions& options,

@@ -110,7 +110,8 @@ Context context_of(const FileChange& change, const Container& container, std::st
   context.container = container.id;
   context.path = change.path;
   // ctime cannot be set by the attacker, and tells of a chmod too; btime only when the file was made.
-  if (change.after) context.at = change.after->ctime;
+  // An archive does not keep it.
+  if (change.after && change.after->ctime != Timestamp{}) context.at = change.after->ctime;
   context.source = Bytes(std::string(source));
   context.image = container.image;
   return context;

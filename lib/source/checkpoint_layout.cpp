@@ -5,6 +5,7 @@
 
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
+#include "lib/proc/proc.h"
 #include "lib/runtime/docker.h"
 #include "lib/runtime/records.h"
 #include "lib/runtime/runtime.h"
@@ -169,6 +170,7 @@ class Finder {
     Container& container = part.container;
     container.state = ContainerState::checkpointed;
     if (container.engine.empty()) container.engine = "unknown";
+    if (container.id.empty()) container.id = proc::parse_cgroup_owner(container.cgroup.raw).container_id;
     if (part.images != nullptr && !part.taken_at && part.images->form() != "directory")
       part.taken_at = part.images->find(part.image_dir + std::string(kInventory))->mtime;
     if (container.id.empty()) {

@@ -10,6 +10,7 @@ namespace {
 
 using Level = Coverage::Level;
 
+constexpr std::string_view kDeletedFiles = "deleted.files";  // of Podman and CRI-O
 // What the engines call the container's log: Podman with k8s-file or json-file, containerd, CRI-O; and
 // CRIU's.
 constexpr std::string_view kLogNames[] = {"ctr.log", "container.log", "io.kubernetes.cri-o.LogPath",
@@ -21,6 +22,62 @@ bool is_log_of_container(std::string_view name) { return name != "dump.log"; }
 // the image is in the tar only where the node happens to have one of that name.
 bool leaves_out_changes(CheckpointForm form) {
   return form == CheckpointForm::podman || form == CheckpointForm::crio;
+}
+
+// By number: capabilities(7).
+constexpr std::string_view kCapabilities[] = {"CHOWN",
+                                              "DAC_OVERRIDE",
+                                              "DAC_READ_SEARCH",
+                                              "FOWNER",
+                                              "FSETID",
+                                              "KILL",
+                                              "SETGID",
+                                              "SETUID",
+                                              "SETPCAP",
+                                              "LINUX_IMMUTABLE",
+                                              "NET_BIND_SERVICE",
+                                              "NET_BROADCAST",
+                                              "NET_ADMIN",
+                                              "NET_RAW",
+                                              "IPC_LOCK",
+                                              "IPC_OWNER",
+                                              "SYS_MODULE",
+                                              "SYS_RAWIO",
+                                              "SYS_CHROOT",
+                                              "SYS_PTRACE",
+                                              "SYS_PACCT",
+                                              "SYS_ADMIN",
+                                              "SYS_BOOT",
+                                              "SYS_NICE",
+                                              "SYS_RESOURCE",
+                                              "SYS_TIME",
+                                              "SYS_TTY_CONFIG",
+                                              "MKNOD",
+                                              "LEASE",
+                                              "AUDIT_WRITE",
+                                              "AUDIT_CONTROL",
+                                              "SETFCAP",
+                                              "MAC_OVERRIDE",
+                                              "MAC_ADMIN",
+                                              "SYSLOG",
+                                              "WAKE_ALARM",
+                                              "BLOCK_SUSPEND",
+                                              "AUDIT_READ",
+                                              "PERFMON",
+                                              "BPF",
+                                              "CHECKPOINT_RESTORE"};
+
+// Where no specification says what the container may do, its first process does.
+void take_rights(const Process& first, Container& into) {
+  for (std::size_t i = 0; i < std::size(kCapabilities); ++i) {
+    if ((first.capabilities.bounding.value >> i & 1U) != 0)
+      into.capabilities.push_back("CAP_" + std::string(kCapabilities[i]));
+  }
+  constexpr std::int32_t kFilter = 2;
+  into.seccomp = first.seccomp == kFilter;
+  into.no_new_privs = first.no_new_privs;
+  if (!first.credentials.uids.empty()) into.uid = first.credentials.uids[0];
+  if (!first.credentials.gids.empty()) into.gid = first.credentials.gids[0];
 }
 
 FileType type_of(const archive::TarMember& member) {
@@ -57,6 +114,10 @@ Result<std::unique_ptr<CheckpointSnapshot>> CheckpointSnapshot::open(std::unique
       auto tasks = CheckpointTasks::read(held.part, task);
       if (!tasks) return std::move(tasks).error();
       held.tasks.emplace(*std::move(tasks));
+      const bool no_spec =
+          held.part.form == CheckpointForm::images || held.part.form == CheckpointForm::docker;
+      if (no_spec && !held.tasks->processes.empty())
+        take_rights(held.tasks->processes.front(), held.part.container);
     }
     snapshot->tell_completeness(held, task);
   }
@@ -107,10 +168,10 @@ void CheckpointSnapshot::tell_completeness(const Held& held, Task& task) const {
 Coverage CheckpointSnapshot::covers(Facet facet, const Held& held) const {
   const CheckpointPart& part = held.part;
   const bool damaged = held.tasks && held.tasks->lost;
-  const auto of_images = [&](const char* note = "") -> Coverage {
+  const auto of_images = [&](std::string note = "") -> Coverage {
     if (!held.tasks) return {Level::none, "no CRIU images in the archive"};
     if (damaged) return {Level::part, "images are missing or damaged"};
-    return {Level::whole, note};
+    return {Level::whole, std::move(note)};
   };
   switch (facet) {
     case Facet::containers:
@@ -119,8 +180,11 @@ Coverage CheckpointSnapshot::covers(Facet facet, const Held& held) const {
                                 : ""};
     case Facet::processes:
       return of_images("pids are the container's; CRIU keeps no start times");
+    case Facet::descriptors: {
+      const std::size_t ghosts = held.tasks ? held.tasks->deleted_names.size() : 0;
+      return of_images(ghosts == 0 ? "" : std::to_string(ghosts) + " deleted with their content");
+    }
     case Facet::threads:
-    case Facet::descriptors:
     case Facet::mounts:
       return of_images();
     case Facet::mappings:
@@ -130,7 +194,11 @@ Coverage CheckpointSnapshot::covers(Facet facet, const Held& held) const {
         return {Level::part, "connections were closed for the dump"};
       return of_images();
     case Facet::changes:
-      if (part.layer_store == nullptr) return {Level::none, "not in the archive"};
+      if (part.layer_store == nullptr) {
+        if (part.base != nullptr && part.base->find(part.base_dir + std::string(kDeletedFiles)) != nullptr)
+          return {Level::part, "only the names of deleted files are in the archive"};
+        return {Level::none, "not in the archive"};
+      }
       if (leaves_out_changes(part.form))
         return {Level::part, "the engine leaves out changed files of the image"};
       return {Level::whole, ""};
@@ -315,7 +383,7 @@ Status CheckpointSnapshot::list_added(Held& held, const Emit<FileChange>& emit, 
 // deleted.files of Podman and CRI-O.
 Status CheckpointSnapshot::list_deleted(Held& held, const Emit<FileChange>& emit, Task& task) {
   if (held.part.base == nullptr) return Done{};
-  const std::string name = held.part.base_dir + "deleted.files";
+  const std::string name = held.part.base_dir + std::string(kDeletedFiles);
   if (held.part.base->find(name) == nullptr) return Done{};
   auto text = held.part.base->read(name, kMaxJsonBytes);
   auto names = text ? parse_string_list(*text) : Result<std::vector<std::string>>(std::move(text).error());
@@ -338,9 +406,10 @@ Status CheckpointSnapshot::list_changes(const std::string& container, const Emit
                                         Task& task) {
   auto held = find(container);
   if (!held) return std::move(held).error();
-  if ((*held)->part.layer_store == nullptr) return Done{};
   Again again(task);
-  if (auto listed = list_added(**held, emit, again.task()); !listed) return listed;
+  if ((*held)->part.layer_store != nullptr) {
+    if (auto listed = list_added(**held, emit, again.task()); !listed) return listed;
+  }
   return list_deleted(**held, emit, again.task());
 }
 

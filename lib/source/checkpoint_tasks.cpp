@@ -6,6 +6,7 @@
 #include "lib/core/limits.h"
 #include "lib/core/path.h"
 #include "lib/core/text.h"
+#include "lib/proc/proc.h"
 
 namespace ctriage::source {
 namespace {
@@ -86,16 +87,6 @@ std::vector<NamespaceId> namespaces_of(const criu::TaskIds& ids) {
   return list;
 }
 
-std::vector<Bytes> split_strings(std::string_view text) {
-  std::vector<Bytes> strings;
-  while (!text.empty()) {
-    const std::size_t end = text.find('\0');
-    strings.emplace_back(std::string(text.substr(0, end)));
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-  }
-  return strings;
-}
-
 }  // namespace
 
 Result<CheckpointTasks> CheckpointTasks::read(const CheckpointPart& part, const Task& task) {
@@ -170,7 +161,7 @@ bool CheckpointTasks::read_inventory(const Task& task) {
   return true;
 }
 
-// mountpoints, cgroups, host name: of namespaces, which read_tree asks for, or of all.
+// What tasks refer to by number: cgroups and terminals.
 void CheckpointTasks::read_system(const Task& task) {
   if (has("cgroup.img")) {
     if (const auto text = image("cgroup.img", task)) {
@@ -183,7 +174,7 @@ void CheckpointTasks::read_system(const Task& task) {
   const auto tty = [&](std::string_view message, criu::ImageReader&) -> Status {
     const auto info = criu::parse_tty_info(message);
     if (!info) return info.error();
-    ttys_[info->id] = *info;
+    if (info->session != 0) terminals_.emplace(info->session, proc::terminal(info->rdev));
     return Done{};
   };
   each_entry("tty-info.img", criu::Kind::tty_info, tty, task);
@@ -202,7 +193,9 @@ Status CheckpointTasks::read_tree(const Task& task) {
     if (!entry) return entry.error();
     count += std::max<std::size_t>(entry->threads.size(), 1);
     if (count > kMaxCriuTasks)
-      return Error{Errc::limit, "over " + std::to_string(kMaxCriuTasks) + " processes and threads"};
+      return Error{Errc::limit, "over " + std::to_string(kMaxCriuTasks) + " threads"};
+    if (processes.size() >= kMaxCriuProcesses)
+      return Error{Errc::limit, "over " + std::to_string(kMaxCriuProcesses) + " processes"};
     if (!pids.insert(entry->pid).second)
       return Error{Errc::malformed, "pid " + std::to_string(entry->pid) + " is there twice"};
     going = task.check();
@@ -277,10 +270,7 @@ void CheckpointTasks::read_process(const criu::TreeEntry& entry, const Task& tas
     read_places(process, task);
   }
   read_threads(entry, process, task);
-  for (const auto& [id, tty] : ttys_) {
-    if (tty.session == entry.sid && tty.session != 0 && process.tty.value == 0)
-      process.tty = Hex{std::uint64_t{tty.rdev >> 8U} << 32 | (tty.rdev & 0xffU)};
-  }
+  if (const auto tty = terminals_.find(entry.sid); tty != terminals_.end()) process.tty = tty->second;
   processes.push_back(std::move(process));
   tasks_.push_back(about);
 }
@@ -347,8 +337,13 @@ void CheckpointTasks::read_strings(Process& into, const criu::PageMap& map, cons
     arguments += environment;
     arguments.resize(std::min(arguments.find('\0'), arguments.size()));
   }
-  into.argv = split_strings(arguments);
-  into.environ = split_strings(environment);
+  for (const bool whole_list :
+       {proc::split_strings(arguments, into.argv), proc::split_strings(environment, into.environ)}) {
+    if (whole_list) continue;
+    task.gaps.add({Impact::degraded, "checkpoint.arguments", "pid " + std::to_string(pid),
+                   Error{Errc::limit, "more than " + std::to_string(proc::kMaxArguments) +
+                                          " arguments or variables; the first are kept"}});
+  }
 }
 
 // Memory of the process: it may have been overwritten with anything.

@@ -22,7 +22,6 @@ void each_entry(std::string_view file, criu::Kind kind) {
     (void)criu::parse_memfd(message).has_value();
     (void)criu::parse_mount(message).has_value();
     (void)criu::parse_tty_info(message).has_value();
-    (void)criu::parse_pipe_data(message).has_value();
     if (const auto packet = criu::parse_packet(message); packet && !reader->take(packet->length_bytes))
       return;
     for (const auto& old : criu::old_file_images()) (void)criu::parse_old_file(old.file, message).has_value();
@@ -64,9 +63,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 'g':
       (void)criu::parse_cgroups(rest).has_value();
-      break;
-    case 's':
-      (void)criu::parse_stats(rest).has_value();
       break;
     case 'u':
       (void)criu::parse_uts(rest).has_value();
