@@ -6,6 +6,7 @@
 #include <functional>
 #include <iterator>
 #include <random>
+#include <set>
 
 #include "tests/checkpoint_testing.h"
 
