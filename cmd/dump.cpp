@@ -69,7 +69,10 @@ Result<std::vector<Wanted>> wanted_of(const source::LiveSnapshot& snapshot, cons
   const auto found = std::ranges::find(members, pid, &Wanted::pid);
   if (found != members.end()) return std::vector{*found};
   std::string pids;
-  for (const Wanted& member : members) pids += (pids.empty() ? "" : ", ") + std::to_string(member.pid);
+  constexpr std::size_t kFew = 20;
+  for (const Wanted& member : std::span(members).first(std::min(kFew, members.size())))
+    pids += (pids.empty() ? "" : ", ") + std::to_string(member.pid);
+  if (members.size() > kFew) pids += " and " + with_commas(members.size() - kFew) + " more";
   if (pid != 0)
     return Error{Errc::not_found,
                  "pid " + std::to_string(pid) + ": not of " + snapshot.name() + ", which has " + pids};
@@ -104,7 +107,10 @@ class Dumping {
     auto core = memory::CoreFile::create(place_.directory, name);
     if (!core) return std::move(core).error();
     auto pages = memory::CoreFile::create(place_.directory, pages_name);
-    if (!pages) return std::move(pages).error();
+    if (!pages) {
+      (void)sys::unlinkat(place_.directory.fd(), name + ".part").has_value();
+      return std::move(pages).error();
+    }
     RangeFile ranges(**pages);
     const std::uint64_t lost = task_.gaps.count(Impact::lost);
     auto dumped = memory::dump_process(
