@@ -78,7 +78,10 @@ Result<std::vector<Wanted>> wanted_of(const source::LiveSnapshot& snapshot, cons
   const auto found = std::ranges::find(members, pid, &Wanted::pid);
   if (found != members.end()) return std::vector{*found};
   std::string pids;
-  for (const Wanted& member : members) pids += (pids.empty() ? "" : ", ") + std::to_string(member.pid);
+  constexpr std::size_t kFew = 20;
+  for (const Wanted& member : std::span(members).first(std::min(kFew, members.size())))
+    pids += (pids.empty() ? "" : ", ") + std::to_string(member.pid);
+  if (members.size() > kFew) pids += " and " + with_commas(members.size() - kFew) + " more";
   if (pid != 0)
     return Error{Errc::not_found,
                  "pid " + std::to_string(pid) + ": not of " + snapshot.name() + ", which has " + pids};

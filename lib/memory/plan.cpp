@@ -101,11 +101,12 @@ class Finder {
   Finder(Plan& plan, const PlanOptions& options, std::int32_t pid)
       : plan_(plan), options_(options), pid_(pid) {}
 
-  void take(std::uint32_t region, const proc::PageRun& page_run) {
+  // The part of it that lies in the mapping; its size.
+  std::uint64_t take(std::uint32_t region, const proc::PageRun& page_run) {
     const Region& of = plan_.regions[region];
     const std::uint64_t start = std::max(page_run.start, of.start);
     const std::uint64_t end = std::min(page_run.end, of.end);
-    if (start >= end) return;
+    if (start >= end) return 0;
     const PageState state = state_of(region, page_run.flags);
     if (state == PageState::file && start == of.start && of.offset_bytes == 0) {
       const std::uint64_t first = std::min(end, start + sys::page_size());
@@ -122,6 +123,7 @@ class Finder {
       append({start, end, region, 0, state, true});
     }
     if (plan_.runs.size() >= kMaxRuns) widen();
+    return end - start;
   }
 
   [[nodiscard]] std::uint64_t widest_gap() const { return gap_; }
@@ -281,18 +283,26 @@ void choose_regions(const Root& process, proc::Readers& readers, const PlanOptio
 Status find_runs(proc::Memory& memory, std::int32_t pid, const PlanOptions& options, Plan& into, Task& task) {
   Finder finder(into, options, pid);
   std::vector<proc::PageRun> found;
-  for (std::uint32_t index = 0; index < into.regions.size(); ++index) {
-    const Region& region = into.regions[index];
-    if (into.choices[index].take == Take::nothing) continue;
-    for (std::uint64_t at = region.start; at < region.end;) {
+  const std::vector<Region>& regions = into.regions;
+  const auto is_taken = [&](std::size_t index) { return into.choices[index].take != Take::nothing; };
+  for (std::uint32_t first = 0, end = 0; first < regions.size(); first = end) {
+    end = first + 1;
+    if (!is_taken(first)) continue;
+    // Mappings side by side are looked at together: a process may have 65,000.
+    while (end < regions.size() && is_taken(end) && regions[end].start == regions[end - 1].end) ++end;
+    std::uint32_t index = first;
+    for (std::uint64_t at = regions[first].start; at < regions[end - 1].end;) {
       if (auto go_on = task.check(); !go_on) return go_on;
       found.clear();
-      auto next = memory.list_populated(at, region.end, found);
+      auto next = memory.list_populated(at, regions[end - 1].end, found);
       if (!next) return std::move(next).error();
       for (const proc::PageRun& run : found) {
-        finder.take(index, run);
-        if (region.is_shared() && region.inode != 0)
-          into.untouched_bytes -= std::min(into.untouched_bytes, run.end - run.start);
+        while (regions[index].end <= run.start) ++index;
+        for (std::uint32_t of = index; of < end && regions[of].start < run.end; ++of) {
+          const std::uint64_t bytes = finder.take(of, run);
+          if (regions[of].is_shared() && regions[of].inode != 0)
+            into.untouched_bytes -= std::min(into.untouched_bytes, bytes);
+        }
       }
       at = *next;
     }
