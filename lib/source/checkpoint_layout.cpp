@@ -113,8 +113,11 @@ class Finder {
     std::optional<ConfigDump> config;
     if (config_text) {
       auto parsed = parse_config_dump(*config_text);
-      if (parsed) config = *std::move(parsed);
-      if (!parsed) lost(store, base + "config.dump", std::move(parsed).error());
+      if (parsed) {
+        config = *std::move(parsed);
+      } else {
+        lost(store, base + "config.dump", std::move(parsed).error());
+      }
     }
     if (config) container.id = config->id;
     if (const auto spec = read(store, base + "spec.dump")) {
