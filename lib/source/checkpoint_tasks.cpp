@@ -11,6 +11,8 @@
 namespace ctriage::source {
 namespace {
 
+constexpr std::string_view kImageSuffix = ".img";
+
 constexpr std::uint32_t kCompressedVersion = 3;  // inventory: v1.2, unreleased
 
 // proc_pid_limits(5), by number of RLIMIT_*.
@@ -87,6 +89,15 @@ std::vector<NamespaceId> namespaces_of(const criu::TaskIds& ids) {
   return list;
 }
 
+// "pagemap-shmem" of "pagemap-shmem-12.img", "core" of "core-1.img".
+std::string_view kind_of_image(std::string_view name) {
+  name.remove_suffix(kImageSuffix.size());
+  const std::size_t dash = name.rfind('-');
+  const bool numbered = dash != std::string_view::npos &&
+                        name.find_first_not_of("0123456789abcdef", dash + 1) == std::string_view::npos;
+  return numbered ? name.substr(0, dash) : name;
+}
+
 }  // namespace
 
 Result<CheckpointTasks> CheckpointTasks::read(const CheckpointPart& part, const Task& task) {
@@ -104,7 +115,38 @@ Status CheckpointTasks::read_all(const CheckpointPart& part, const Task& task) {
   if (auto read = read_tree(task); !read) return read;
   if (auto read = read_sockets(task); !read) return read;
   find_origins(part, task);
+  tell_unread(task);
   return task.check();
+}
+
+// Evidence that is in the archive and in no record: better named than taken for read.
+void CheckpointTasks::tell_unread(const Task& task) {
+  static const std::set<std::string_view> known = {
+      "inventory",  "pstree", "core",     "ids",         "mm",          "pagemap", "pages",
+      "files",      "fdinfo", "fs",       "remap-fpath", "ghost-file",  "memfd",   "sk-queues",
+      "tcp-stream", "cgroup", "tty-info", "utsns",       "mountpoints", "stats",   "seccomp"};
+  std::set<std::string_view> old;
+  const auto old_images = criu::old_file_images();
+  for (const criu::OldFiles& image : old_images) old.insert(image.name);
+  std::map<std::string_view, std::size_t> unread;
+  std::size_t mount_namespaces = 0;
+  for (auto file = store_.files().lower_bound(dir_); file != store_.files().end(); ++file) {
+    std::string_view name = file->first;
+    if (!name.starts_with(dir_)) break;
+    name.remove_prefix(dir_.size());
+    if (name.find('/') != std::string_view::npos || !name.ends_with(kImageSuffix)) continue;
+    const std::string_view kind = kind_of_image(name);
+    if (kind == "mountpoints") ++mount_namespaces;
+    if (!known.contains(kind) && !old.contains(kind)) ++unread[kind];
+  }
+  if (mount_namespaces > 1) unread["mountpoints"] = mount_namespaces - 1;
+  std::string list;
+  for (const auto& [kind, count] : unread)
+    list += (list.empty() ? "" : ", ") + std::string(kind) +
+            (count > 1 ? " (" + std::to_string(count) + ")" : "");
+  if (!list.empty())
+    task.gaps.add({Impact::note, "checkpoint.unread", store_.name() + "!" + dir_,
+                   Error{Errc::unsupported, "images that are not shown: " + list}});
 }
 
 void CheckpointTasks::lose(const std::string& name, Error error, const Task& task) {

@@ -71,6 +71,7 @@ class CheckpointTasks {
   Result<std::string> read_head(const std::string& name, criu::Kind kind);
   Status each_fd(const std::function<Status(const CheckpointTask&, const criu::FdEntry&)>& take,
                  const Task& task);
+  void tell_unread(const Task& task);
   void find_origins(const CheckpointPart& part, const Task& task);
   Origin origin_of(const Process& process, const CheckpointPart& part,
                    const std::set<std::string>& changed) const;
