@@ -216,6 +216,7 @@ void CheckpointTasks::read_system(const Task& task) {
   const auto tty = [&](std::string_view message, criu::ImageReader&) -> Status {
     const auto info = criu::parse_tty_info(message);
     if (!info) return info.error();
+    ttys_[info->id] = *info;
     if (info->session != 0) terminals_.emplace(info->session, proc::terminal(info->rdev));
     return Done{};
   };

@@ -96,7 +96,8 @@ class CheckpointTasks {
   std::set<std::uint32_t> deleted_;                  // ids of regular files without a name
   std::map<std::uint32_t, criu::GhostFile> ghosts_;  // by id of the file
   std::map<std::uint64_t, criu::MemfdInode> memfds_;
-  std::map<std::uint32_t, Hex> terminals_;  // device, by session
+  std::map<std::uint32_t, criu::TtyInfo> ttys_;  // by id
+  std::map<std::uint32_t, Hex> terminals_;       // device, by session
   std::map<std::uint32_t, std::vector<std::string>> cgroups_;
   std::set<std::string> external_mounts_;
   std::size_t text_room_bytes_ = 0;
