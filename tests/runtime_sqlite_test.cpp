@@ -190,7 +190,9 @@ TEST_F(Sqlite, NoTable) {
       "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT i AS ID, i AS JSON FROM n";
   for (const std::string& schema :
        std::vector<std::string>{"CREATE TABLE Other(ID)", "CREATE TABLE ContainerConfig(ID)",
-                                "CREATE VIEW ContainerConfig AS " + endless}) {
+                                "CREATE VIEW ContainerConfig AS " + endless,
+                                "CREATE TABLE ContainerConfig(ID TEXT, JSON TEXT AS (ID || ID))",
+                                "CREATE TABLE ContainerConfig(ID TEXT, JSON TEXT AS (printf('%9s', ID)))"}) {
     SCOPED_TRACE(schema);
     fs::remove(path_);
     Writer(path_).run(schema);

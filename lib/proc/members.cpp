@@ -2,6 +2,7 @@
 // is decided in memory.
 #include <algorithm>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "lib/proc/cgroup_rule.h"
@@ -24,16 +25,36 @@ struct Boundary {
   std::optional<std::set<std::string, std::less<>>> mates;
 };
 
-constexpr int kMostAbove = 65'536;  // pids reused while we scanned could make a ring
+// Who comes from one process or another. Each process is passed once, however deep the tree is.
+class Descent {
+ public:
+  explicit Descent(std::int32_t from, std::int32_t or_from = 0) : from_(from), or_from_(or_from) {}
 
-bool descends_from(const Entry& entry, std::int32_t init, std::int32_t shim) {
-  const auto is_one = [&](std::int32_t pid) { return pid == init || (shim != 0 && pid == shim); };
-  const Entry* at = &entry;
-  for (int steps = 0; at != nullptr && steps < kMostAbove; ++steps, at = at->parent) {
-    if (is_one(at->pid) || is_one(at->ppid)) return true;
+  bool has(const Entry& entry) {
+    std::vector<const Entry*> passed;
+    bool found = false;
+    for (const Entry* at = &entry; at != nullptr; at = at->parent) {
+      const auto [known, is_new] =
+          known_.try_emplace(at, false);  // pids reused while we scanned could make a ring
+      found = known->second || is_one(at->pid) || is_one(at->ppid);
+      if (found || !is_new) break;
+      passed.push_back(at);
+    }
+    if (found) {
+      for (const Entry* each : passed) known_[each] = true;
+    }
+    return found;
   }
-  return false;
-}
+
+ private:
+  [[nodiscard]] bool is_one(std::int32_t pid) const {
+    return pid == from_ || (or_from_ != 0 && pid == or_from_);
+  }
+
+  std::int32_t from_;
+  std::int32_t or_from_;
+  std::unordered_map<const Entry*, bool> known_;
+};
 
 // A process of the node as one container sees it.
 struct Candidate {
@@ -43,12 +64,13 @@ struct Candidate {
   std::string_view other_id;  // the other container that its cgroup names, if it does
   bool below_init = false;    // started inside
 
-  Candidate(const Entry& of, const CgroupRule& rule, std::int32_t init) : entry(of), mnt(of.mnt) {
+  Candidate(const Entry& of, const CgroupRule& rule, std::int32_t init, Descent& from_init)
+      : entry(of), mnt(of.mnt) {
     if (of.cgroups) {
       in_cgroup = rule.holds(*of.cgroups);
       other_id = rule.other_id(*of.cgroups);
     }
-    below_init = of.pid != init && descends_from(of, init, 0);
+    below_init = of.pid != init && from_init.has(of);
   }
 };
 
@@ -79,7 +101,8 @@ void add_namespaces_below(const std::vector<Candidate>& candidates, Boundary& bo
   }
 }
 
-std::optional<Membership> membership_of(const Candidate& one, const Boundary& boundary, bool usable_cgroup) {
+std::optional<Membership> membership_of(const Candidate& one, const Boundary& boundary, bool usable_cgroup,
+                                        Descent& from_either) {
   const Entry& entry = one.entry;
   const std::int32_t init = boundary.init;
   const std::int32_t shim = boundary.shim;
@@ -103,8 +126,7 @@ std::optional<Membership> membership_of(const Candidate& one, const Boundary& bo
 
   if (in_mnt || in_pid) {
     // Whoever made the container without an engine (unshare(1)) is in its mount namespace and above its init.
-    const bool maker = descends_from(boundary.first, entry.pid, 0);
-    const bool inside = maker || descends_from(entry, init, shim);
+    const bool inside = from_either.has(entry) || Descent(entry.pid).has(boundary.first);
     const bool orphan = !own_pids && one.in_cgroup;  // adopted by pid 1 or a sub-reaper of the node
     if (!inside && !orphan) return Membership::entered;
     if (usable_cgroup && !one.in_cgroup) return Membership::entered;
@@ -253,21 +275,23 @@ Result<std::vector<Member>> find_members(Census& census, std::int32_t init, std:
   const bool own_pids = own.pid_namespace && host.pid_namespace && own.pid_namespace != host.pid_namespace;
   std::vector<Candidate> candidates;
   candidates.reserve(all.entries.size());
-  for (const Entry& entry : all.entries) candidates.emplace_back(entry, rule, init);
+  Descent from_init(init);
+  for (const Entry& entry : all.entries) candidates.emplace_back(entry, rule, init, from_init);
   if (own_pids && is_first_of_namespace(all.proc, init)) boundary.pid_namespaces.insert(*own.pid_namespace);
   if (other_inits != nullptr) boundary.mates = ids_of_mates(candidates, boundary, *other_inits);
   if (!boundary.pid_namespaces.empty()) add_namespaces_below(candidates, boundary);
 
   std::vector<Member> members;
   Passing passing;
+  Descent from_either(init, shim);
   for (Candidate& one : candidates) {
     const Entry& entry = one.entry;
-    auto membership = membership_of(one, boundary, rule.usable());
+    auto membership = membership_of(one, boundary, rule.usable(), from_either);
     if (membership == Membership::escaped) {
       // The runtime's exec joins the cgroup a moment before the namespaces: look again, now that some time
       // has passed.
       one.mnt = looking.read_namespaces(entry.pid).mnt;
-      membership = membership_of(one, boundary, rule.usable());
+      membership = membership_of(one, boundary, rule.usable(), from_either);
     }
     if (!membership) continue;
     const bool there = !entry.cut && (!entry.late || is_still_there(all.proc, entry));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/core/limits.h"
+#include "lib/core/text.h"
 #include "lib/runtime/bundles.h"
 #include "lib/runtime/shims.h"
 #include "lib/runtime/sqlite.h"
@@ -160,6 +161,7 @@ void add_podman_sqlite(const Root& node, const Storage& storage, std::vector<Fou
       continue;
     }
     std::map<std::string, PodmanRecord> records;  // by id
+    std::size_t room = kMaxSqliteBytes;           // rows may share their pages, and be more than the file
     const auto read = [&](const std::string& table, std::string PodmanRecord::*json) {
       constexpr std::array<std::string_view, 2> kColumns{"ID", "JSON"};
       return read_sqlite(
@@ -169,6 +171,9 @@ void add_podman_sqlite(const Root& node, const Storage& storage, std::vector<Fou
             const std::string id(row[0]);
             if (records.size() >= kMostRecords && !records.contains(id))
               return Error{Errc::limit, table + ": more than 16,384 containers"};
+            if (row[1].size() > room)
+              return Error{Errc::limit, table + ": more than " + human_size(kMaxSqliteBytes) + " of JSON"};
+            room -= row[1].size();
             PodmanRecord& record = records[id];
             record.id = id;
             record.*json = std::string(row[1]);

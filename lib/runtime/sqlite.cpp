@@ -206,6 +206,31 @@ void harden(sqlite3* database) {
   sqlite3_limit(database, SQLITE_LIMIT_SQL_LENGTH, kLongestStatement);
   sqlite3_limit(database, SQLITE_LIMIT_EXPR_DEPTH, 100);
   sqlite3_limit(database, SQLITE_LIMIT_ATTACHED, 0);
+  // No function with arguments: one call of instr() on long texts takes minutes, and no handler is asked
+  // meanwhile.
+  sqlite3_limit(database, SQLITE_LIMIT_FUNCTION_ARG, 0);
+}
+
+Result<Statement> prepare(sqlite3* database, const std::string& query, Task& task) {
+  sqlite3_stmt* prepared = nullptr;
+  const int compiled = sqlite3_prepare_v2(database, query.c_str(), -1, &prepared, nullptr);
+  Statement statement(prepared);
+  if (compiled != SQLITE_OK) return error_of(database, task);
+  return statement;
+}
+
+// Generated columns cost nothing to store and anything to read: pragma.html, table_xinfo, its last column.
+Status check_columns(sqlite3* database, const std::string& table, Task& task) {
+  constexpr int kHidden = 6;
+  auto columns = prepare(database, "PRAGMA table_xinfo(" + table + ")", task);
+  if (!columns) return std::move(columns).error();
+  for (;;) {
+    const int stepped = sqlite3_step(columns->get());
+    if (stepped == SQLITE_DONE) return Done{};
+    if (stepped != SQLITE_ROW) return error_of(database, task);
+    if (sqlite3_column_int(columns->get(), kHidden) != 0)
+      return Error{Errc::malformed, "SQLite: " + table + " has computed columns"};
+  }
 }
 
 // SQLite takes a last page that is cut for one that ends in zeros. With a journal or a log it may be one that
@@ -298,21 +323,20 @@ Status read_sqlite(const SqliteFiles& files, const std::string& table,
   if (sqlite3_exec(database.get(), kFirst, nullptr, nullptr, nullptr) != SQLITE_OK)
     return error_of(database.get(), task);
 
+  if (auto plain = check_columns(database.get(), table, task); !plain) return plain;
   std::string query = "SELECT ";
   for (const std::string_view column : columns)
     query.append(column).append(column == columns.back() ? "" : ", ");
   query += " FROM " + table;
-  sqlite3_stmt* prepared = nullptr;
-  const int compiled = sqlite3_prepare_v2(database.get(), query.c_str(), -1, &prepared, nullptr);
-  const Statement statement(prepared);
-  if (compiled != SQLITE_OK) return error_of(database.get(), task);
+  const auto statement = prepare(database.get(), query, task);
+  if (!statement) return statement.error();
   std::vector<std::string_view> row(columns.size());
   for (;;) {
-    const int stepped = sqlite3_step(statement.get());
+    const int stepped = sqlite3_step(statement->get());
     if (stepped == SQLITE_DONE) return Done{};
     if (stepped != SQLITE_ROW) return error_of(database.get(), task);
     for (std::size_t i = 0; i < row.size(); ++i)
-      row[i] = value_of_column(statement.get(), static_cast<int>(i));
+      row[i] = value_of_column(statement->get(), static_cast<int>(i));
     if (sqlite3_errcode(database.get()) == SQLITE_NOMEM) return error_of(database.get(), task);
     if (auto taken = take(row); !taken) return taken;
   }
