@@ -61,7 +61,8 @@ TEST(MemoryPolicy, Table) {
       {"rw-s", 9, "/dev/shm/x", {}, true, "all", "all", "all"},
       {"rw-s", 9, "/dev/shm/x", {}, false, "file", "all", "file"},
       {"rw-s", 9, "/hugepages/x", huge, false, "all", "all", "all"},
-      {"rw-s", 9, "/secretmem (deleted)", {}, false, "unreadable", "unreadable", "unreadable"},
+      {"rw-s", 9, "/secretmem (deleted)", {}, false, "all", "all", "all"},
+      {"r-xp", 9, "/secretmem.so", {}, false, "changed", "all", "file"},
       {"r-xp", 9, "/usr/bin/x", {}, false, "changed", "all", "file"},
       {"rw-p", 9, "/usr/bin/x", {}, false, "changed", "all", "file"},
       {"rw-s", 9, "/var/lib/db", {}, false, "file", "all", "file"},
@@ -116,6 +117,43 @@ TEST(MemoryPlan, SharedPagesAreTakenOnce) {
   EXPECT_EQ(text_of(shared.claim(1, 2, 40, 41, 102)), "40-41:0 ");
   EXPECT_EQ(text_of(shared.claim(1, 2, 0, 50, 104)),
             "0-5:102 5-10:101 10-20:100 20-30:101 30-41:102 41-50:0 ");
+}
+
+TEST(MemoryPlan, WhatAProcessLostIsTakenFromTheNext) {
+  SharedPages shared;
+  shared.claim(1, 2, 10, 20, 100);
+  shared.claim(1, 2, 10, 30, 101);
+  shared.claim(1, 3, 10, 20, 100);
+  shared.forget(100);
+  EXPECT_EQ(text_of(shared.claim(1, 2, 10, 30, 102)), "10-20:0 20-30:101 ");
+  EXPECT_EQ(text_of(shared.claim(1, 3, 10, 20, 102)), "10-20:0 ");
+}
+
+TEST(MemoryPlan, SharedPagesBeyondTheLimitAreEveryonesOwn) {
+  SharedPages shared;
+  for (std::size_t i = 0; i < kMaxSharedParts; ++i) shared.claim(1, 2, 2 * i, 2 * i + 1, 100);
+  const std::uint64_t last = 2 * kMaxSharedParts;
+  for (const int pid : {101, 102}) {
+    EXPECT_EQ(text_of(shared.claim(1, 3, 0, 1, pid)), "0-1:0 ");
+    EXPECT_EQ(text_of(shared.claim(1, 2, last - 2, last + 1, pid)),
+              std::to_string(last - 2) + "-" + std::to_string(last - 1) + ":100 " + std::to_string(last - 1) +
+                  "-" + std::to_string(last + 1) + ":0 ");
+  }
+  shared.forget(100);
+  shared.claim(1, 3, 0, 1, 101);
+  EXPECT_EQ(text_of(shared.claim(1, 3, 0, 1, 102)), "0-1:101 ");
+}
+
+TEST(MemoryPlan, OfAMappingThatOverlapsTheRestStays) {
+  Region region = region_of("rw-s", 9);
+  region.offset_bytes = 0x4000;
+  EXPECT_FALSE(begin_at(0x20000, region));
+  EXPECT_TRUE(begin_at(0x10000, region));
+  EXPECT_EQ(region.start, 0x10000U);
+  EXPECT_TRUE(begin_at(0x18000, region));
+  EXPECT_EQ(region.start, 0x18000U);
+  EXPECT_EQ(region.end, 0x20000U);
+  EXPECT_EQ(region.offset_bytes, 0xc000U);
 }
 
 TEST(MemoryRegisters, WhatAThreadThatWaitsTells) {

@@ -190,8 +190,7 @@ void Dump::tell_lost(const StateBytes& bytes) {
   };
   tell(PageState::unreadable, Impact::lost, Errc::denied, "could not be read: the ranges tell why");
   tell(PageState::timeout, Impact::lost, Errc::timeout, "did not come in time: the ranges tell which");
-  tell(PageState::vanished, Impact::lost, Errc::vanished,
-       "was given up by the process while it was read");
+  tell(PageState::vanished, Impact::lost, Errc::vanished, "was given up by the process while it was read");
   tell(PageState::swapped, Impact::degraded, Errc::unsupported,
        "lies in swap and was left there: reading it would bring it back into memory; --swap-in takes it");
 }
@@ -292,7 +291,10 @@ Result<Dumped> dump_process(const Root& proc, proc::Readers& readers, std::int32
     return Error{Errc::unsupported, "pid " + std::to_string(pid) + ": a kernel thread, without memory"};
   if (stat->has_ended())
     return Error{Errc::vanished, "pid " + std::to_string(pid) + ": has ended (zombie), its memory is gone"};
-  return Dump(proc, *process, readers, *stat, options, task).write(core, ranges);
+  auto dumped = Dump(proc, *process, readers, *stat, options, task).write(core, ranges);
+  // What its core has not is for the next process that maps it.
+  if (options.plan.shared != nullptr && (!dumped || dumped->lost_bytes > 0)) options.plan.shared->forget(pid);
+  return dumped;
 }
 
 }  // namespace ctriage::memory

@@ -16,6 +16,8 @@ namespace ctriage::memory {
 constexpr std::size_t kMaxRuns = 98'304;
 constexpr std::size_t kMaxMappings = 65'536;     // max_map_count is 65,530 by default, proc_sys_vm(5)
 constexpr std::size_t kMaxPathBytes = 16 << 20;  // of all mappings' paths, each kept once
+constexpr std::size_t kMaxSharedParts =
+    262'144;  // of shared objects, of all processes; of more each has its own
 
 struct Run {
   std::uint64_t start = 0;
@@ -50,10 +52,13 @@ class SharedPages {
   // [start, end) of the object in parts, ascending; what nobody had is `pid`'s from now on.
   std::vector<Part> claim(std::uint64_t device, std::uint64_t inode, std::uint64_t start, std::uint64_t end,
                           std::int32_t pid);
+  // What it had is nobody's again: its core does not have it.
+  void forget(std::int32_t pid);
 
  private:
-  // By object, then start: end and process. Bounded by kMaxRuns of each dump.
+  // By object, then start: end and process.
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::map<std::uint64_t, Part>> taken_;
+  std::size_t parts_ = 0;
 };
 
 struct PlanOptions {
@@ -62,6 +67,8 @@ struct PlanOptions {
   SharedPages* shared = nullptr;  // none: every process has its own copy
 };
 
+// Cuts off `region` what lies before `end`; false: nothing of it is left.
+bool begin_at(std::uint64_t end, Region& region);
 // The mappings of an open /proc/PID. Errc::vanished when it is gone; mappings beyond a limit are a lost gap.
 Status list_regions(const Root& process, proc::Readers& readers, std::int32_t pid, Plan& into, Task& task);
 // Fills in `choices`, and in `untouched_bytes` what the shared objects have: find_runs() takes off what it
