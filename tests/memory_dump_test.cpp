@@ -415,6 +415,12 @@ TEST_F(MemoryDump, AFullDiskAndAStopEndIt) {
   core_.before = [this](std::string_view) -> Status {
     return core_.calls == 3 ? Status(Error{Errc::full, "full"}) : Status(Done{});
   };
+  DumpOptions small;
+  small.max_core_bytes = kPage;
+  const auto too_small = dump(small);
+  ASSERT_FALSE(too_small);
+  EXPECT_EQ(too_small.error().code, Errc::full);
+  EXPECT_EQ(core_.calls, 0U);
   const auto full = dump();
   ASSERT_FALSE(full);
   EXPECT_EQ(full.error().code, Errc::full);

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "lib/memory/finder.h"
 #include "lib/memory/plan.h"
 #include "lib/memory/registers.h"
 
@@ -154,6 +155,98 @@ TEST(MemoryPlan, OfAMappingThatOverlapsTheRestStays) {
   EXPECT_EQ(region.start, 0x18000U);
   EXPECT_EQ(region.end, 0x20000U);
   EXPECT_EQ(region.offset_bytes, 0xc000U);
+}
+
+constexpr std::uint64_t kPage = 4096;
+
+// Mapping 0 for many runs, mapping 1 behind it, of one page.
+Plan plan_of(std::uint64_t bytes) {
+  Plan plan;
+  plan.paths = {""};
+  plan.regions = {region_of("rw-p", 0), region_of("rw-p", 0)};
+  plan.regions[0].start = 1 << 20;
+  plan.regions[0].end = plan.regions[1].start = (1 << 20) + bytes;
+  plan.regions[1].end = plan.regions[1].start + kPage;
+  plan.choices.resize(2);
+  return plan;
+}
+
+std::uint64_t bytes_of(const Plan& plan, PageState state) {
+  std::uint64_t bytes = 0;
+  for (const Run& run : plan.runs)
+    if (run.state == state) bytes += run.end - run.start;
+  return bytes;
+}
+
+std::string texts_of(const GapLog& gaps) {
+  std::string text;
+  for (const Gap& gap : gaps.kept()) text += std::string(to_text(gap.impact)) + ": " + gap.error.what + "\n";
+  return text;
+}
+
+TEST(MemoryFinder, NearRunsBecomeOne) {
+  Plan plan = plan_of(kMaxRuns * 2 * kPage);
+  const PlanOptions options;
+  Finder finder(plan, options, 1);
+  for (std::size_t i = 0; i < kMaxRuns; ++i) {
+    const std::uint64_t at = plan.regions[0].start + i * 2 * kPage;
+    finder.take(0, {at, at + kPage, {}});
+  }
+  EXPECT_LT(plan.runs.size(), 10U);
+  EXPECT_FALSE(plan.runs.front().exact);
+  EXPECT_EQ(bytes_of(plan, PageState::data), (kMaxRuns * 2 - 1) * kPage);
+  EXPECT_EQ(plan.left_out_bytes(), 0U);
+  GapLog gaps;
+  finder.tell(gaps);
+  EXPECT_EQ(gaps.count(Impact::note), 1U);
+  EXPECT_EQ(gaps.count(Impact::lost), 0U);
+}
+
+// Terabytes of zero pages, pages in swap and holes are not read for the few pages between them.
+TEST(MemoryFinder, WhatIsNoDataDoesNotBecomeData) {
+  constexpr std::uint64_t kStep = 64 << 20;
+  proc::PageFlags zero;
+  zero.zero = true;
+  proc::PageFlags swapped;
+  swapped.swapped = true;
+  for (const auto& between : {zero, swapped}) {
+    Plan plan = plan_of(kMaxRuns * kStep);
+    const PlanOptions options;
+    Finder finder(plan, options, 1);
+    for (std::size_t i = 0; i < kMaxRuns; ++i) {
+      const std::uint64_t at = plan.regions[0].start + i * kStep;
+      finder.take(0, {at, at + kPage, {}});
+      finder.take(0, {at + kPage, at + kStep, between});
+    }
+    finder.take(1, {plan.regions[1].start, plan.regions[1].end, {}});
+    EXPECT_LT(plan.runs.size(), kMaxRuns);
+    EXPECT_EQ(plan.runs.back().region, 1U);  // it is not cut for what the other has
+    const std::uint64_t had = bytes_of(plan, PageState::data);
+    EXPECT_EQ(had + plan.left_out_bytes(), (kMaxRuns + 1) * kPage);
+    EXPECT_GT(had, 10'000 * kPage);
+    EXPECT_FALSE(plan.cut.contains(1));
+    GapLog gaps;
+    finder.tell(gaps);
+    EXPECT_EQ(gaps.count(Impact::lost), plan.left_out_bytes() > 0 ? 1U : 0U) << texts_of(gaps);
+    EXPECT_EQ(gaps.count(Impact::degraded), between == swapped ? 1U : 0U) << texts_of(gaps);
+  }
+}
+
+TEST(MemoryFinder, TheZerosBetweenHaveALimit) {
+  constexpr std::uint64_t kStep = 512 << 10;
+  Plan plan = plan_of(kMaxRuns * kStep);
+  const PlanOptions options;
+  Finder finder(plan, options, 1);
+  for (std::size_t i = 0; i < kMaxRuns; ++i) {
+    const std::uint64_t at = plan.regions[0].start + i * kStep;
+    finder.take(0, {at, at + kPage, {}});
+  }
+  EXPECT_LE(plan.runs.size(), kMaxRuns);
+  EXPECT_LE(bytes_of(plan, PageState::data), kMaxAddedBytes + kMaxRuns * kPage);
+  EXPECT_GT(plan.left_out_bytes(), 0U);
+  GapLog gaps;
+  finder.tell(gaps);
+  EXPECT_EQ(gaps.count(Impact::lost), 1U);
 }
 
 TEST(MemoryRegisters, WhatAThreadThatWaitsTells) {

@@ -215,7 +215,7 @@ void Dump::look_again(proc::Memory& memory, const Identity& before) {
   std::uint64_t came = 0;
   std::size_t next = 0;
   for (const Run& run : now.runs) {
-    if (run.state != PageState::data) continue;
+    if (run.state != PageState::data || plan_.cut.contains(run.region)) continue;
     std::uint64_t at = run.start;
     while (next < plan_.runs.size() && plan_.runs[next].end <= at) ++next;
     for (std::size_t known = next; known < plan_.runs.size() && plan_.runs[known].start < run.end; ++known) {
@@ -247,6 +247,15 @@ Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
   if (auto found = find_runs(*memory, stat_.pid, options_.plan, plan_, task_); !found)
     return std::move(found).error();
   const auto each = [&](const elf::TakeSegment& take) { plan_.each_segment(take); };
+  each([&](const elf::Segment& segment) {
+    ++dumped.segments;
+    dumped.mapped_bytes += segment.size_bytes;
+    if (segment.has_data) dumped.core_bytes += segment.size_bytes;
+  });
+  if (dumped.core_bytes > options_.max_core_bytes)
+    return Error{Errc::full, "pid " + std::to_string(stat_.pid) + ": " + human_size(dumped.core_bytes) +
+                                 " of memory, and no more than " + human_size(options_.max_core_bytes) +
+                                 " may be written"};
   auto head = elf::write_head(*notes, each, sys::page_size(), core);
   if (!head) return std::move(head).error();
   const auto is_same = [&] {
@@ -265,16 +274,12 @@ Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
   const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
   tell_lost(bytes);
   look_again(*memory, *before);
-  dumped.core_bytes = *head;
-  plan_.each_segment([&](const elf::Segment& segment) {
-    ++dumped.segments;
-    dumped.mapped_bytes += segment.size_bytes;
-    if (segment.has_data) dumped.core_bytes += segment.size_bytes;
-  });
+  dumped.core_bytes += *head;
   dumped.data_bytes = of(PageState::data);
   dumped.left_bytes =
       of(PageState::shared) + of(PageState::swapped) + of(PageState::file) + of(PageState::device);
-  dumped.lost_bytes = of(PageState::unreadable) + of(PageState::timeout) + of(PageState::vanished);
+  dumped.lost_bytes =
+      of(PageState::unreadable) + of(PageState::timeout) + of(PageState::vanished) + plan_.left_out_bytes();
   return dumped;
 }
 

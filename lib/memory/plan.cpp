@@ -7,8 +7,8 @@
 #include <set>
 #include <unordered_map>
 
-#include "lib/core/sys_memory.h"
 #include "lib/core/text.h"
+#include "lib/memory/finder.h"
 
 namespace ctriage::memory {
 namespace {
@@ -107,93 +107,13 @@ class FileSystems {
   std::set<std::pair<std::uint64_t, std::uint64_t>> counted_;
 };
 
-class Finder {
- public:
-  Finder(Plan& plan, const PlanOptions& options, std::int32_t pid)
-      : plan_(plan), options_(options), pid_(pid) {}
-
-  // The part of it that lies in the mapping; its size.
-  std::uint64_t take(std::uint32_t region, const proc::PageRun& page_run) {
-    const Region& of = plan_.regions[region];
-    const std::uint64_t start = std::max(page_run.start, of.start);
-    const std::uint64_t end = std::min(page_run.end, of.end);
-    if (start >= end) return 0;
-    const PageState state = state_of(region, page_run.flags);
-    if (state == PageState::file && start == of.start && of.offset_bytes == 0) {
-      const std::uint64_t first = std::min(end, start + sys::page_size());
-      append({start, first, region, 0, PageState::data, true});
-      if (first < end) append({first, end, region, 0, state, true});
-    } else if (state == PageState::data && is_one_object(of)) {
-      const std::uint64_t base = of.start - of.offset_bytes;  // may wrap, and does so back
-      for (const auto& part : options_.shared->claim(of.device, of.inode, start - base, end - base, pid_)) {
-        const bool ours = part.pid == 0 || part.pid == pid_;  // it may map an object twice
-        append({part.start + base, part.end + base, region, part.pid,
-                ours ? PageState::data : PageState::shared, true});
-      }
-    } else {
-      append({start, end, region, 0, state, true});
-    }
-    if (plan_.runs.size() >= kMaxRuns) widen();
-    return end - start;
-  }
-
-  [[nodiscard]] std::uint64_t widest_gap() const { return gap_; }
-
- private:
-  [[nodiscard]] PageState state_of(std::uint32_t region, proc::PageFlags flags) const {
-    if (flags.guard) return PageState::guard;
-    if (flags.zero) return PageState::zero;
-    if (flags.swapped && !options_.swap_in) return PageState::swapped;
-    if (flags.file && plan_.choices[region].take == Take::changed) return PageState::file;
-    return PageState::data;
-  }
-
-  // SysV segments have their shmid for an inode, on one device for all IPC namespaces: two may look the same.
-  [[nodiscard]] bool is_one_object(const Region& region) const {
-    if (options_.shared == nullptr || !region.is_shared() || region.inode == 0) return false;
-    const std::string_view path = plan_.path_of(region);
-    return !path.empty() && !path.starts_with("/SYSV");
-  }
-
-  void append(const Run& run) {
-    if (!plan_.runs.empty()) {
-      Run& last = plan_.runs.back();
-      if (last.end == run.start && last.region == run.region && last.state == run.state &&
-          last.shared_with == run.shared_with && last.exact == run.exact) {
-        last.end = run.end;
-        return;
-      }
-    }
-    plan_.runs.push_back(run);
-  }
-
-  // Too many: neighbours in a mapping become one run of data, those nearest to each other first.
-  void widen() {
-    std::vector<Run>& runs = plan_.runs;
-    for (gap_ = std::max<std::uint64_t>(gap_, 16 << 10); runs.size() > kMaxRuns / 2; gap_ *= 4) {
-      std::size_t last = 0;
-      for (std::size_t next = 1; next < runs.size(); ++next) {
-        if (runs[next].region == runs[last].region && runs[next].start - runs[last].end <= gap_) {
-          runs[last].end = runs[next].end;
-          runs[last].state = PageState::data;
-          runs[last].shared_with = 0;
-          runs[last].exact = false;
-        } else {
-          runs[++last] = runs[next];
-        }
-      }
-      runs.resize(last + 1);
-      if (gap_ >= std::uint64_t{1} << 56) break;  // one run a mapping: they are limited by themselves
-    }
-  }
-
-  Plan& plan_;
-  const PlanOptions& options_;
-  std::int32_t pid_;
-  std::uint64_t gap_ = 0;
-};
-
 }  // namespace
+
+std::uint64_t Plan::left_out_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [region, lost] : cut) bytes += lost;
+  return bytes;
+}
 
 void Plan::each_segment(const elf::TakeSegment& take) const {
   std::size_t next = 0;
@@ -349,13 +269,7 @@ Status find_runs(proc::Memory& memory, std::int32_t pid, const PlanOptions& opti
       at = *next;
     }
   }
-  if (finder.widest_gap() > 0) {
-    task.gaps.add({Impact::note,
-                   "memory.pages",
-                   origin_of(pid),
-                   {Errc::limit, "more than " + with_commas(kMaxRuns) +
-                                     " runs of pages: holes between near ones stand as zeros in the core"}});
-  }
+  finder.tell(task.gaps);
   return Done{};
 }
 
