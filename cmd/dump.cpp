@@ -26,6 +26,8 @@ struct DumpArguments {
   bool swap_in = false;
 };
 
+constexpr std::uint64_t kBesideMemory = 64 << 20;  // headers and notes of a core, and its ranges
+
 struct Wanted {  // a process
   std::int32_t pid = 0;
   std::uint64_t start_ticks = 0;
@@ -123,15 +125,19 @@ class Dumping {
       return std::move(pages).error();
     }
     RangeFile ranges(*pages);
+    memory::DumpOptions options = options_;
+    // Of several one that does not fit leaves the room to the others.
+    if (options.plan.shared != nullptr)
+      options.max_core_bytes = left_bytes_ - std::min(kBesideMemory, left_bytes_ / 8);
     const std::uint64_t lost = task_.gaps.count(Impact::lost);
     auto dumped = memory::dump_process(
-        snapshot_.node().proc, snapshot_.node().readers, wanted.pid, wanted.start_ticks, options_, **core,
+        snapshot_.node().proc, snapshot_.node().readers, wanted.pid, wanted.start_ticks, options, **core,
         [&](PageRange&& range) { return ranges.add(range); }, task_);
     const std::uint64_t written = (*core)->file().size_bytes() + pages->size_bytes();
     left_bytes_ -= std::min(left_bytes_, written);
     auto of_pages = dumped ? ranges.seal() : Result<Digest>(std::move(dumped).error());
     auto digest = of_pages ? (*core)->seal() : of_pages;
-    if (!digest) return left_behind(std::move(digest).error(), (*core)->file(), *pages, name);
+    if (!digest) return left_behind(std::move(digest).error(), wanted, (*core)->file(), *pages, name);
 
     DumpedProcess process;
     process.pid = wanted.pid;
@@ -157,7 +163,9 @@ class Dumping {
 
  private:
   // What was read stays, under a name that says that it is not whole; where nothing was read nothing stays.
-  Error left_behind(Error error, NewFile& core, NewFile& pages, const std::string& name) const {
+  Error left_behind(Error error, const Wanted& wanted, NewFile& core, NewFile& pages,
+                    const std::string& name) const {
+    if (options_.plan.shared != nullptr) options_.plan.shared->forget(wanted.pid);
     if (core.size_bytes() > 0)
       return Error{error.code, error.what + "; what was read is in " + beside(place_, name) + ".part",
                    error.number};
@@ -226,7 +234,9 @@ Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
       continue;
     }
     const Errc code = dumped.error().code;
-    if (!arguments.all || !task.check() || code == Errc::full) {
+    const bool no_space =
+        code == Errc::full && dumped.error().number != 0;  // else our own limit, of this one
+    if (!arguments.all || !task.check() || no_space) {
       tell_gaps(io, common, gaps);
       return fail(io, dumped.error());
     }

@@ -1,6 +1,7 @@
 #include <elf.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -216,6 +217,61 @@ TEST_F(MemoryDump, SharedPagesAreInOneCoreOfSeveral) {
   EXPECT_EQ(bytes_at(address_of(area) + 6 * kPage, 2), std::string("\0d", 2));
 }
 
+// The shmid stands for the inode, and another IPC namespace has the same ones.
+TEST_F(MemoryDump, SysVSegmentsAreInEveryCore) {
+  const int id = ::shmget(IPC_PRIVATE, 4 * kPage, IPC_CREAT | 0600);
+  ASSERT_NE(id, -1);
+  auto* area = static_cast<char*>(::shmat(id, nullptr, 0));
+  ::shmctl(id, IPC_RMID, nullptr);
+  ASSERT_NE(area, reinterpret_cast<char*>(-1));
+  SharedPages shared;
+  DumpOptions options;
+  options.plan.shared = &shared;
+  std::unique_ptr<Child> first;
+  for (int i = 0; i < 2; ++i) {
+    board_[0] = 0;
+    start([&] { std::memset(area, 's', 2 * kPage); });
+    ASSERT_TRUE(dump(options));
+    EXPECT_EQ(states_of(area, 4), "data 2, hole 2");
+    first = std::move(child_);
+  }
+  ::shmdt(area);
+}
+
+TEST_F(MemoryDump, SharedPagesOfACoreThatFailedAreInTheNext) {
+  char* area = map(8, MAP_SHARED | MAP_ANONYMOUS);
+  start([&] { std::memset(area, 's', 2 * kPage); });
+  SharedPages shared;
+  DumpOptions options;
+  options.plan.shared = &shared;
+  core_.before = [](std::string_view) -> Status { return Error{Errc::full, "full"}; };
+  ASSERT_FALSE(dump(options));
+  core_.before = [](std::string_view) -> Status { return Done{}; };
+  const auto child = std::move(child_);
+  board_[0] = 0;
+  start([&] { area[1] = 's'; });
+  ASSERT_TRUE(dump(options));
+  EXPECT_EQ(states_of(area, 1), "data 1");
+}
+
+// A file that cannot be looked at may lie in memory.
+TEST_F(MemoryDump, AFileThatCannotBeLookedAtIsTaken) {
+  const TempDir temp;
+  const auto process = Root::open(temp.path());
+  ASSERT_TRUE(process);
+  Plan plan;
+  plan.paths = {"", "/var/lib/db"};
+  Region region;
+  region.start = 0x10000;
+  region.end = 0x20000;
+  region.inode = 9;
+  region.path = 1;
+  region.protection = {'r', 'w', '-', 's'};
+  plan.regions = {region};
+  choose_regions(*process, *readers_, {}, plan, task);
+  EXPECT_EQ(plan.choices.at(0).take, Take::all);
+}
+
 // What goes while it is read is not made again, and is told.
 TEST_F(MemoryDump, PagesThatGoWhileTheyAreRead) {
   char* area = map(2048);
@@ -359,6 +415,12 @@ TEST_F(MemoryDump, AFullDiskAndAStopEndIt) {
   core_.before = [this](std::string_view) -> Status {
     return core_.calls == 3 ? Status(Error{Errc::full, "full"}) : Status(Done{});
   };
+  DumpOptions small;
+  small.max_core_bytes = kPage;
+  const auto too_small = dump(small);
+  ASSERT_FALSE(too_small);
+  EXPECT_EQ(too_small.error().code, Errc::full);
+  EXPECT_EQ(core_.calls, 0U);
   const auto full = dump();
   ASSERT_FALSE(full);
   EXPECT_EQ(full.error().code, Errc::full);

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "lib/memory/finder.h"
 #include "lib/memory/plan.h"
 #include "lib/memory/registers.h"
 
@@ -61,7 +62,8 @@ TEST(MemoryPolicy, Table) {
       {"rw-s", 9, "/dev/shm/x", {}, true, "all", "all", "all"},
       {"rw-s", 9, "/dev/shm/x", {}, false, "file", "all", "file"},
       {"rw-s", 9, "/hugepages/x", huge, false, "all", "all", "all"},
-      {"rw-s", 9, "/secretmem (deleted)", {}, false, "unreadable", "unreadable", "unreadable"},
+      {"rw-s", 9, "/secretmem (deleted)", {}, false, "all", "all", "all"},
+      {"r-xp", 9, "/secretmem.so", {}, false, "changed", "all", "file"},
       {"r-xp", 9, "/usr/bin/x", {}, false, "changed", "all", "file"},
       {"rw-p", 9, "/usr/bin/x", {}, false, "changed", "all", "file"},
       {"rw-s", 9, "/var/lib/db", {}, false, "file", "all", "file"},
@@ -116,6 +118,135 @@ TEST(MemoryPlan, SharedPagesAreTakenOnce) {
   EXPECT_EQ(text_of(shared.claim(1, 2, 40, 41, 102)), "40-41:0 ");
   EXPECT_EQ(text_of(shared.claim(1, 2, 0, 50, 104)),
             "0-5:102 5-10:101 10-20:100 20-30:101 30-41:102 41-50:0 ");
+}
+
+TEST(MemoryPlan, WhatAProcessLostIsTakenFromTheNext) {
+  SharedPages shared;
+  shared.claim(1, 2, 10, 20, 100);
+  shared.claim(1, 2, 10, 30, 101);
+  shared.claim(1, 3, 10, 20, 100);
+  shared.forget(100);
+  EXPECT_EQ(text_of(shared.claim(1, 2, 10, 30, 102)), "10-20:0 20-30:101 ");
+  EXPECT_EQ(text_of(shared.claim(1, 3, 10, 20, 102)), "10-20:0 ");
+}
+
+TEST(MemoryPlan, SharedPagesBeyondTheLimitAreEveryonesOwn) {
+  SharedPages shared;
+  for (std::size_t i = 0; i < kMaxSharedParts; ++i) shared.claim(1, 2, 2 * i, 2 * i + 1, 100);
+  const std::uint64_t last = 2 * kMaxSharedParts;
+  for (const int pid : {101, 102}) {
+    EXPECT_EQ(text_of(shared.claim(1, 3, 0, 1, pid)), "0-1:0 ");
+    EXPECT_EQ(text_of(shared.claim(1, 2, last - 2, last + 1, pid)),
+              std::to_string(last - 2) + "-" + std::to_string(last - 1) + ":100 " + std::to_string(last - 1) +
+                  "-" + std::to_string(last + 1) + ":0 ");
+  }
+  shared.forget(100);
+  shared.claim(1, 3, 0, 1, 101);
+  EXPECT_EQ(text_of(shared.claim(1, 3, 0, 1, 102)), "0-1:101 ");
+}
+
+TEST(MemoryPlan, OfAMappingThatOverlapsTheRestStays) {
+  Region region = region_of("rw-s", 9);
+  region.offset_bytes = 0x4000;
+  EXPECT_FALSE(begin_at(0x20000, region));
+  EXPECT_TRUE(begin_at(0x10000, region));
+  EXPECT_EQ(region.start, 0x10000U);
+  EXPECT_TRUE(begin_at(0x18000, region));
+  EXPECT_EQ(region.start, 0x18000U);
+  EXPECT_EQ(region.end, 0x20000U);
+  EXPECT_EQ(region.offset_bytes, 0xc000U);
+}
+
+constexpr std::uint64_t kPage = 4096;
+
+// Mapping 0 for many runs, mapping 1 behind it, of one page.
+Plan plan_of(std::uint64_t bytes) {
+  Plan plan;
+  plan.paths = {""};
+  plan.regions = {region_of("rw-p", 0), region_of("rw-p", 0)};
+  plan.regions[0].start = 1 << 20;
+  plan.regions[0].end = plan.regions[1].start = (1 << 20) + bytes;
+  plan.regions[1].end = plan.regions[1].start + kPage;
+  plan.choices.resize(2);
+  return plan;
+}
+
+std::uint64_t bytes_of(const Plan& plan, PageState state) {
+  std::uint64_t bytes = 0;
+  for (const Run& run : plan.runs)
+    if (run.state == state) bytes += run.end - run.start;
+  return bytes;
+}
+
+std::string texts_of(const GapLog& gaps) {
+  std::string text;
+  for (const Gap& gap : gaps.kept()) text += std::string(to_text(gap.impact)) + ": " + gap.error.what + "\n";
+  return text;
+}
+
+TEST(MemoryFinder, NearRunsBecomeOne) {
+  Plan plan = plan_of(kMaxRuns * 2 * kPage);
+  const PlanOptions options;
+  Finder finder(plan, options, 1);
+  for (std::size_t i = 0; i < kMaxRuns; ++i) {
+    const std::uint64_t at = plan.regions[0].start + i * 2 * kPage;
+    finder.take(0, {at, at + kPage, {}});
+  }
+  EXPECT_LT(plan.runs.size(), 10U);
+  EXPECT_FALSE(plan.runs.front().exact);
+  EXPECT_EQ(bytes_of(plan, PageState::data), (kMaxRuns * 2 - 1) * kPage);
+  EXPECT_EQ(plan.left_out_bytes(), 0U);
+  GapLog gaps;
+  finder.tell(gaps);
+  EXPECT_EQ(gaps.count(Impact::note), 1U);
+  EXPECT_EQ(gaps.count(Impact::lost), 0U);
+}
+
+// Terabytes of zero pages, pages in swap and holes are not read for the few pages between them.
+TEST(MemoryFinder, WhatIsNoDataDoesNotBecomeData) {
+  constexpr std::uint64_t kStep = 64 << 20;
+  proc::PageFlags zero;
+  zero.zero = true;
+  proc::PageFlags swapped;
+  swapped.swapped = true;
+  for (const auto& between : {zero, swapped}) {
+    Plan plan = plan_of(kMaxRuns * kStep);
+    const PlanOptions options;
+    Finder finder(plan, options, 1);
+    for (std::size_t i = 0; i < kMaxRuns; ++i) {
+      const std::uint64_t at = plan.regions[0].start + i * kStep;
+      finder.take(0, {at, at + kPage, {}});
+      finder.take(0, {at + kPage, at + kStep, between});
+    }
+    finder.take(1, {plan.regions[1].start, plan.regions[1].end, {}});
+    EXPECT_LT(plan.runs.size(), kMaxRuns);
+    EXPECT_EQ(plan.runs.back().region, 1U);  // it is not cut for what the other has
+    const std::uint64_t had = bytes_of(plan, PageState::data);
+    EXPECT_EQ(had + plan.left_out_bytes(), (kMaxRuns + 1) * kPage);
+    EXPECT_GT(had, 10'000 * kPage);
+    EXPECT_FALSE(plan.cut.contains(1));
+    GapLog gaps;
+    finder.tell(gaps);
+    EXPECT_EQ(gaps.count(Impact::lost), plan.left_out_bytes() > 0 ? 1U : 0U) << texts_of(gaps);
+    EXPECT_EQ(gaps.count(Impact::degraded), between == swapped ? 1U : 0U) << texts_of(gaps);
+  }
+}
+
+TEST(MemoryFinder, TheZerosBetweenHaveALimit) {
+  constexpr std::uint64_t kStep = 512 << 10;
+  Plan plan = plan_of(kMaxRuns * kStep);
+  const PlanOptions options;
+  Finder finder(plan, options, 1);
+  for (std::size_t i = 0; i < kMaxRuns; ++i) {
+    const std::uint64_t at = plan.regions[0].start + i * kStep;
+    finder.take(0, {at, at + kPage, {}});
+  }
+  EXPECT_LE(plan.runs.size(), kMaxRuns);
+  EXPECT_LE(bytes_of(plan, PageState::data), kMaxAddedBytes + kMaxRuns * kPage);
+  EXPECT_GT(plan.left_out_bytes(), 0U);
+  GapLog gaps;
+  finder.tell(gaps);
+  EXPECT_EQ(gaps.count(Impact::lost), 1U);
 }
 
 TEST(MemoryRegisters, WhatAThreadThatWaitsTells) {

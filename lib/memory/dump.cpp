@@ -190,8 +190,7 @@ void Dump::tell_lost(const StateBytes& bytes) {
   };
   tell(PageState::unreadable, Impact::lost, Errc::denied, "could not be read: the ranges tell why");
   tell(PageState::timeout, Impact::lost, Errc::timeout, "did not come in time: the ranges tell which");
-  tell(PageState::vanished, Impact::lost, Errc::vanished,
-       "was given up by the process while it was read");
+  tell(PageState::vanished, Impact::lost, Errc::vanished, "was given up by the process while it was read");
   tell(PageState::swapped, Impact::degraded, Errc::unsupported,
        "lies in swap and was left there: reading it would bring it back into memory; --swap-in takes it");
 }
@@ -216,7 +215,7 @@ void Dump::look_again(proc::Memory& memory, const Identity& before) {
   std::uint64_t came = 0;
   std::size_t next = 0;
   for (const Run& run : now.runs) {
-    if (run.state != PageState::data) continue;
+    if (run.state != PageState::data || plan_.cut.contains(run.region)) continue;
     std::uint64_t at = run.start;
     while (next < plan_.runs.size() && plan_.runs[next].end <= at) ++next;
     for (std::size_t known = next; known < plan_.runs.size() && plan_.runs[known].start < run.end; ++known) {
@@ -248,6 +247,15 @@ Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
   if (auto found = find_runs(*memory, stat_.pid, options_.plan, plan_, task_); !found)
     return std::move(found).error();
   const auto each = [&](const elf::TakeSegment& take) { plan_.each_segment(take); };
+  each([&](const elf::Segment& segment) {
+    ++dumped.segments;
+    dumped.mapped_bytes += segment.size_bytes;
+    if (segment.has_data) dumped.core_bytes += segment.size_bytes;
+  });
+  if (dumped.core_bytes > options_.max_core_bytes)
+    return Error{Errc::full, "pid " + std::to_string(stat_.pid) + ": " + human_size(dumped.core_bytes) +
+                                 " of memory, and no more than " + human_size(options_.max_core_bytes) +
+                                 " may be written"};
   auto head = elf::write_head(*notes, each, sys::page_size(), core);
   if (!head) return std::move(head).error();
   const auto is_same = [&] {
@@ -266,16 +274,12 @@ Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
   const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
   tell_lost(bytes);
   look_again(*memory, *before);
-  dumped.core_bytes = *head;
-  plan_.each_segment([&](const elf::Segment& segment) {
-    ++dumped.segments;
-    dumped.mapped_bytes += segment.size_bytes;
-    if (segment.has_data) dumped.core_bytes += segment.size_bytes;
-  });
+  dumped.core_bytes += *head;
   dumped.data_bytes = of(PageState::data);
   dumped.left_bytes =
       of(PageState::shared) + of(PageState::swapped) + of(PageState::file) + of(PageState::device);
-  dumped.lost_bytes = of(PageState::unreadable) + of(PageState::timeout) + of(PageState::vanished);
+  dumped.lost_bytes =
+      of(PageState::unreadable) + of(PageState::timeout) + of(PageState::vanished) + plan_.left_out_bytes();
   return dumped;
 }
 
@@ -292,7 +296,10 @@ Result<Dumped> dump_process(const Root& proc, proc::Readers& readers, std::int32
     return Error{Errc::unsupported, "pid " + std::to_string(pid) + ": a kernel thread, without memory"};
   if (stat->has_ended())
     return Error{Errc::vanished, "pid " + std::to_string(pid) + ": has ended (zombie), its memory is gone"};
-  return Dump(proc, *process, readers, *stat, options, task).write(core, ranges);
+  auto dumped = Dump(proc, *process, readers, *stat, options, task).write(core, ranges);
+  // What its core has not is for the next process that maps it.
+  if (options.plan.shared != nullptr && (!dumped || dumped->lost_bytes > 0)) options.plan.shared->forget(pid);
+  return dumped;
 }
 
 }  // namespace ctriage::memory

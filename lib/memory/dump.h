@@ -20,6 +20,7 @@ enum class Registers : std::uint8_t {
 struct DumpOptions {
   PlanOptions plan;
   Registers registers = Registers::syscall;
+  std::uint64_t max_core_bytes = UINT64_MAX;  // Errc::full, before anything is written
 };
 
 struct Dumped {

@@ -7,8 +7,8 @@
 #include <set>
 #include <unordered_map>
 
-#include "lib/core/sys_memory.h"
 #include "lib/core/text.h"
+#include "lib/memory/finder.h"
 
 namespace ctriage::memory {
 namespace {
@@ -52,6 +52,9 @@ elf::Segment segment_of(const Region& region, std::uint64_t start, std::uint64_t
           region.protection[2] == 'x'};
 }
 
+// Each look may cost kReadTimeoutNs, and a process may have 65,000 mappings of a dead server.
+constexpr unsigned kMaxFailedLooks = 16;
+
 // Whether files of a device lie in memory: asked once of each, of the reader, since a server may be behind
 // it.
 class FileSystems {
@@ -62,11 +65,18 @@ class FileSystems {
   bool is_memory(const Region& region) {
     const auto known = known_.find(region.device);
     if (known != known_.end()) return known->second;
+    // One mapping that cannot be looked at says nothing of others, and is taken.
+    unsigned& failed = failed_[region.device];
+    if (failed >= kMaxFailedLooks) return true;
     const std::string name = name_of(region);
     auto pinned = process_.pin_magic(name);
     const auto kind = pinned ? readers_.file_system(pinned->get(), name, task_)
                              : Result<std::uint64_t>(std::move(pinned).error());
-    return known_[region.device] = kind && *kind == TMPFS_MAGIC;
+    if (!kind) {
+      ++failed;
+      return true;
+    }
+    return known_[region.device] = *kind == TMPFS_MAGIC;
   }
 
   // What an object in memory takes there, each once.
@@ -93,89 +103,17 @@ class FileSystems {
   proc::Readers& readers_;
   const Task& task_;
   std::map<std::uint64_t, bool> known_;
+  std::map<std::uint64_t, unsigned> failed_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> counted_;
 };
 
-class Finder {
- public:
-  Finder(Plan& plan, const PlanOptions& options, std::int32_t pid)
-      : plan_(plan), options_(options), pid_(pid) {}
-
-  // The part of it that lies in the mapping; its size.
-  std::uint64_t take(std::uint32_t region, const proc::PageRun& page_run) {
-    const Region& of = plan_.regions[region];
-    const std::uint64_t start = std::max(page_run.start, of.start);
-    const std::uint64_t end = std::min(page_run.end, of.end);
-    if (start >= end) return 0;
-    const PageState state = state_of(region, page_run.flags);
-    if (state == PageState::file && start == of.start && of.offset_bytes == 0) {
-      const std::uint64_t first = std::min(end, start + sys::page_size());
-      append({start, first, region, 0, PageState::data, true});
-      if (first < end) append({first, end, region, 0, state, true});
-    } else if (state == PageState::data && options_.shared != nullptr && of.is_shared() && of.inode != 0) {
-      const std::uint64_t base = of.start - of.offset_bytes;  // may wrap, and does so back
-      for (const auto& part : options_.shared->claim(of.device, of.inode, start - base, end - base, pid_)) {
-        const bool ours = part.pid == 0 || part.pid == pid_;  // it may map an object twice
-        append({part.start + base, part.end + base, region, part.pid,
-                ours ? PageState::data : PageState::shared, true});
-      }
-    } else {
-      append({start, end, region, 0, state, true});
-    }
-    if (plan_.runs.size() >= kMaxRuns) widen();
-    return end - start;
-  }
-
-  [[nodiscard]] std::uint64_t widest_gap() const { return gap_; }
-
- private:
-  [[nodiscard]] PageState state_of(std::uint32_t region, proc::PageFlags flags) const {
-    if (flags.guard) return PageState::guard;
-    if (flags.zero) return PageState::zero;
-    if (flags.swapped && !options_.swap_in) return PageState::swapped;
-    if (flags.file && plan_.choices[region].take == Take::changed) return PageState::file;
-    return PageState::data;
-  }
-
-  void append(const Run& run) {
-    if (!plan_.runs.empty()) {
-      Run& last = plan_.runs.back();
-      if (last.end == run.start && last.region == run.region && last.state == run.state &&
-          last.shared_with == run.shared_with && last.exact == run.exact) {
-        last.end = run.end;
-        return;
-      }
-    }
-    plan_.runs.push_back(run);
-  }
-
-  // Too many: neighbours in a mapping become one run of data, those nearest to each other first.
-  void widen() {
-    std::vector<Run>& runs = plan_.runs;
-    for (gap_ = std::max<std::uint64_t>(gap_, 16 << 10); runs.size() > kMaxRuns / 2; gap_ *= 4) {
-      std::size_t last = 0;
-      for (std::size_t next = 1; next < runs.size(); ++next) {
-        if (runs[next].region == runs[last].region && runs[next].start - runs[last].end <= gap_) {
-          runs[last].end = runs[next].end;
-          runs[last].state = PageState::data;
-          runs[last].shared_with = 0;
-          runs[last].exact = false;
-        } else {
-          runs[++last] = runs[next];
-        }
-      }
-      runs.resize(last + 1);
-      if (gap_ >= std::uint64_t{1} << 56) break;  // one run a mapping: they are limited by themselves
-    }
-  }
-
-  Plan& plan_;
-  const PlanOptions& options_;
-  std::int32_t pid_;
-  std::uint64_t gap_ = 0;
-};
-
 }  // namespace
+
+std::uint64_t Plan::left_out_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [region, lost] : cut) bytes += lost;
+  return bytes;
+}
 
 void Plan::each_segment(const elf::TakeSegment& take) const {
   std::size_t next = 0;
@@ -195,6 +133,7 @@ void Plan::each_segment(const elf::TakeSegment& take) const {
 
 std::vector<SharedPages::Part> SharedPages::claim(std::uint64_t device, std::uint64_t inode,
                                                   std::uint64_t start, std::uint64_t end, std::int32_t pid) {
+  if (parts_ >= kMaxSharedParts && !taken_.contains({device, inode})) return {{start, end, 0}};
   std::map<std::uint64_t, Part>& taken = taken_[{device, inode}];
   std::vector<Part> parts;
   std::uint64_t at = start;
@@ -219,14 +158,31 @@ std::vector<SharedPages::Part> SharedPages::claim(std::uint64_t device, std::uin
         continue;
       }
     }
+    if (parts_ >= kMaxSharedParts) continue;
     taken[part.start] = {part.start, part.end, pid};
+    ++parts_;
   }
   return parts;
+}
+
+void SharedPages::forget(std::int32_t pid) {
+  for (auto& [object, taken] : taken_)
+    parts_ -= std::erase_if(taken, [pid](const auto& part) { return part.second.pid == pid; });
+  std::erase_if(taken_, [](const auto& object) { return object.second.empty(); });
+}
+
+bool begin_at(std::uint64_t end, Region& region) {
+  if (region.end <= end) return false;
+  if (region.start >= end) return true;
+  if (region.inode != 0) region.offset_bytes += end - region.start;
+  region.start = end;
+  return true;
 }
 
 Status list_regions(const Root& process, proc::Readers& readers, std::int32_t pid, Plan& into, Task& task) {
   Paths paths(into.paths);
   std::uint64_t beyond = 0;
+  std::uint64_t torn = 0;
   bool flags_known = true;
   auto listed = proc::list_smaps(
       process, readers, pid,
@@ -238,11 +194,14 @@ Status list_regions(const Root& process, proc::Readers& readers, std::int32_t pi
         Region region;
         region.start = mapping.start.value;
         region.end = mapping.end.value;
-        // The text is made in pieces and may tear between them, proc_pid_maps(5).
-        if (!into.regions.empty() && region.start < into.regions.back().end) return Done{};
         region.offset_bytes = mapping.offset_bytes;
         region.device = mapping.device.value;
         region.inode = mapping.inode.value;
+        // The text is made in pieces and may tear between them, proc_pid_maps(5).
+        if (!into.regions.empty() && region.start < into.regions.back().end) {
+          ++torn;
+          if (!begin_at(into.regions.back().end, region)) return Done{};
+        }
         std::copy_n(mapping.protection.begin(), region.protection.size(), region.protection.begin());
         region.path = paths.place(mapping.path.raw);
         region.flags = flags;
@@ -258,6 +217,9 @@ Status list_regions(const Root& process, proc::Readers& readers, std::int32_t pi
   if (beyond > 0)
     gap(Impact::lost, Errc::limit,
         std::to_string(beyond) + " mappings beyond " + std::to_string(kMaxMappings) + " were not read");
+  if (torn > 0)
+    gap(Impact::degraded, Errc::changed,
+        counted(torn, "mapping", "mappings") + " came while the list was read: joined to those before");
   if (paths.left_out() > 0)
     gap(Impact::degraded, Errc::limit,
         std::to_string(paths.left_out()) + " mappings stand without their paths, which are more than 16 MiB");
@@ -307,13 +269,7 @@ Status find_runs(proc::Memory& memory, std::int32_t pid, const PlanOptions& opti
       at = *next;
     }
   }
-  if (finder.widest_gap() > 0) {
-    task.gaps.add({Impact::note,
-                   "memory.pages",
-                   origin_of(pid),
-                   {Errc::limit, "more than " + with_commas(kMaxRuns) +
-                                     " runs of pages: holes between near ones stand as zeros in the core"}});
-  }
+  finder.tell(task.gaps);
   return Done{};
 }
 

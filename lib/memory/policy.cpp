@@ -27,8 +27,6 @@ Choice choose(const Region& region, std::string_view path, bool in_memory, FileP
   // Drivers put pages into mappings of sockets and io_uring as well; those are plain memory.
   if (region.flags.mixed && path.starts_with("/dev/") && region.inode != 0)
     return {Take::nothing, PageState::device, "VM_MIXEDMAP of a device node"};
-  if (path.starts_with("/secretmem"))
-    return {Take::nothing, PageState::unreadable, "memfd_secret(2): the kernel shows it to nobody"};
   if (!is_named_file(region.inode, path) || in_memory || region.flags.huge || file_pages == FilePages::all)
     return {};
   if (file_pages == FilePages::none) return {Take::nothing, PageState::file, "left out by --file-pages none"};

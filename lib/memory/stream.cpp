@@ -183,9 +183,10 @@ Status Streamer::tell_hole(std::uint32_t region, std::uint64_t start, std::uint6
   const Region& of = plan_.regions[region];
   // A page of a file that is not there is in the file; of memory without a name it may be nowhere else.
   const bool elsewhere = of.is_shared() && of.inode != 0 && !is_named_file(of.inode, plan_.path_of(of));
-  return tell(region,
-              {start, end, PageState::hole, 0,
-               elsewhere ? "this process has not touched it: the object may have bytes there" : "", false});
+  std::string_view reason;
+  if (elsewhere) reason = "this process has not touched it: the object may have bytes there";
+  if (plan_.cut.contains(region)) reason = "too many runs of pages: some of it may be there and was left out";
+  return tell(region, {start, end, PageState::hole, 0, reason, false});
 }
 
 Status Streamer::tell(std::uint32_t region, const Told& told) {
