@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "lib/core/limits.h"
 #include "lib/core/stream.h"
 #include "lib/core/task.h"
 #include "lib/core/unique_fd.h"
@@ -33,8 +34,10 @@ std::string_view to_text(Compression compression);
 Compression find_compression(std::span<const std::byte> first);
 
 // What `compressed`, which stays with the caller as `task` does, is a compressed form of. It is read in
-// order; an offset before the last one begins anew. Over kMaxUnpackedBytes is Errc::limit.
-Result<std::unique_ptr<BytesAt>> decompress(BytesAt& compressed, Compression compression, const Task& task);
+// order; an offset before the last one begins anew. Over `most` bytes, or four times that with all that was
+// begun anew, is Errc::limit.
+Result<std::unique_ptr<BytesAt>> decompress(BytesAt& compressed, Compression compression, const Task& task,
+                                            std::uint64_t most = kMaxUnpackedBytes);
 
 // The same bytes as a stream, from `offset` on, `size` of them.
 std::unique_ptr<ByteSource> source_of(BytesAt& bytes, std::uint64_t offset, std::uint64_t size,

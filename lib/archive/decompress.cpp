@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "lib/archive/bytes_at.h"
-#include "lib/core/limits.h"
 
 namespace ctriage::archive {
 namespace {
 
 constexpr std::size_t kBlockBytes = 256 << 10;
+// Going back unpacks from the beginning: of all that the largest archive may become, this many times.
+constexpr std::uint64_t kMaxPasses = 4;
 
 struct FreeArchive {
   void operator()(::archive* archive) const { archive_read_free(archive); }
@@ -22,8 +23,8 @@ struct FreeArchive {
 
 class Decompressed final : public BytesAt {
  public:
-  Decompressed(BytesAt& in, Compression compression, const Task& task)
-      : in_(in), compression_(compression), task_(task), block_(kBlockBytes) {}
+  Decompressed(BytesAt& in, Compression compression, const Task& task, std::uint64_t most)
+      : in_(in), compression_(compression), task_(task), most_(most), block_(kBlockBytes) {}
 
   [[nodiscard]] std::optional<std::uint64_t> size_bytes() const override { return std::nullopt; }
 
@@ -96,9 +97,14 @@ class Decompressed final : public BytesAt {
     if (got != ARCHIVE_OK) return failure();
     begin_ += part_.size();
     part_ = {static_cast<const std::byte*>(bytes), size};
-    if (begin_ + size > kMaxUnpackedBytes) {
+    spent_bytes_ += size;
+    if (begin_ + size > most_) {
       return Error{Errc::limit, std::string(to_text(compression_)) + ": unpacks to over " +
-                                    std::to_string(kMaxUnpackedBytes) + " bytes"};
+                                    std::to_string(most_) + " bytes"};
+    }
+    if (spent_bytes_ / kMaxPasses > most_) {
+      return Error{Errc::limit, std::string(to_text(compression_)) + ": over " + std::to_string(kMaxPasses) +
+                                    " times " + std::to_string(most_) + " bytes were unpacked"};
     }
     task_.passed(size);
     return true;
@@ -128,6 +134,8 @@ class Decompressed final : public BytesAt {
   BytesAt& in_;
   Compression compression_;
   const Task& task_;
+  std::uint64_t most_;
+  std::uint64_t spent_bytes_ = 0;  // unpacked in all, however often it was begun anew
   std::vector<std::byte> block_;
   std::uint64_t in_offset_ = 0;
   std::optional<Error> source_error_;
@@ -138,8 +146,9 @@ class Decompressed final : public BytesAt {
 
 }  // namespace
 
-Result<std::unique_ptr<BytesAt>> decompress(BytesAt& compressed, Compression compression, const Task& task) {
-  auto made = std::make_unique<Decompressed>(compressed, compression, task);
+Result<std::unique_ptr<BytesAt>> decompress(BytesAt& compressed, Compression compression, const Task& task,
+                                            std::uint64_t most) {
+  auto made = std::make_unique<Decompressed>(compressed, compression, task, most);
   if (auto begun = made->start(); !begun) return std::move(begun).error();
   return std::unique_ptr<BytesAt>(std::move(made));
 }

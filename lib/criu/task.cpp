@@ -91,11 +91,12 @@ Result<Creds> parse_creds(std::string_view message) {
 }
 
 Result<std::vector<Rlimit>> parse_limits(std::string_view message) {
+  constexpr std::size_t kMaxRlimits = 64;  // RLIM_NLIMITS is 16
   std::vector<Rlimit> limits;
   Message in(message);
   bool fine = true;
   while (in.next()) {
-    if (in.field() != 1) continue;
+    if (in.field() != 1 || limits.size() >= kMaxRlimits) continue;
     Message limit(in.bytes());
     Rlimit& read = limits.emplace_back();
     while (limit.next()) {

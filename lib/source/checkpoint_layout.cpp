@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::string_view kInventory = "inventory.img";
 constexpr std::size_t kMaxIndexDepth = 3;
+constexpr std::size_t kMaxStores = 16;  // the archive and those in it
 constexpr std::string_view kCriuTar = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
 constexpr std::string_view kSpecBlob = "application/vnd.containerd.container.checkpoint.config.v1+proto";
 
@@ -196,6 +198,8 @@ class Finder {
 
   Status look_at_index(CheckpointStore& store, const std::string& name, std::string image,
                        std::size_t depth) {
+    if (auto go_on = task_.check(); !go_on) return go_on;
+    if (!looked_at_.emplace(&store, name).second) return Done{};
     auto text = store.read(name, kMaxJsonBytes);
     if (!text) {
       lost(store, name, std::move(text).error());
@@ -217,6 +221,8 @@ class Finder {
     }
     // A checkpoint image: its layers are an archive of the engine.
     for (const OciDescriptor& layer : index->layers) {
+      if (auto go_on = task_.check(); !go_on) return go_on;
+      if (!looked_at_.emplace(&store, blob_name(layer)).second) continue;
       auto opened = open_blob(store, blob_name(layer));
       if (!opened) {
         lost(store, blob_name(layer), std::move(opened).error());
@@ -228,6 +234,8 @@ class Finder {
   }
 
   Result<CheckpointStore*> open_blob(CheckpointStore& store, const std::string& name) {
+    if (into_.stores.size() >= kMaxStores)
+      return Error{Errc::limit, "over " + std::to_string(kMaxStores) + " archives in one another"};
     auto bytes = store.bytes_of(name);
     if (!bytes) return std::move(bytes).error();
     auto opened = CheckpointStore::open_tar(*std::move(bytes), store.name() + "!" + name, task_);
@@ -274,6 +282,7 @@ class Finder {
   Checkpoint& into_;
   const Task& task_;
   std::vector<std::pair<const CheckpointStore*, std::string>> engine_dirs_;
+  std::set<std::pair<const CheckpointStore*, std::string>> looked_at_;  // indexes and layers by their blobs
 };
 
 }  // namespace

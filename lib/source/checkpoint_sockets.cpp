@@ -18,6 +18,8 @@ constexpr std::array<std::string_view, 12> kTcpStates{"ESTABLISHED", "SYN_SENT",
                                                       "FIN_WAIT2",   "TIME_WAIT", "CLOSE",    "CLOSE_WAIT",
                                                       "LAST_ACK",    "LISTEN",    "CLOSING",  "NEW_SYN_RECV"};
 
+constexpr std::size_t kMaxOwners = 1'000'000;  // processes of all sockets together
+
 bool is_socket(FileKind kind) {
   return kind == FileKind::inet || kind == FileKind::unix_socket || kind == FileKind::packet ||
          kind == FileKind::netlink;
@@ -97,16 +99,26 @@ void CheckpointTasks::read_queues(Socket& into, const Task& task) {
 
 Status CheckpointTasks::read_sockets(const Task& task) {
   std::map<FileKey, std::vector<std::int32_t>> owners;
+  std::size_t owned = 0;
+  bool over = false;
   auto listed = each_fd(
       [&](const CheckpointTask& about, const criu::FdEntry& fd) -> Status {
         if (!is_socket(fd.kind)) return Done{};
+        over = owned >= kMaxOwners;
+        if (over) return Done{};
         auto& pids = owners[{fd.kind, fd.file}];
         const auto pid = static_cast<std::int32_t>(about.pid);
-        if (pids.empty() || pids.back() != pid) pids.push_back(pid);
+        if (!pids.empty() && pids.back() == pid) return Done{};
+        pids.push_back(pid);
+        ++owned;
         return Done{};
       },
       task);
   if (!listed) return listed;
+  if (over)
+    lose("fdinfo",
+         {Errc::limit, "over " + std::to_string(kMaxOwners) + " owners of sockets: the first are listed"},
+         task);
   const auto queued = read_packets(task);
   std::map<std::uint64_t, std::string> unix_names;  // by inode, for their peers
   for (const auto& [key, entry] : files_) {

@@ -17,11 +17,20 @@ constexpr std::size_t kMaxDepth = 8;  // directories below the one that was name
 constexpr std::size_t kMaxKeptFileBytes = 1 << 20;
 // The end of a pages file has the top of the stack, where arguments and environment lie.
 constexpr std::size_t kPagesTailBytes = 128 << 10;
-constexpr std::size_t kMaxKeptMembers = 65'536;  // of the layer in a compressed archive
+constexpr std::size_t kMaxKeptMembers = 65'536;       // of the layer in a compressed archive
+constexpr std::size_t kMaxKeptMemberBytes = 8 << 20;  // of all layers in it
+constexpr std::size_t kMaxIndexBytes = 32 << 20;      // of the names of one archive or directory
 
 Error no_such(std::string_view name) { return {Errc::not_found, std::string(name) + ": no such file"}; }
 
 std::string_view base_name(std::string_view name) { return name.substr(name.rfind('/') + 1); }
+
+// What one more member takes in memory: names and links may have 4 KiB each.
+std::size_t cost_of(std::string_view name, std::string_view link) {
+  return name.size() + link.size() + sizeof(TarMember);
+}
+
+Error over_index() { return {Errc::limit, "names take over " + std::to_string(kMaxIndexBytes) + " bytes"}; }
 
 bool is_pages(std::string_view name) { return base_name(name).starts_with("pages-"); }
 
@@ -165,6 +174,9 @@ class TarStore final : public CheckpointStore {
     } else if (std::string_view("025").find(member.type) == std::string_view::npos) {
       file.type = FileType::unknown;
     }
+    const std::size_t cost = cost_of(*name, file.link);
+    if (cost > index_room_bytes_) return over_index();
+    index_room_bytes_ -= cost;
     // Unpacked, the last one would win.
     if (const auto before = files_.find(*name);
         before != files_.end() && before->second.type != FileType::directory) {
@@ -173,7 +185,8 @@ class TarStore final : public CheckpointStore {
                      name_ + "!" + *name,
                      {Errc::mismatch, "is in the archive more than once: the last is taken"}});
     }
-    if (keeping_ && file.type == FileType::regular) {
+    // Of a hard link it is kept with the first name: going back for each would unpack it all again.
+    if (keeping_ && file.type == FileType::regular && member.type != '1') {
       if (auto kept = keep(*name, file, task); !kept) return kept;
     }
     files_[*std::move(name)] = std::move(file);
@@ -183,16 +196,24 @@ class TarStore final : public CheckpointStore {
   // Going back costs unpacking from the beginning, so what will be asked for is read as it passes.
   Status keep(const std::string& name, const StoredFile& file, const Task& task) {
     if (base_name(name) == "rootfs-diff.tar") {
-      Layer& layer = layers_[name];
+      Layer layer;
+      std::size_t room = layer_room_bytes_;
+      bool fits = true;
       const auto part = archive::part_of(*keeping_, file.offset, file.size_bytes);
-      const Emit<TarMember> one = [&layer](TarMember&& member) -> Status {
-        if (layer.members.size() >= kMaxKeptMembers) return Error{Errc::limit, "more than is kept"};
+      const Emit<TarMember> one = [&](TarMember&& member) -> Status {
+        const std::size_t cost = cost_of(member.name, member.link);
+        fits = layer.members.size() < kMaxKeptMembers && cost <= room;
+        if (!fits) return Error{Errc::limit, "more than is kept"};
+        room -= cost;
         layer.members.push_back(std::move(member));
         return Done{};
       };
       layer.end = list_members(*part, one, task);
       if (auto go_on = task.check(); !go_on) return go_on;
-      if (layer.members.size() >= kMaxKeptMembers) layers_.erase(name);  // it is read again when asked for
+      layers_.erase(name);       // one of the same name before it
+      if (!fits) return Done{};  // it is read again when asked for
+      layer_room_bytes_ = room;
+      layers_.emplace(name, std::move(layer));
       return Done{};
     }
     if (is_pages(name)) {
@@ -212,6 +233,8 @@ class TarStore final : public CheckpointStore {
   std::unique_ptr<KeepingBytes> keeping_;
   BytesAt* tar_ = nullptr;
   std::map<std::string, Layer, std::less<>> layers_;
+  std::size_t layer_room_bytes_ = kMaxKeptMemberBytes;
+  std::size_t index_room_bytes_ = kMaxIndexBytes;
 };
 
 class DirectoryStore final : public CheckpointStore {
@@ -263,6 +286,9 @@ class DirectoryStore final : public CheckpointStore {
       if (!target) return std::move(target).error();
       file.link = *std::move(target);
     }
+    const std::size_t cost = cost_of(path, file.link);
+    if (cost > index_room_bytes_) return over_index();
+    index_room_bytes_ -= cost;
     const bool enter = file.type == FileType::directory && depth < kMaxDepth;
     files_[path] = std::move(file);
     if (!enter) return Done{};
@@ -276,6 +302,7 @@ class DirectoryStore final : public CheckpointStore {
 
   friend class CheckpointStore;
   Root directory_;
+  std::size_t index_room_bytes_ = kMaxIndexBytes;
 };
 
 }  // namespace
@@ -303,7 +330,11 @@ Result<std::unique_ptr<CheckpointStore>> CheckpointStore::open_directory(Root di
   auto own = directory.duplicate();
   if (!own) return std::move(own).error();
   auto store = std::make_unique<DirectoryStore>(std::move(directory));
-  if (auto walked = store->walk(*own, "", 0, task); !walked) return std::move(walked).error();
+  if (auto walked = store->walk(*own, "", 0, task); !walked) {
+    if (walked.error().code != Errc::limit || store->files().empty()) return std::move(walked).error();
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+    task.gaps.add({Impact::lost, "checkpoint.archive", store->name(), std::move(walked).error()});
+  }
   return std::unique_ptr<CheckpointStore>(std::move(store));
 }
 

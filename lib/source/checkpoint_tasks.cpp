@@ -89,6 +89,12 @@ std::vector<NamespaceId> namespaces_of(const criu::TaskIds& ids) {
   return list;
 }
 
+// 0: not known.
+std::uint64_t mount_namespace_of(const Process& process) {
+  const auto found = std::ranges::find(process.namespaces, std::string("mnt"), &NamespaceId::type);
+  return found == process.namespaces.end() ? 0 : found->inode.value;
+}
+
 // "pagemap-shmem" of "pagemap-shmem-12.img", "core" of "core-1.img".
 std::string_view kind_of_image(std::string_view name) {
   name.remove_suffix(kImageSuffix.size());
@@ -306,7 +312,8 @@ void CheckpointTasks::read_process(const criu::TreeEntry& entry, const Task& tas
       if (!names) lose(uts, std::move(names).error(), task);
       if (names) node = names->node;
     }
-    read_mounts(ids.namespaces[kMnt], task);
+    mount_namespace_ = ids.namespaces[kMnt];
+    read_mounts(mount_namespace_, task);
   }
   if (!is_dead(core.task_state)) {
     read_memory(process, about, task);
@@ -380,13 +387,29 @@ void CheckpointTasks::read_strings(Process& into, const criu::PageMap& map, cons
     arguments += environment;
     arguments.resize(std::min(arguments.find('\0'), arguments.size()));
   }
-  for (const bool whole_list :
-       {proc::split_strings(arguments, into.argv), proc::split_strings(environment, into.environ)}) {
-    if (whole_list) continue;
-    task.gaps.add({Impact::degraded, "checkpoint.arguments", "pid " + std::to_string(pid),
-                   Error{Errc::limit, "more than " + std::to_string(proc::kMaxArguments) +
-                                          " arguments or variables; the first are kept"}});
+  for (const Status& kept : {keep_strings(arguments, into.argv), keep_strings(environment, into.environ)}) {
+    if (!kept)
+      task.gaps.add({Impact::degraded, "checkpoint.arguments", "pid " + std::to_string(pid), kept.error()});
   }
+}
+
+// Of empty strings there may be as many as bytes, and each takes the room of a Bytes.
+Status CheckpointTasks::keep_strings(std::string_view text, std::vector<Bytes>& into) {
+  const bool whole = proc::split_strings(text, into);
+  const std::size_t fit = text_room_bytes_ / sizeof(Bytes);
+  const bool over = into.size() > fit;
+  if (over) {
+    into.resize(fit);
+    into.shrink_to_fit();
+  }
+  text_room_bytes_ -= into.size() * sizeof(Bytes);
+  if (over)
+    return Error{Errc::limit, "arguments and variables of all processes take over " +
+                                  std::to_string(kMaxCriuTextBytes) + " bytes; the first are kept"};
+  if (!whole)
+    return Error{Errc::limit, "more than " + std::to_string(proc::kMaxArguments) +
+                                  " arguments or variables; the first are kept"};
+  return Done{};
 }
 
 // Memory of the process: it may have been overwritten with anything.
@@ -468,7 +491,16 @@ void CheckpointTasks::find_origins(const CheckpointPart& part, const Task& task)
                      std::move(looked).error()});
     }
   }
-  for (Process& process : processes) process.exe.origin = origin_of(process, part, changed);
+  std::size_t elsewhere = 0;
+  for (Process& process : processes) {
+    process.exe.origin = origin_of(process, part, changed);
+    if (!process.exe.path.empty() && mount_namespace_of(process) != mount_namespace_) ++elsewhere;
+  }
+  if (elsewhere > 0)
+    task.gaps.add({Impact::degraded, "checkpoint.mounts", store_.name() + "!" + dir_,
+                   Error{Errc::unsupported, std::to_string(elsewhere) +
+                                                " processes in other mount namespaces: their mounts are not "
+                                                "read, so where their programs come from is not known"}});
 }
 
 Origin CheckpointTasks::origin_of(const Process& process, const CheckpointPart& part,
@@ -476,6 +508,7 @@ Origin CheckpointTasks::origin_of(const Process& process, const CheckpointPart& 
   const Executable& exe = process.exe;
   if (exe.path.empty() || exe.origin == Origin::memfd) return exe.origin;
   if (exe.deleted) return Origin::deleted;
+  if (mount_namespace_of(process) != mount_namespace_) return Origin::unknown;
   const Mount* over = nullptr;  // the mount that the path lies in
   for (const Mount& mount : mounts) {
     if (!is_at_or_below(exe.path.raw, mount.mountpoint.raw)) continue;

@@ -61,6 +61,7 @@ class CheckpointTasks {
   void read_threads(const criu::TreeEntry& entry, const Process& process, const Task& task);
   void read_memory(Process& into, CheckpointTask& about, const Task& task);
   void read_strings(Process& into, const criu::PageMap& map, const criu::Memory& memory, const Task& task);
+  Status keep_strings(std::string_view text, std::vector<Bytes>& into);
   std::string read_text(std::uint32_t pid, const criu::PageMap& map, std::uint64_t start, std::uint64_t end,
                         const std::string& what, const Task& task);
   void read_places(Process& into, const Task& task);
@@ -101,6 +102,7 @@ class CheckpointTasks {
   std::map<std::uint32_t, std::vector<std::string>> cgroups_;
   std::set<std::string> external_mounts_;
   std::size_t text_room_bytes_ = 0;
+  std::uint32_t mount_namespace_ = 0;  // of the first process, whose mounts are read
 };
 
 }  // namespace ctriage::source
