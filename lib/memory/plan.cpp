@@ -53,7 +53,7 @@ elf::Segment segment_of(const Region& region, std::uint64_t start, std::uint64_t
 }
 
 // Each look may cost kReadTimeoutNs, and a process may have 65,000 mappings of a dead server.
-constexpr unsigned kMaxFailedLooks = 16;
+constexpr unsigned kMaxFailedLooks = 4;
 
 // Whether files of a device lie in memory: asked once of each, of the reader, since a server may be behind
 // it.
