@@ -6,6 +6,7 @@
 #include "lib/proc/smaps.h"
 
 #include <optional>
+#include <utility>
 
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
@@ -40,10 +41,7 @@ Status parse_smaps(ByteSource& in, std::int32_t pid, const TakeMapping& take, Ta
   VmFlags flags;
   const auto hand_over = [&]() -> Status {
     if (!mapping) return Done{};
-    auto taken = take(*std::move(mapping), flags);
-    mapping.reset();
-    flags = {};
-    return taken;
+    return take(*std::exchange(mapping, std::nullopt), std::exchange(flags, {}));
   };
   for (;;) {
     auto more = lines.next(line);
