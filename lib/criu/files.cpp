@@ -13,167 +13,65 @@ std::uint32_t owner_of(std::string_view fown) {
   Message in(fown);
   std::uint32_t uid = 0;
   while (in.next()) {
-    if (in.field() == 1) uid = in.number32();
+    in.take(1, uid);
   }
   return uid;
 }
 
 void read_regular(Message& in, FileEntry& file, std::vector<std::uint32_t>& build_id) {
-  switch (in.field()) {
-    case 2:
-      file.flags = in.number32();
-      break;
-    case 3:
-      file.position_bytes = in.number();
-      break;
-    case 5:
-      file.owner = owner_of(in.bytes());
-      break;
-    case 6:
-      file.name = std::string(in.bytes());
-      break;
-    case 7:
-      file.mount = in.zigzag();
-      break;
-    case 8:
-      file.size_bytes = in.number();
-      break;
-    case 10:
-      file.mode = in.number32();
-      break;
-    case 11:
-      in.append(build_id);
-      break;
-    default:
-      break;
-  }
+  in.take(2, file.flags);
+  in.take(3, file.position_bytes);
+  if (in.field() == 5) file.owner = owner_of(in.bytes());
+  in.take(6, file.name);
+  if (in.field() == 7) file.mount = in.zigzag();
+  in.take(8, file.size_bytes);
+  in.take(10, file.mode);
+  in.take(11, build_id);
 }
 
 void read_inet(Message& in, FileEntry& file) {
-  switch (in.field()) {
-    case 2:
-      file.inode = in.number();
-      break;
-    case 3:
-      file.family = in.number32();
-      break;
-    case 4:
-      file.type = in.number32();
-      break;
-    case 5:
-      file.protocol = in.number32();
-      break;
-    case 6:
-      file.state = in.number32();
-      break;
-    case 7:
-      file.local_port = static_cast<std::uint16_t>(in.number());
-      break;
-    case 8:
-      file.remote_port = static_cast<std::uint16_t>(in.number());
-      break;
-    case 9:
-      file.flags = in.number32();
-      break;
-    case 11:
-      in.append(file.local);
-      break;
-    case 12:
-      in.append(file.remote);
-      break;
-    case 13:
-      file.owner = owner_of(in.bytes());
-      break;
-    case 18:
-      file.net_ns = in.number32();
-      break;
-    default:
-      break;
-  }
+  in.take(2, file.inode);
+  in.take(3, file.family);
+  in.take(4, file.type);
+  in.take(5, file.protocol);
+  in.take(6, file.state);
+  in.take(7, file.local_port);
+  in.take(8, file.remote_port);
+  in.take(9, file.flags);
+  in.take(11, file.local);
+  in.take(12, file.remote);
+  if (in.field() == 13) file.owner = owner_of(in.bytes());
+  in.take(18, file.net_ns);
 }
 
 void read_unix(Message& in, FileEntry& file) {
-  switch (in.field()) {
-    case 2:
-      file.inode = in.number();
-      break;
-    case 3:
-      file.type = in.number32();
-      break;
-    case 4:
-      file.state = in.number32();
-      break;
-    case 5:
-      file.flags = in.number32();
-      break;
-    case 8:
-      file.peer = in.number();
-      break;
-    case 9:
-      file.owner = owner_of(in.bytes());
-      break;
-    case 11:
-      file.name = std::string(in.bytes());
-      break;
-    case 15:
-      file.deleted = in.number() != 0;
-      break;
-    case 16:
-      file.net_ns = in.number32();
-      break;
-    default:
-      break;
-  }
+  in.take(2, file.inode);
+  in.take(3, file.type);
+  in.take(4, file.state);
+  in.take(5, file.flags);
+  in.take(8, file.peer);
+  if (in.field() == 9) file.owner = owner_of(in.bytes());
+  in.take(11, file.name);
+  in.take(15, file.deleted);
+  in.take(16, file.net_ns);
 }
 
 void read_netlink(Message& in, FileEntry& file) {
-  switch (in.field()) {
-    case 2:
-      file.inode = in.number();
-      break;
-    case 3:
-      file.protocol = in.number32();
-      break;
-    case 4:
-      file.state = in.number32();
-      break;
-    case 6:
-      file.flags = in.number32();
-      break;
-    case 7:
-      file.port_id = in.number32();
-      break;
-    case 11:
-      file.owner = owner_of(in.bytes());
-      break;
-    case 13:
-      file.net_ns = in.number32();
-      break;
-    default:
-      break;
-  }
+  in.take(2, file.inode);
+  in.take(3, file.protocol);
+  in.take(4, file.state);
+  in.take(6, file.flags);
+  in.take(7, file.port_id);
+  if (in.field() == 11) file.owner = owner_of(in.bytes());
+  in.take(13, file.net_ns);
 }
 
 void read_packet_socket(Message& in, FileEntry& file) {
-  switch (in.field()) {
-    case 2:
-      file.type = in.number32();
-      break;
-    case 3:
-      file.protocol = in.number32();
-      break;
-    case 4:
-      file.flags = in.number32();
-      break;
-    case 6:
-      file.owner = owner_of(in.bytes());
-      break;
-    case 18:
-      file.net_ns = in.number32();
-      break;
-    default:
-      break;
-  }
+  in.take(2, file.type);
+  in.take(3, file.protocol);
+  in.take(4, file.flags);
+  if (in.field() == 6) file.owner = owner_of(in.bytes());
+  in.take(18, file.net_ns);
 }
 
 // Where a plain entry of a kind keeps its flags and the object it is of; 0: nowhere.
@@ -310,9 +208,9 @@ Result<FdEntry> parse_fd(std::string_view message) {
   FdEntry fd;
   Message in(message);
   while (in.next()) {
-    if (in.field() == 1) fd.file = in.number32();
-    if (in.field() == 2) fd.flags = in.number32();
-    if (in.field() == 4) fd.fd = in.number32();
+    in.take(1, fd.file);
+    in.take(2, fd.flags);
+    in.take(4, fd.fd);
     if (in.field() == 3) {
       const std::uint32_t kind = in.number32();
       if (kind < std::size(kMembers)) fd.kind = static_cast<FileKind>(kind);
@@ -329,8 +227,8 @@ Result<Remap> parse_remap(std::string_view message) {
   bool typed = false;
   Message in(message);
   while (in.next()) {
-    if (in.field() == 1) remap.file = in.number32();
-    if (in.field() == 2) remap.remap = in.number32();
+    in.take(1, remap.file);
+    in.take(2, remap.remap);
     if (in.field() == 3) {
       type = in.number32();
       typed = true;
@@ -351,14 +249,14 @@ Result<GhostFile> parse_ghost(std::string_view message) {
   GhostFile ghost;
   Message in(message);
   while (in.next()) {
-    if (in.field() == 1) ghost.uid = in.number32();
-    if (in.field() == 3) ghost.mode = in.number32();
+    in.take(1, ghost.uid);
+    in.take(3, ghost.mode);
     if (in.field() != 8) continue;
     Message time(in.bytes());  // timeval
     Timestamp at;
     while (time.next()) {
       constexpr std::uint64_t kPerSecond = 1'000'000;
-      if (time.field() == 1) at.seconds = static_cast<std::int64_t>(time.number());
+      time.take(1, at.seconds);
       if (time.field() == 2) at.nanoseconds = static_cast<std::uint32_t>(time.number() % kPerSecond * 1'000);
     }
     if (!time.ok()) return damaged("ghost_file_entry");
@@ -371,25 +269,11 @@ Result<MemfdInode> parse_memfd(std::string_view message) {
   MemfdInode memfd;
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        memfd.name = std::string(in.bytes());
-        break;
-      case 2:
-        memfd.uid = in.number32();
-        break;
-      case 4:
-        memfd.size_bytes = in.number();
-        break;
-      case 5:
-        memfd.shared_memory = in.number32();
-        break;
-      case 7:
-        memfd.id = in.number();
-        break;
-      default:
-        break;
-    }
+    in.take(1, memfd.name);
+    in.take(2, memfd.uid);
+    in.take(4, memfd.size_bytes);
+    in.take(5, memfd.shared_memory);
+    in.take(7, memfd.id);
   }
   return whole(in, std::move(memfd), "memfd_inode_entry");
 }
@@ -398,8 +282,8 @@ Result<QueuedPacket> parse_packet(std::string_view message) {
   QueuedPacket packet;
   Message in(message);
   while (in.next()) {
-    if (in.field() == 1) packet.receiver = in.number32();
-    if (in.field() == 2) packet.length_bytes = in.number();
+    in.take(1, packet.receiver);
+    in.take(2, packet.length_bytes);
   }
   return whole(in, packet, "sk_packet_entry");
 }
@@ -408,8 +292,8 @@ Result<TcpStream> parse_tcp_stream(std::string_view message) {
   TcpStream stream;
   Message in(message);
   while (in.next()) {
-    if (in.field() == 1) stream.receive_bytes = in.number();
-    if (in.field() == 3) stream.send_bytes = in.number();
+    in.take(1, stream.receive_bytes);
+    in.take(3, stream.send_bytes);
   }
   return whole(in, stream, "tcp_stream_entry");
 }
@@ -419,27 +303,16 @@ Result<TtyInfo> parse_tty_info(std::string_view message) {
   bool fine = true;
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        tty.id = in.number32();
-        break;
-      case 6:
-        tty.session = in.number32();
-        break;
-      case 8:
-        tty.rdev = in.number32();
-        break;
-      case 12: {
-        tty.is_pty = true;
-        Message pty(in.bytes());
-        while (pty.next()) {
-          if (pty.field() == 1) tty.index = pty.number32();
-        }
-        fine = fine && pty.ok();
-        break;
+    in.take(1, tty.id);
+    in.take(6, tty.session);
+    in.take(8, tty.rdev);
+    if (in.field() == 12) {
+      tty.is_pty = true;
+      Message pty(in.bytes());
+      while (pty.next()) {
+        pty.take(1, tty.index);
       }
-      default:
-        break;
+      fine = fine && pty.ok();
     }
   }
   if (!fine) return damaged("tty_pty_entry");

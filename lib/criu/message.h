@@ -2,8 +2,11 @@
 // One message of protocol buffers version 2, field by field, from hostile bytes: what throws in protozero
 // ends here.
 #include <cstdint>
+#include <optional>
 #include <protozero/pbf_reader.hpp>
+#include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "lib/core/result.h"
@@ -26,6 +29,27 @@ class Message {
   void append(std::vector<std::uint32_t>& into);  // repeated, packed or one by one
   void append(std::vector<std::uint64_t>& into);
   [[nodiscard]] bool ok() const { return ok_; }
+
+  // Its value into `into`, as the type there says, where this is field `number`.
+  template <class T>
+  void take(std::uint32_t number, T& into) {
+    if (field_ != number) return;
+    if constexpr (std::is_same_v<T, std::string>) {
+      into = bytes();
+    } else if constexpr (std::is_same_v<T, bool>) {
+      into = this->number() != 0;
+    } else {
+      into = static_cast<T>(this->number());
+    }
+  }
+  template <class T>
+  void take(std::uint32_t number, std::vector<T>& into) {
+    if (field_ == number) append(into);
+  }
+  template <class T>
+  void take(std::uint32_t number, std::optional<T>& into) {
+    if (field_ == number) take(number, into.emplace());
+  }
 
  private:
   template <class F>

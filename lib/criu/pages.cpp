@@ -30,30 +30,12 @@ Result<RawEntry> parse_entry(std::string_view message) {
   bool in_parent = false;
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        entry.address = in.number();
-        break;
-      case 2:
-        old_pages = in.number();
-        break;
-      case 3:
-        in_parent = in.number() != 0;
-        break;
-      case 4:
-        flags = in.number();
-        break;
-      case 5:
-        pages = in.number();
-        break;
-      case 6:
-      case 7:
-      case 8:
-        entry.compressed = true;
-        break;
-      default:
-        break;
-    }
+    in.take(1, entry.address);
+    in.take(2, old_pages);
+    in.take(3, in_parent);
+    in.take(4, flags);
+    in.take(5, pages);
+    if (in.field() >= 6 && in.field() <= 8) entry.compressed = true;
   }
   entry.pages = pages.value_or(old_pages);
   entry.flags = flags.value_or(in_parent ? 0 : kPresent) | (in_parent ? kParent : 0);

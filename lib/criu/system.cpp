@@ -20,14 +20,14 @@ Result<CgroupSet> parse_set(std::string_view message) {
   CgroupSet set;
   Message in(message);
   while (in.next()) {
-    if (in.field() == 1) set.id = in.number32();
+    in.take(1, set.id);
     if (in.field() != 2) continue;
     std::string name;
     std::string path;
     Message member(in.bytes());
     while (member.next()) {
-      if (member.field() == 1) name = std::string(member.bytes());
-      if (member.field() == 2) path = std::string(member.bytes());
+      member.take(1, name);
+      member.take(2, path);
     }
     if (!member.ok()) return damaged("cg_member_entry");
     set.lines.push_back(name + ":" + path);
@@ -43,52 +43,20 @@ Result<MountEntry> parse_mount(std::string_view message) {
   std::string name;
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        type = in.number32();
-        break;
-      case 2:
-        mount.id = in.number32();
-        break;
-      case 3:
-        mount.device = in.number32();
-        break;
-      case 4:
-        mount.parent = in.number32();
-        break;
-      case 5:
-        mount.flags = in.number32();
-        break;
-      case 6:
-        mount.root = std::string(in.bytes());
-        break;
-      case 7:
-        mount.mountpoint = std::string(in.bytes());
-        break;
-      case 8:
-        mount.source = std::string(in.bytes());
-        break;
-      case 9:
-        mount.options = std::string(in.bytes());
-        break;
-      case 10:
-        mount.shared = in.number32();
-        break;
-      case 11:
-        mount.master = in.number32();
-        break;
-      case 13:
-        mount.external = in.number() != 0;
-        break;
-      case 14:
-        name = std::string(in.bytes());
-        break;
-      case 18:
-        mount.external_key = std::string(in.bytes());
-        break;
-      default:
-        break;
-    }
+    in.take(1, type);
+    in.take(2, mount.id);
+    in.take(3, mount.device);
+    in.take(4, mount.parent);
+    in.take(5, mount.flags);
+    in.take(6, mount.root);
+    in.take(7, mount.mountpoint);
+    in.take(8, mount.source);
+    in.take(9, mount.options);
+    in.take(10, mount.shared);
+    in.take(11, mount.master);
+    in.take(13, mount.external);
+    in.take(14, name);
+    in.take(18, mount.external_key);
   }
   mount.fstype = name.empty() ? std::string(fstype_name(type)) : std::move(name);
   return whole(in, std::move(mount), "mnt_entry");
@@ -114,8 +82,8 @@ Result<UtsNames> parse_uts(std::string_view file) {
   UtsNames names;
   Message in(*message);
   while (in.next()) {
-    if (in.field() == 1) names.node = std::string(in.bytes());
-    if (in.field() == 2) names.domain = std::string(in.bytes());
+    in.take(1, names.node);
+    in.take(2, names.domain);
   }
   return whole(in, std::move(names), "utsns_entry");
 }

@@ -34,58 +34,22 @@ Result<Creds> parse_creds(std::string_view message) {
   std::array<std::vector<std::uint32_t>, 5> words;
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        creds.uids[0] = in.number32();
-        break;
-      case 2:
-        creds.gids[0] = in.number32();
-        break;
-      case 3:
-        creds.uids[1] = in.number32();
-        break;
-      case 4:
-        creds.gids[1] = in.number32();
-        break;
-      case 5:
-        creds.uids[2] = in.number32();
-        break;
-      case 6:
-        creds.gids[2] = in.number32();
-        break;
-      case 7:
-        creds.uids[3] = in.number32();
-        break;
-      case 8:
-        creds.gids[3] = in.number32();
-        break;
-      case 9:
-        add_words(in, creds.inheritable, words[0]);
-        break;
-      case 10:
-        add_words(in, creds.permitted, words[1]);
-        break;
-      case 11:
-        add_words(in, creds.effective, words[2]);
-        break;
-      case 12:
-        add_words(in, creds.bounding, words[3]);
-        break;
-      case 14:
-        in.append(creds.groups);
-        break;
-      case 15:
-        creds.lsm_profile = std::string(in.bytes());
-        break;
-      case 18:
-        creds.no_new_privs = in.number() != 0;
-        break;
-      case 19:
-        add_words(in, creds.ambient, words[4]);
-        break;
-      default:
-        break;
-    }
+    in.take(1, creds.uids[0]);
+    in.take(2, creds.gids[0]);
+    in.take(3, creds.uids[1]);
+    in.take(4, creds.gids[1]);
+    in.take(5, creds.uids[2]);
+    in.take(6, creds.gids[2]);
+    in.take(7, creds.uids[3]);
+    in.take(8, creds.gids[3]);
+    if (in.field() == 9) add_words(in, creds.inheritable, words[0]);
+    if (in.field() == 10) add_words(in, creds.permitted, words[1]);
+    if (in.field() == 11) add_words(in, creds.effective, words[2]);
+    if (in.field() == 12) add_words(in, creds.bounding, words[3]);
+    in.take(14, creds.groups);
+    in.take(15, creds.lsm_profile);
+    in.take(18, creds.no_new_privs);
+    if (in.field() == 19) add_words(in, creds.ambient, words[4]);
   }
   return whole(in, std::move(creds), "creds_entry");
 }
@@ -100,8 +64,8 @@ Result<std::vector<Rlimit>> parse_limits(std::string_view message) {
     Message limit(in.bytes());
     Rlimit& read = limits.emplace_back();
     while (limit.next()) {
-      if (limit.field() == 1) read.current = limit.number();
-      if (limit.field() == 2) read.maximum = limit.number();
+      limit.take(1, read.current);
+      limit.take(2, read.maximum);
     }
     fine = fine && limit.ok();
   }
@@ -113,39 +77,21 @@ Status parse_task_part(std::string_view message, Core& core) {
   core.is_task = true;
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        core.task_state = in.number32();
-        break;
-      case 2:
-        core.exit_code = in.number32();
-        break;
-      case 6:
-        core.comm = std::string(in.bytes());
-        break;
-      case 8: {
-        auto limits = parse_limits(in.bytes());
-        if (!limits) return std::move(limits).error();
-        core.limits = *std::move(limits);
-        break;
-      }
-      case 9:
-        core.cgroup_set = in.number32();
-        break;
-      case 11:
-        core.seccomp = in.number32();
-        break;  // before it was one of each thread
-      case 13: {
-        const std::uint32_t uid = in.number32();
-        if (uid != kUnsetLoginUid) core.login_uid = uid;
-        break;
-      }
-      case 14:
-        core.oom_score_adj = static_cast<std::int32_t>(in.number());
-        break;
-      default:
-        break;
+    in.take(1, core.task_state);
+    in.take(2, core.exit_code);
+    in.take(6, core.comm);
+    if (in.field() == 8) {
+      auto limits = parse_limits(in.bytes());
+      if (!limits) return std::move(limits).error();
+      core.limits = *std::move(limits);
     }
+    in.take(9, core.cgroup_set);
+    in.take(11, core.seccomp);  // before it was one of each thread
+    if (in.field() == 13) {
+      const std::uint32_t uid = in.number32();
+      if (uid != kUnsetLoginUid) core.login_uid = uid;
+    }
+    in.take(14, core.oom_score_adj);
   }
   if (!in.ok()) return damaged("task_core_entry");
   return Done{};
@@ -154,25 +100,14 @@ Status parse_task_part(std::string_view message, Core& core) {
 Status parse_thread_part(std::string_view message, Core& core) {
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 10: {
-        auto creds = parse_creds(in.bytes());
-        if (!creds) return std::move(creds).error();
-        core.creds = *std::move(creds);
-        break;
-      }
-      case 11:
-        core.seccomp = in.number32();
-        break;
-      case 13:
-        core.comm = std::string(in.bytes());
-        break;
-      case 16:
-        core.cgroup_set = in.number32();
-        break;
-      default:
-        break;
+    if (in.field() == 10) {
+      auto creds = parse_creds(in.bytes());
+      if (!creds) return std::move(creds).error();
+      core.creds = *std::move(creds);
     }
+    in.take(11, core.seccomp);
+    in.take(13, core.comm);
+    in.take(16, core.cgroup_set);
   }
   if (!in.ok()) return damaged("thread_core_entry");
   return Done{};
@@ -182,31 +117,13 @@ Result<Vma> parse_vma(std::string_view message) {
   Vma vma;
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        vma.start = in.number();
-        break;
-      case 2:
-        vma.end = in.number();
-        break;
-      case 3:
-        vma.offset_bytes = in.number();
-        break;
-      case 4:
-        vma.object = in.number();
-        break;
-      case 5:
-        vma.protection = in.number32();
-        break;
-      case 6:
-        vma.flags = in.number32();
-        break;
-      case 7:
-        vma.status = in.number32();
-        break;
-      default:
-        break;
-    }
+    in.take(1, vma.start);
+    in.take(2, vma.end);
+    in.take(3, vma.offset_bytes);
+    in.take(4, vma.object);
+    in.take(5, vma.protection);
+    in.take(6, vma.flags);
+    in.take(7, vma.status);
   }
   if (in.ok() && vma.end <= vma.start) return Error{Errc::malformed, "vma_entry: ends before it begins"};
   return whole(in, vma, "vma_entry");
@@ -232,9 +149,9 @@ Result<Inventory> parse_inventory(std::string_view file) {
   Inventory inventory;
   Message in(*message);
   while (in.next()) {
-    if (in.field() == 1) inventory.version = in.number32();
-    if (in.field() == 10) inventory.tcp_close = in.number() != 0;
-    if (in.field() == 15) inventory.compression = in.number32();
+    in.take(1, inventory.version);
+    in.take(10, inventory.tcp_close);
+    in.take(15, inventory.compression);
   }
   return whole(in, inventory, "inventory_entry");
 }
@@ -243,25 +160,11 @@ Result<TreeEntry> parse_tree_entry(std::string_view message) {
   TreeEntry entry;
   Message in(message);
   while (in.next()) {
-    switch (in.field()) {
-      case 1:
-        entry.pid = in.number32();
-        break;
-      case 2:
-        entry.ppid = in.number32();
-        break;
-      case 3:
-        entry.pgid = in.number32();
-        break;
-      case 4:
-        entry.sid = in.number32();
-        break;
-      case 5:
-        in.append(entry.threads);
-        break;
-      default:
-        break;
-    }
+    in.take(1, entry.pid);
+    in.take(2, entry.ppid);
+    in.take(3, entry.pgid);
+    in.take(4, entry.sid);
+    in.take(5, entry.threads);
   }
   const auto is_pid = [](std::uint32_t pid) { return pid > 0 && pid <= kMaxProcesses; };
   if (in.ok() && !is_pid(entry.pid))
@@ -285,25 +188,14 @@ Result<Core> parse_core(std::string_view file) {
   Message in(*message);
   while (in.next()) {
     Status part = Done{};
-    switch (in.field()) {
-      case 1:
-        core.machine = in.number32();
-        break;
-      case 3:
-        part = parse_task_part(in.bytes(), core);
-        break;
-      case 4: {
-        auto ids = parse_ids_message(in.bytes());
-        if (!ids) return std::move(ids).error();
-        core.ids = *ids;
-        break;
-      }
-      case 5:
-        part = parse_thread_part(in.bytes(), core);
-        break;
-      default:
-        break;
+    in.take(1, core.machine);
+    if (in.field() == 3) part = parse_task_part(in.bytes(), core);
+    if (in.field() == 4) {
+      auto ids = parse_ids_message(in.bytes());
+      if (!ids) return std::move(ids).error();
+      core.ids = *ids;
     }
+    if (in.field() == 5) part = parse_thread_part(in.bytes(), core);
     if (!part) return std::move(part).error();
   }
   return whole(in, std::move(core), "core_entry");
@@ -322,33 +214,16 @@ Result<Memory> parse_memory(std::string_view file) {
   std::vector<std::uint64_t> auxv;
   Message in(*message);
   while (in.next()) {
-    switch (in.field()) {
-      case 8:
-        memory.arg_start = in.number();
-        break;
-      case 9:
-        memory.arg_end = in.number();
-        break;
-      case 10:
-        memory.env_start = in.number();
-        break;
-      case 11:
-        memory.env_end = in.number();
-        break;
-      case 12:
-        memory.exe_file = in.number32();
-        break;
-      case 13:
-        in.append(auxv);
-        break;
-      case 14: {
-        auto vma = parse_vma(in.bytes());
-        if (!vma) return std::move(vma).error();
-        memory.vmas.push_back(*vma);
-        break;
-      }
-      default:
-        break;
+    in.take(8, memory.arg_start);
+    in.take(9, memory.arg_end);
+    in.take(10, memory.env_start);
+    in.take(11, memory.env_end);
+    in.take(12, memory.exe_file);
+    in.take(13, auxv);
+    if (in.field() == 14) {
+      auto vma = parse_vma(in.bytes());
+      if (!vma) return std::move(vma).error();
+      memory.vmas.push_back(*vma);
     }
   }
   memory.page_bytes = page_bytes_of(auxv);
@@ -361,8 +236,8 @@ Result<FsEntry> parse_fs(std::string_view file) {
   FsEntry entry;
   Message in(*message);
   while (in.next()) {
-    if (in.field() == 1) entry.cwd = in.number32();
-    if (in.field() == 2) entry.root = in.number32();
+    in.take(1, entry.cwd);
+    in.take(2, entry.root);
   }
   return whole(in, entry, "fs_entry");
 }
