@@ -5,7 +5,6 @@
 //   attribute = length type payload, padded to 4                   NLA_F_NESTED: the payload is attributes
 //
 // and the numbers in payloads are in network order.
-#include <arpa/inet.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
@@ -21,6 +20,7 @@
 #include "lib/core/sys.h"
 #include "lib/core/sys_netlink.h"
 #include "lib/core/text.h"
+#include "lib/proc/address.h"
 #include "lib/proc/detail.h"
 #include "lib/proc/network.h"
 #include "lib/proc/proc.h"
@@ -80,10 +80,7 @@ std::optional<std::uint64_t> number_of(const Attribute& attribute, std::size_t w
 std::optional<std::string> address_of(const Attribute& attribute) {
   const bool six = attribute.type == CTA_IP_V6_SRC || attribute.type == CTA_IP_V6_DST;
   if (attribute.payload.size() != (six ? 16U : 4U)) return std::nullopt;
-  std::array<char, INET6_ADDRSTRLEN> name{};
-  if (!::inet_ntop(six ? AF_INET6 : AF_INET, attribute.payload.data(), name.data(), name.size()))
-    return std::nullopt;
-  return six ? "[" + std::string(name.data()) + "]" : std::string(name.data());
+  return host_text(attribute.payload);
 }
 
 std::string protocol_name(std::uint64_t number) {

@@ -5,12 +5,10 @@
 //   word; ":" port as hex unix                  = pointer ":" refs protocol flags type state inode [ " " path
 //   ] packet                = pointer refs type protocol interface running rmem uid inode netlink = pointer
 //   protocol portid groups rmem wmem dump locks drops inode
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
 #include <array>
 
 #include "lib/core/text.h"
+#include "lib/proc/address.h"
 #include "lib/proc/detail.h"
 #include "lib/proc/proc.h"
 
@@ -21,11 +19,6 @@ Error bad(std::string_view family, std::string_view what) {
   return {Errc::malformed, std::string(family).append(": ").append(what)};
 }
 
-// include/net/tcp_states.h, from 1. UDP and raw sockets borrow 1 (connected) and 7 (not).
-constexpr std::array<std::string_view, 13> kTcpStates = {
-    "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",    "TIME_WAIT",     "CLOSE",
-    "CLOSE_WAIT",  "LAST_ACK", "LISTEN",   "CLOSING",   "NEW_SYN_RECV", "BOUND_INACTIVE"};
-
 std::optional<std::string> format_address(std::string_view text) {
   const std::size_t colon = text.find(':');
   if (colon == std::string_view::npos || text.size() - colon != 5) return std::nullopt;
@@ -33,18 +26,13 @@ std::optional<std::string> format_address(std::string_view text) {
   const std::string_view digits = text.substr(0, colon);
   if (!port || (digits.size() != 8 && digits.size() != 32)) return std::nullopt;
 
-  std::array<std::uint8_t, 16> bytes{};
+  std::array<std::byte, 16> bytes{};
   for (std::size_t word = 0; word < digits.size() / 8; ++word) {
     const auto value = parse_number<std::uint32_t>(digits.substr(word * 8, 8), 16);
     if (!value) return std::nullopt;
-    for (std::size_t i = 0; i < 4; ++i) bytes[word * 4 + i] = static_cast<std::uint8_t>(*value >> (8 * i));
+    for (std::size_t i = 0; i < 4; ++i) bytes[word * 4 + i] = static_cast<std::byte>(*value >> (8 * i));
   }
-  const bool six = digits.size() == 32;
-  std::array<char, INET6_ADDRSTRLEN> name{};
-  if (!inet_ntop(six ? AF_INET6 : AF_INET, bytes.data(), name.data(), name.size())) return std::nullopt;
-  const std::string address =
-      six ? std::string("[").append(name.data()).append("]") : std::string(name.data());
-  return address + ":" + std::to_string(*port);
+  return host_text(std::span(bytes).first(digits.size() / 2)) + ":" + std::to_string(*port);
 }
 
 Result<Socket> parse_inet(std::string_view family, std::string_view line) {
@@ -69,8 +57,8 @@ Result<Socket> parse_inet(std::string_view family, std::string_view line) {
   Socket socket;
   socket.family = family;
   const bool has_states = family.starts_with("tcp");
-  if (*state >= 1 && *state <= kTcpStates.size() && (has_states || *state == 1))
-    socket.state = kTcpStates[*state - 1U];
+  // UDP and raw sockets borrow 1 (connected) and 7 (not).
+  if (has_states || *state == 1) socket.state = tcp_state_name(*state);
   socket.local = Bytes(*local);
   socket.remote = Bytes(*remote);
   socket.inode = Hex{*inode};

@@ -20,6 +20,7 @@
 #include "lib/core/stream.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/proc/address.h"
 #include "lib/proc/detail.h"
 #include "lib/proc/proc.h"
 
@@ -32,13 +33,6 @@ using Parsed = Result<std::optional<NetworkEntry>>;
 
 Error bad(std::string_view table, std::string_view what) {
   return {Errc::malformed, std::string(table).append(": ").append(what)};
-}
-
-std::optional<std::string> address_text(std::span<const std::byte> bytes) {
-  std::array<char, INET6_ADDRSTRLEN> name{};
-  const int family = bytes.size() == 4 ? AF_INET : AF_INET6;
-  if (::inet_ntop(family, bytes.data(), name.data(), name.size()) == nullptr) return std::nullopt;
-  return std::string(name.data());
 }
 
 // A word as the kernel holds it, printed as a number: its bytes in memory are the address.

@@ -1,22 +1,18 @@
 // Sockets of a checkpoint.
-#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
+#include "lib/proc/address.h"
 #include "lib/source/checkpoint_tasks.h"
 
 namespace ctriage::source {
 namespace {
 
 using criu::FileKind;
-
-// include/net/tcp_states.h, from 1.
-constexpr std::array<std::string_view, 12> kTcpStates{"ESTABLISHED", "SYN_SENT",  "SYN_RECV", "FIN_WAIT1",
-                                                      "FIN_WAIT2",   "TIME_WAIT", "CLOSE",    "CLOSE_WAIT",
-                                                      "LAST_ACK",    "LISTEN",    "CLOSING",  "NEW_SYN_RECV"};
 
 constexpr std::size_t kMaxOwners = 1'000'000;  // processes of all sockets together
 
@@ -26,14 +22,11 @@ bool is_socket(FileKind kind) {
 }
 
 // Words as CRIU has them: written little-endian they are in network order.
-std::string address_text(const std::vector<std::uint32_t>& words, std::uint16_t port, bool six) {
-  std::array<std::uint8_t, 16> bytes{};
+std::string endpoint_text(const std::vector<std::uint32_t>& words, std::uint16_t port, bool six) {
+  std::array<std::byte, 16> bytes{};
   for (std::size_t i = 0; i < words.size() * 4 && i < bytes.size(); ++i)
-    bytes[i] = static_cast<std::uint8_t>(words[i / 4] >> (8 * (i % 4)));
-  std::array<char, INET6_ADDRSTRLEN> name{};
-  if (inet_ntop(six ? AF_INET6 : AF_INET, bytes.data(), name.data(), name.size()) == nullptr) return {};
-  const std::string address = six ? "[" + std::string(name.data()) + "]" : std::string(name.data());
-  return address + ":" + std::to_string(port);
+    bytes[i] = static_cast<std::byte>(words[i / 4] >> (8 * (i % 4)));
+  return proc::host_text(std::span(bytes).first(six ? 16 : 4)) + ":" + std::to_string(port);
 }
 
 std::string family_of(const criu::FileEntry& entry) {
@@ -59,9 +52,8 @@ std::string unix_name(std::string name) {
 }
 
 std::string state_of(const criu::FileEntry& entry) {
-  const bool known = entry.state >= 1 && entry.state <= kTcpStates.size();
-  if (!known || entry.kind == FileKind::packet || entry.kind == FileKind::netlink) return {};
-  const std::string_view state = kTcpStates[entry.state - 1];
+  if (entry.kind == FileKind::packet || entry.kind == FileKind::netlink) return {};
+  const std::string_view state = proc::tcp_state_name(entry.state);
   const bool has_states = entry.kind == FileKind::inet && entry.protocol == IPPROTO_TCP;
   // The others borrow some: unconnected ones are "CLOSE".
   if (!has_states && state != "ESTABLISHED" && (entry.kind == FileKind::inet || state != "LISTEN")) return {};
@@ -86,9 +78,7 @@ std::map<std::uint32_t, std::uint64_t> CheckpointTasks::read_packets(const Task&
 }
 
 void CheckpointTasks::read_queues(Socket& into, const Task& task) {
-  std::array<char, 16> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), into.inode.value, 16).ptr;
-  const std::string name = "tcp-stream-" + std::string(digits.data(), end) + ".img";
+  const std::string name = fmt::format("tcp-stream-{:x}.img", into.inode.value);
   if (!has(name)) return;
   const auto head = read_head(name, criu::Kind::tcp_stream);
   const auto stream = head ? criu::parse_tcp_stream(*head) : Result<criu::TcpStream>(head.error());
@@ -136,8 +126,8 @@ Status CheckpointTasks::read_sockets(const Task& task) {
     if (const auto found = owners.find(key); found != owners.end()) socket.pids = found->second;
     if (entry.kind == FileKind::inet) {
       const bool six = entry.family == AF_INET6;
-      socket.local = Bytes(address_text(entry.local, entry.local_port, six));
-      socket.remote = Bytes(address_text(entry.remote, entry.remote_port, six));
+      socket.local = Bytes(endpoint_text(entry.local, entry.local_port, six));
+      socket.remote = Bytes(endpoint_text(entry.remote, entry.remote_port, six));
       read_queues(socket, task);
     } else if (entry.kind == FileKind::unix_socket) {
       socket.local = Bytes(unix_name(entry.name));
