@@ -139,23 +139,12 @@ class Dumping {
     auto digest = of_pages ? (*core)->seal() : of_pages;
     if (!digest) return left_behind(std::move(digest).error(), wanted, (*core)->file(), *pages, name);
 
-    DumpedProcess process;
-    process.pid = wanted.pid;
-    process.start_ticks = wanted.start_ticks;
-    process.exe = dumped->exe;
+    DumpedProcess process = *std::move(dumped);
     process.core = Bytes(beside(place_, name));
     process.pages = Bytes(beside(place_, pages_name));
     process.complete = task_.gaps.count(Impact::lost) == lost;
     process.sha256 = to_hex(*digest);
     process.pages_sha256 = to_hex(*of_pages);
-    process.size_bytes = dumped->core_bytes;
-    process.data_bytes = dumped->data_bytes;
-    process.left_bytes = dumped->left_bytes;
-    process.lost_bytes = dumped->lost_bytes;
-    process.mapped_bytes = dumped->mapped_bytes;
-    process.segments = dumped->segments;
-    process.threads = dumped->threads;
-    process.threads_with_registers = dumped->threads_with_registers;
     process.took_ns = sys::boottime_ns() - began_ns;
     process.opens_with = Bytes(gdb_line(wanted.pid, process.core.raw));
     return process;

@@ -73,7 +73,7 @@ class MemoryDump : public ::testing::Test, public testing::TaskFixture {
     ASSERT_EQ(board_.wait(0), 1);
   }
 
-  Result<Dumped> dump(const DumpOptions& options = {}) {
+  Result<DumpedProcess> dump(const DumpOptions& options = {}) {
     core_.bytes.clear();
     core_.calls = 0;
     ranges_.clear();
@@ -146,7 +146,7 @@ TEST_F(MemoryDump, RangesCoverAllThatIsMappedAndTheTargetDoesNotGrow) {
   const auto dumped = dump();
   ASSERT_TRUE(dumped) << dumped.error().what;
   EXPECT_EQ(status(), before);
-  EXPECT_EQ(core_.bytes.size(), dumped->core_bytes);
+  EXPECT_EQ(core_.bytes.size(), dumped->size_bytes);
   EXPECT_LT(core_.bytes.size(), 64U << 20);  // of a sanitizer's shadow there is some
 
   EXPECT_EQ(states_of(area, 64), "data 2, hole 8, zero 1, hole 29, data 1, hole 23");
@@ -301,7 +301,7 @@ TEST_F(MemoryDump, PagesThatGoWhileTheyAreRead) {
       task);
   ASSERT_TRUE(ended);
   ASSERT_TRUE(dumped) << dumped.error().what;
-  EXPECT_EQ(core_.bytes.size(), dumped->core_bytes);  // whole in form
+  EXPECT_EQ(core_.bytes.size(), dumped->size_bytes);  // whole in form
   EXPECT_GT(dumped->lost_bytes, 0U);
   EXPECT_GE(gaps.count(Impact::lost), 1U);
   const std::string states = states_of(area, 2048);
@@ -342,7 +342,7 @@ TEST_F(MemoryDump, AReadThatSticksCostsOneMapping) {
   const auto dumped = dump();
   ASSERT_TRUE(dumped) << dumped.error().what;
   EXPECT_EQ(stops, 1);
-  EXPECT_EQ(core_.bytes.size(), dumped->core_bytes);
+  EXPECT_EQ(core_.bytes.size(), dumped->size_bytes);
   // The next reader is not stuck: all of it was had.
   EXPECT_EQ(states_of(area, 4096), "data 4096");
   EXPECT_EQ(dumped->lost_bytes, 0U);
@@ -376,7 +376,7 @@ TEST_F(MemoryDump, WhatSticksAgainIsToldAndTheRestIsRead) {
   over = true;
   stopper.join();
   ASSERT_TRUE(dumped) << dumped.error().what;
-  EXPECT_EQ(core_.bytes.size(), dumped->core_bytes);
+  EXPECT_EQ(core_.bytes.size(), dumped->size_bytes);
   EXPECT_GT(dumped->lost_bytes, 0U);
   const std::string states = states_of(area, 4096);
   EXPECT_TRUE(states.starts_with("data ")) << states;

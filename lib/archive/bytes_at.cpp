@@ -50,30 +50,6 @@ class PartBytes final : public BytesAt {
   std::uint64_t size_;
 };
 
-class PartSource final : public ByteSource {
- public:
-  PartSource(BytesAt& bytes, std::uint64_t offset, std::uint64_t size, const Task& task)
-      : bytes_(bytes), at_(offset), left_(size), task_(task) {}
-  Result<std::size_t> read(std::span<std::byte> into) override {
-    if (auto go_on = task_.check(); !go_on) return std::move(go_on).error();
-    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), left_));
-    if (count == 0) return std::size_t{0};
-    auto got = bytes_.read_at(at_, into.first(count));
-    if (!got) return got;
-    if (*got == 0) return Error{Errc::truncated, "ends " + std::to_string(left_) + " bytes early"};
-    at_ += *got;
-    left_ -= *got;
-    task_.passed(*got);
-    return got;
-  }
-
- private:
-  BytesAt& bytes_;
-  std::uint64_t at_;
-  std::uint64_t left_;
-  const Task& task_;
-};
-
 }  // namespace
 
 Result<std::unique_ptr<BytesAt>> bytes_of_file(UniqueFd file, std::string name) {
@@ -85,11 +61,6 @@ Result<std::unique_ptr<BytesAt>> bytes_of_file(UniqueFd file, std::string name) 
 
 std::unique_ptr<BytesAt> part_of(BytesAt& whole, std::uint64_t offset, std::uint64_t size) {
   return std::make_unique<PartBytes>(whole, offset, size);
-}
-
-std::unique_ptr<ByteSource> source_of(BytesAt& bytes, std::uint64_t offset, std::uint64_t size,
-                                      const Task& task) {
-  return std::make_unique<PartSource>(bytes, offset, size, task);
 }
 
 std::string_view to_text(Compression compression) {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "lib/core/limits.h"
-#include "lib/core/stream.h"
+#include "lib/core/result.h"
 #include "lib/core/task.h"
 #include "lib/core/unique_fd.h"
 
@@ -38,9 +38,5 @@ Compression find_compression(std::span<const std::byte> first);
 // begun anew, is Errc::limit.
 Result<std::unique_ptr<BytesAt>> decompress(BytesAt& compressed, Compression compression, const Task& task,
                                             std::uint64_t most = kMaxUnpackedBytes);
-
-// The same bytes as a stream, from `offset` on, `size` of them.
-std::unique_ptr<ByteSource> source_of(BytesAt& bytes, std::uint64_t offset, std::uint64_t size,
-                                      const Task& task);
 
 }  // namespace ctriage::archive

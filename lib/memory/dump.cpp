@@ -52,12 +52,12 @@ class Dump {
        const DumpOptions& options, Task& task)
       : proc_(proc), process_(process), readers_(readers), stat_(stat), options_(options), task_(task) {}
 
-  Result<Dumped> write(ByteSink& core, const Emit<PageRange>& ranges);
+  Result<DumpedProcess> write(ByteSink& core, const Emit<PageRange>& ranges);
 
  private:
-  Result<elf::Notes> make_notes(Dumped& dumped);
-  void add_threads(elf::Notes& notes, Dumped& dumped, const std::string& auxv);
-  std::vector<elf::ThreadNote> list_threads(Dumped& dumped);
+  Result<elf::Notes> make_notes(DumpedProcess& dumped);
+  void add_threads(elf::Notes& notes, DumpedProcess& dumped, const std::string& auxv);
+  std::vector<elf::ThreadNote> list_threads(DumpedProcess& dumped);
   void tell_lost(const StateBytes& bytes);
   void look_again(proc::Memory& memory, const Identity& before);
   [[nodiscard]] std::string living() const { return proc::live_path(proc_, stat_); }
@@ -88,7 +88,7 @@ bool is_auxv_of_64_bits(std::string_view auxv) {
   return true;
 }
 
-std::vector<elf::ThreadNote> Dump::list_threads(Dumped& dumped) {
+std::vector<elf::ThreadNote> Dump::list_threads(DumpedProcess& dumped) {
   std::vector<elf::ThreadNote> threads;
   std::uint64_t running = 0;
   GapLog aside([this](const Gap& gap) {  // mounts of threads are no matter of memory
@@ -120,7 +120,7 @@ std::vector<elf::ThreadNote> Dump::list_threads(Dumped& dumped) {
   return threads;
 }
 
-void Dump::add_threads(elf::Notes& notes, Dumped& dumped, const std::string& auxv) {
+void Dump::add_threads(elf::Notes& notes, DumpedProcess& dumped, const std::string& auxv) {
   const auto threads = list_threads(dumped);
   // gdb takes the notes between a thread and the next for that thread's: those of the process stand after the
   // first, as the kernel writes them.
@@ -142,7 +142,7 @@ void Dump::add_threads(elf::Notes& notes, Dumped& dumped, const std::string& aux
   for (std::size_t i = 1; i < threads.size(); ++i) notes.add_thread(threads[i]);
 }
 
-Result<elf::Notes> Dump::make_notes(Dumped& dumped) {
+Result<elf::Notes> Dump::make_notes(DumpedProcess& dumped) {
   const std::string living = this->living();
   Process about;
   auto status = process_.read_file_in_root("status", kMaxProcTextBytes);
@@ -229,7 +229,7 @@ void Dump::look_again(proc::Memory& memory, const Identity& before) {
                           {Errc::changed, human_size(came) + " came while it was read: not in the core"}));
 }
 
-Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
+Result<DumpedProcess> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
   const auto before = identity_of(process_);
   if (!before) return before.error();
   if (auto listed = list_regions(process_, readers_, stat_.pid, plan_, task_); !listed)
@@ -237,7 +237,9 @@ Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
   if (plan_.regions.empty())
     return Error{Errc::unsupported, "pid " + std::to_string(stat_.pid) + ": has no memory of its own"};
   choose_regions(process_, readers_, options_.plan, plan_, task_);
-  Dumped dumped;
+  DumpedProcess dumped;
+  dumped.pid = stat_.pid;
+  dumped.start_ticks = stat_.start_ticks;
   dumped.exe = before->exe.path;
   auto notes = make_notes(dumped);
   if (!notes) return std::move(notes).error();
@@ -250,10 +252,10 @@ Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
   each([&](const elf::Segment& segment) {
     ++dumped.segments;
     dumped.mapped_bytes += segment.size_bytes;
-    if (segment.has_data) dumped.core_bytes += segment.size_bytes;
+    if (segment.has_data) dumped.size_bytes += segment.size_bytes;
   });
-  if (dumped.core_bytes > options_.max_core_bytes)
-    return Error{Errc::full, "pid " + std::to_string(stat_.pid) + ": " + human_size(dumped.core_bytes) +
+  if (dumped.size_bytes > options_.max_core_bytes)
+    return Error{Errc::full, "pid " + std::to_string(stat_.pid) + ": " + human_size(dumped.size_bytes) +
                                  " of memory, and no more than " + human_size(options_.max_core_bytes) +
                                  " may be written"};
   auto head = elf::write_head(*notes, each, sys::page_size(), core);
@@ -274,7 +276,7 @@ Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
   const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
   tell_lost(bytes);
   look_again(*memory, *before);
-  dumped.core_bytes += *head;
+  dumped.size_bytes += *head;
   dumped.data_bytes = of(PageState::data);
   dumped.left_bytes =
       of(PageState::shared) + of(PageState::swapped) + of(PageState::file) + of(PageState::device);
@@ -285,9 +287,9 @@ Result<Dumped> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
 
 }  // namespace
 
-Result<Dumped> dump_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
-                            std::uint64_t start_ticks, const DumpOptions& options, ByteSink& core,
-                            const Emit<PageRange>& ranges, Task& task) {
+Result<DumpedProcess> dump_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
+                                   std::uint64_t start_ticks, const DumpOptions& options, ByteSink& core,
+                                   const Emit<PageRange>& ranges, Task& task) {
   auto process = proc::open_process(proc, pid, start_ticks);
   if (!process) return std::move(process).error();
   auto stat = proc::read_own_stat(*process);

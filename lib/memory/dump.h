@@ -23,23 +23,12 @@ struct DumpOptions {
   std::uint64_t max_core_bytes = UINT64_MAX;  // Errc::full, before anything is written
 };
 
-struct Dumped {
-  std::uint64_t core_bytes = 0;
-  std::uint64_t data_bytes = 0;
-  std::uint64_t left_bytes = 0;
-  std::uint64_t lost_bytes = 0;
-  std::uint64_t mapped_bytes = 0;
-  std::uint64_t segments = 0;
-  std::uint64_t threads = 0;
-  std::uint64_t threads_with_registers = 0;
-  Bytes exe;
-};
-
 // `pid` that started at `start_ticks`; the core in one pass, what it holds as ranges in the order of
 // addresses. Errc::vanished when the process is gone before its memory could be opened; Errc::unsupported for
-// a kernel thread, which has none. What was lost after that is in the gaps, and the core is whole in form.
-Result<Dumped> dump_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
-                            std::uint64_t start_ticks, const DumpOptions& options, ByteSink& core,
-                            const Emit<PageRange>& ranges, Task& task);
+// a kernel thread, which has none. What is of the files (names, digests, whether it is complete) and of the
+// command stays empty. What was lost after that is in the gaps, and the core is whole in form.
+Result<DumpedProcess> dump_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
+                                   std::uint64_t start_ticks, const DumpOptions& options, ByteSink& core,
+                                   const Emit<PageRange>& ranges, Task& task);
 
 }  // namespace ctriage::memory

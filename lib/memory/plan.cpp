@@ -1,5 +1,6 @@
 #include "lib/memory/plan.h"
 
+#include <fmt/format.h>
 #include <linux/magic.h>
 
 #include <algorithm>
@@ -90,13 +91,7 @@ class FileSystems {
 
  private:
   static std::string name_of(const Region& region) {
-    const auto hex = [](std::uint64_t address) {
-      std::string text;
-      for (; address != 0 || text.empty(); address >>= 4)
-        text.insert(text.begin(), "0123456789abcdef"[address & 15]);
-      return text;
-    };
-    return "map_files/" + hex(region.start) + "-" + hex(region.end);
+    return fmt::format("map_files/{:x}-{:x}", region.start, region.end);
   }
 
   const Root& process_;

@@ -1,10 +1,10 @@
 // Open files, mappings and mounts of a checkpoint.
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <array>
-#include <charconv>
 
 #include "lib/core/limits.h"
 #include "lib/source/checkpoint_tasks.h"
@@ -114,9 +114,7 @@ void CheckpointTasks::read_remaps(const Task& task) {
     if (remap->type == criu::Remap::Type::procfs) return Done{};  // of a process that ended
     deleted_.insert(remap->file);
     if (remap->type != criu::Remap::Type::ghost) return Done{};
-    std::array<char, 16> digits{};
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), remap->remap, 16).ptr;
-    const std::string name = "ghost-file-" + std::string(digits.data(), end) + ".img";
+    const std::string name = fmt::format("ghost-file-{:x}.img", remap->remap);
     if (const criu::FileEntry* of = file(FileKind::regular, remap->file)) deleted_names.push_back(of->name);
     const auto head = read_head(name, criu::Kind::ghost_file);
     auto ghost = head ? criu::parse_ghost(*head) : Result<criu::GhostFile>(head.error());
