@@ -17,7 +17,7 @@ constexpr std::size_t kBlock = 1 << 20;
 // shorter.
 Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_view name,
                          bundle::Stream& out) {
-  Sha256 hash;
+  const auto hash = std::make_shared<LateSha256>();
   std::vector<std::byte> block(kBlock);
   std::uint64_t at = 0;
   while (at < size_bytes) {
@@ -32,7 +32,7 @@ Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_v
       return std::move(written).error();
     at += *got;
   }
-  return hash.digest();
+  return hash->digest();
 }
 
 // The UpperDir as it is read: bytes to the layer, changes to changes.jsonl and to the rules.

@@ -160,7 +160,7 @@ Status Walk::take_whiteout(const Subject& subject) {
 // below.
 Result<UniqueFd> Walk::open_bytes(const Subject& subject, const LowerHit& hit) {
   if (!subject.marks.metacopy) {
-    if (subject.own) return stack_.upper().open_pinned(subject.own.get(), subject.path);
+    if (subject.own) return stack_.upper().open_pinned(subject.own.get(), subject.info, subject.path);
     return Error{Errc::vanished, "removed before it was read"};
   }
   if (hit.answer != LowerHit::Answer::found || !hit.info.is_regular())
@@ -210,10 +210,10 @@ Status Walk::take_regular(const Subject& subject, FileChange&& change, LowerHit&
   const Runs runs = find_runs(fd, subject.info, subject.path);
   conclude(change, subject, hit, SameBytes::unknown);  // for the layer's header; the bytes come after it
   if (auto status = visitor_.begin(change, runs.runs); !status) return status;
-  auto content = reader_.read(fd, runs, subject.path,
-                              [this](std::uint64_t offset, std::span<const std::byte> bytes, Sha256* hash) {
-                                return visitor_.data(offset, bytes, hash);
-                              });
+  auto content = reader_.read(
+      fd, runs, subject.path,
+      [this](std::uint64_t offset, std::span<const std::byte> bytes,
+             const std::shared_ptr<LateSha256>& hash) { return visitor_.data(offset, bytes, hash); });
   if (!content) return std::move(content).error();
   if (auto status = visitor_.end(); !status) return status;
 

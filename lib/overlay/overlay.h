@@ -123,8 +123,9 @@ class Held {
 struct Visitor {
   virtual ~Visitor() = default;
   virtual Status begin(const FileChange& change, std::span<const archive::DataRun> runs) = 0;
-  // May feed the bytes to `hash` (or none), all of them or not at all: it is done here otherwise.
-  virtual Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes, Sha256* hash) = 0;
+  // May feed or promise the bytes to `hash` (or none), all of them or not at all: it is done here otherwise.
+  virtual Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes,
+                      const std::shared_ptr<LateSha256>& hash) = 0;
   virtual Status end() = 0;
   virtual Status change(FileChange&& change) = 0;
 };

@@ -175,7 +175,7 @@ Result<UniqueFd> Stack::open_lower(const Found& found, std::string_view path) co
   if (!found.info.is_regular()) return Error{Errc::unsupported, std::string(path) + ": not a regular file"};
   if (!found.pin)
     return Error{Errc::not_found, std::string(path) + ": the layers have no bytes for this metacopy"};
-  return upper_.open_pinned(found.pin.get(), path);
+  return upper_.open_pinned(found.pin.get(), found.info, path);
 }
 
 }  // namespace ctriage::overlay

@@ -13,7 +13,9 @@ namespace {
 struct HashOnly final : overlay::Visitor {  // for views: the changes without their contents
   explicit HashOnly(const Emit<FileChange>& each) : emit(each) {}
   Status begin(const FileChange&, std::span<const archive::DataRun>) override { return Done{}; }
-  Status data(std::uint64_t, std::span<const std::byte>, Sha256*) override { return Done{}; }
+  Status data(std::uint64_t, std::span<const std::byte>, const std::shared_ptr<LateSha256>&) override {
+    return Done{};
+  }
   Status end() override { return Done{}; }
   Status change(FileChange&& change) override { return emit(std::move(change)); }
   const Emit<FileChange>& emit;
