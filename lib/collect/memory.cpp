@@ -193,7 +193,9 @@ Status Taking::take(const MemoryMember& member, const std::string& why, std::uin
     return failed(members, member, std::move(dumped).error());
   }
   const bool whole = in_.task.gaps.count(Impact::lost) == lost;
-  const std::string missing = human_size(dumped->lost_bytes) + " of it could not be read: gaps.jsonl";
+  const std::string missing =
+      (dumped->lost_bytes > 0 ? human_size(dumped->lost_bytes) : std::string("something")) +
+      " of it could not be read: gaps.jsonl";
   auto finished =
       members.finish(whole ? bundle::Outcome::collected : bundle::Outcome::partial, whole ? "" : missing);
   if (!finished) return finished;
