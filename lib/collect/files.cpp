@@ -56,7 +56,7 @@ class TakeUpper final : public ToLayer {
   bundle::Stream& changes_;
 };
 
-Status take_upper_of(Collection& in, const LiveContainer& live) {
+Status take_upper_of(Collection& in, LiveContainer& live) {
   const std::string path = in.bulk_path(in.path_of(live, "upper.tar"));
   const std::string changes_path = in.path_of(live, "changes.jsonl");
   if (!live.stack) {
@@ -110,7 +110,7 @@ Status take_programs(Collection& in) {
 
 Status take_upper(Collection& in) {
   Status going = Done{};
-  for (const LiveContainer& live : in.snapshot.containers()) {
+  for (LiveContainer& live : in.snapshot.containers()) {
     if (live.alone) continue;  // a process of the host has no UpperDir
     if (going) {
       going = take_upper_of(in, live);

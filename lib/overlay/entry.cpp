@@ -110,6 +110,9 @@ void Walk::read_attributes(Subject& subject) {
 Status Walk::describe_before(FileChange& change, LowerHit& hit, std::string_view name) {
   if (hit.answer != LowerHit::Answer::found) return Done{};
   change.layer = static_cast<std::uint32_t>(stack_.lowers_.size() - hit.lower);
+  const Layer& layer = stack_.layers_[*change.layer - 1];
+  change.layer_digest = layer.digest;
+  change.layer_made_by = layer.made_by;
   FileState& before = change.before.emplace(make_state(hit.info, hit.xattrs));
   if (hit.info.is_symlink()) {
     auto target = sys::readlinkat(hit.pin.get(), "");

@@ -55,6 +55,12 @@ class Stack {
 
   [[nodiscard]] const Root& upper() const { return upper_; }
   [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }  // lowest first, upper last
+  // How the image's layers were made, lowest first: layers() and changes say it from then on.
+  struct Origin {
+    std::string digest;
+    std::optional<Bytes> made_by;
+  };
+  void set_origins(std::span<const Origin> origins);
   // The directories themselves, those that could be opened: whoever writes below one changes evidence.
   [[nodiscard]] std::vector<FileInfo> directories() const;
 
