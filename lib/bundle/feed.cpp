@@ -88,7 +88,8 @@ void Feed::promise(std::size_t size, const std::shared_ptr<LateSha256>& hash) {
   pieces_.push_back({used_, size, hash});
 }
 
-// What is in the buffer is hashed here, once more: who asks has a small file, or the end of one.
+// What is in the buffer is hashed here for the file, and by a worker for the stream: who asks has a small
+// file, or the end of one.
 void Feed::settle() {
   if (std::exchange(owing_, false)) shared_->pipeline.settle_hashes(*core_);
   for (const FilePiece& piece : pieces_) {
