@@ -191,8 +191,9 @@ void Dump::tell_lost(const StateBytes& bytes) {
   tell(PageState::unreadable, Impact::lost, Errc::denied, "could not be read: the ranges tell why");
   tell(PageState::timeout, Impact::lost, Errc::timeout, "did not come in time: the ranges tell which");
   tell(PageState::vanished, Impact::lost, Errc::vanished, "was given up by the process while it was read");
-  tell(PageState::swapped, Impact::degraded, Errc::unsupported,
-       "lies in swap and was left there: reading it would bring it back into memory; dump --swap-in takes it");
+  tell(
+      PageState::swapped, Impact::degraded, Errc::unsupported,
+      "lies in swap and was left there: reading it would bring it back into memory; dump --swap-in takes it");
 }
 
 // After the last page: whether it is the same program still, and what has come since.
