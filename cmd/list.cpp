@@ -4,10 +4,8 @@
 #include <set>
 
 #include "cmd/commands.h"
-#include "lib/core/limits.h"
-#include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
-#include "lib/core/text.h"
+#include "lib/source/disk.h"
 #include "lib/source/inventory.h"
 
 namespace ctriage {
@@ -32,14 +30,11 @@ Result<std::vector<source::Listed>> list_what(const ListArguments& arguments, re
   }
   const bool is_disk = !arguments.root.empty() && node.error().code == Errc::unsupported;
   if (!is_disk) return std::move(node).error();
-  auto disk = Root::open(arguments.root);
-  if (!disk) return std::move(disk).error().within("--root");
-  if (auto inside = enter_sandbox({.confine_files = false}, task.gaps); !inside)
-    return std::move(inside).error();
-  const auto name = disk->read_file_in_root("etc/hostname", kMaxLineBytes);
-  head.node = Bytes(name ? std::string(trim(*name)) : arguments.root);
+  auto disk = source::open_disk(arguments.root, task);
+  if (!disk) return std::move(disk).error();
+  head.node = disk->name;
   head.machine = "a disk, nothing runs";
-  return source::list_disk(*disk, arguments.query, task);
+  return source::list_disk(disk->root, arguments.query, task);
 }
 
 Exit run_list(const ListArguments& arguments, const Common& common, Io& io) {

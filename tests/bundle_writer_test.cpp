@@ -223,15 +223,15 @@ TEST(BundleWriter, HashesForTheCallerToo) {
                              : encoding == Encoding::jsonl ? "a.jsonl"
                                                            : "a";
     auto stream = writer->open(path, encoding, "noise").value();
-    Sha256 first;
-    Sha256 second;
+    const auto first = std::make_shared<LateSha256>();
+    const auto second = std::make_shared<LateSha256>();
     ASSERT_TRUE(stream->write(head));
     ASSERT_TRUE(stream->write_hashed(file, first));
     ASSERT_TRUE(stream->write_hashed(rest, second));
     ASSERT_TRUE(stream->finish(Outcome::collected, ""));
     const auto sealed = writer->seal().value();
-    EXPECT_EQ(first.digest(), sha256(file));
-    EXPECT_EQ(second.digest(), sha256(rest));
+    EXPECT_EQ(first->digest(), sha256(file));
+    EXPECT_EQ(second->digest(), sha256(rest));
     const Report report = verify_bytes(slurp(dir.path() + "/" + sealed.path), sealed.manifest_digest);
     EXPECT_EQ(report.verdict, Verdict::whole) << problems_of(report);
     EXPECT_TRUE(read_stream(dir.path() + "/" + sealed.path, path) == data);

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lib/core/hash.h"
-#include "lib/core/sha256_pair.h"
+#include "lib/core/sha256_states.h"
 
 namespace ctriage {
 namespace {
@@ -50,8 +50,8 @@ TEST(Hash, KnownAnswers) {  // FIPS 180-4 examples
   }
 }
 
-// Every size up to some blocks, behind every head that one of them has had before the other came.
-TEST(Hash, BothAreWhatEachWouldBeAlone) {
+// Every size up to some blocks, behind every head that one of them has had before the others came.
+TEST(Hash, EachIsWhatItWouldBeAlone) {
   const auto bytes = make_bytes(1'000);
   const std::span<const std::byte> all(bytes);
   for (const std::size_t head : {0U, 1U, 63U, 64U, 128U, 130U, 512U}) {
@@ -59,10 +59,16 @@ TEST(Hash, BothAreWhatEachWouldBeAlone) {
       for (std::size_t size = 0; size <= 300; ++size) {
         Sha256 first;
         Sha256 second;
+        Sha256 third;
         first.update(all.first(head));
         second.update(all.first(other));
         const auto shared = all.subspan(512, size);
-        Sha256::update_both(first, second, shared);
+        if (head == 0) {
+          Sha256::update_all(std::array{&first, &second, &third}, shared);
+          ASSERT_EQ(to_hex(third.digest()), by_openssl(shared)) << other << " " << size;
+        } else {
+          Sha256::update_all(std::array{&first, &second}, shared);
+        }
         ASSERT_EQ(first.size_bytes(), head + size);
         std::vector<std::byte> whole(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(head));
         whole.insert(whole.end(), shared.begin(), shared.end());
@@ -75,14 +81,14 @@ TEST(Hash, BothAreWhatEachWouldBeAlone) {
   }
 }
 
-TEST(Hash, FeedingGoesOnAfterBothAndAfterADigest) {
+TEST(Hash, FeedingGoesOnAfterAllAndAfterADigest) {
   const auto bytes = make_bytes(200'000);
   const std::span<const std::byte> all(bytes);
   Sha256 stream;
   std::size_t at = 0;
   for (std::size_t size = 1; at + size <= all.size(); size = size * 3 + 7) {
     Sha256 file;
-    Sha256::update_both(stream, file, all.subspan(at, size));
+    Sha256::update_all(std::array{&stream, &file}, all.subspan(at, size));
     EXPECT_EQ(to_hex(file.digest()), by_openssl(all.subspan(at, size)));
     at += size;
     EXPECT_EQ(to_hex(stream.digest()), by_openssl(all.first(at)));
@@ -96,16 +102,44 @@ TEST(Hash, PastTheFirstWordOfTheLength) {
   const auto block = make_bytes(8 << 20);
   Sha256 first;
   Sha256 second;
+  Sha256 third;
   Sha256 alone;
   for (int i = 0; i < 65; ++i) {
-    Sha256::update_both(first, second, block);
+    Sha256::update_all(std::array{&first, &second, &third}, block);
     alone.update(block);
   }
   EXPECT_EQ(to_hex(first.digest()), to_hex(alone.digest()));
   EXPECT_EQ(to_hex(second.digest()), to_hex(alone.digest()));
+  EXPECT_EQ(to_hex(third.digest()), to_hex(alone.digest()));
 }
 
-TEST(Hash, PairOfTheProcessor) {
+// Bytes that are promised and bytes that are fed at once, in the order they were given.
+TEST(Hash, LateComesToTheSame) {
+  const auto bytes = make_bytes(1'000);
+  const std::span<const std::byte> all(bytes);
+  struct Later final : HashDebtor {
+    void settle() override {
+      ++settled;
+      late->hash().update(owed);
+    }
+    LateSha256* late = nullptr;
+    std::span<const std::byte> owed;
+    int settled = 0;
+  } later;
+  LateSha256 late;
+  later.late = &late;
+  later.owed = all.subspan(100, 300);
+  late.update(all.first(100));
+  late.promise(300, later);
+  EXPECT_EQ(late.size_bytes(), 400U);
+  EXPECT_EQ(later.settled, 0);
+  late.update(all.subspan(400));
+  EXPECT_EQ(later.settled, 1);
+  EXPECT_EQ(to_hex(late.digest()), by_openssl(all));
+  EXPECT_EQ(later.settled, 1) << "nothing is owed any more";
+}
+
+TEST(Hash, StatesOfTheProcessor) {
   if (!has_sha_extensions()) GTEST_SKIP() << "no SHA extensions";
   std::array<std::uint32_t, 8> a{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                  0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
@@ -116,11 +150,13 @@ TEST(Hash, PairOfTheProcessor) {
   abc[2] = std::byte{'c'};
   abc[3] = std::byte{0x80};
   abc[63] = std::byte{24};
+  auto c = a;
   b[0] ^= 1;
-  compress_pair(a, b, abc);
+  compress(std::array{a.data(), b.data(), c.data()}, abc);
   EXPECT_EQ(a[0], 0xba7816bf);
   EXPECT_EQ(a[7], 0xf20015ad);
   EXPECT_NE(b[0], a[0]);
+  EXPECT_EQ(c, a);
 }
 
 }  // namespace

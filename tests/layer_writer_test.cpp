@@ -193,11 +193,11 @@ TEST_F(LayerWriterTest, ContentIsHashedOnItsWay) {
     ASSERT_TRUE(writer);
     const archive::DataRun run{hole, bytes.size()};
     ASSERT_TRUE((*writer)->begin(file("/f", hole + bytes.size()), {&run, 1}));
-    Sha256 hash;
-    ASSERT_TRUE((*writer)->data(hole, content.first(1'000), &hash));
-    ASSERT_TRUE((*writer)->data(hole + 1'000, content.subspan(1'000), &hash));
-    EXPECT_EQ(hash.size_bytes(), bytes.size());
-    EXPECT_EQ(hash.digest(), sha256(content));
+    const auto hash = std::make_shared<LateSha256>();
+    ASSERT_TRUE((*writer)->data(hole, content.first(1'000), hash));
+    ASSERT_TRUE((*writer)->data(hole + 1'000, content.subspan(1'000), hash));
+    EXPECT_EQ(hash->size_bytes(), bytes.size());
+    EXPECT_EQ(hash->digest(), sha256(content));
     ASSERT_TRUE((*writer)->end());
     ASSERT_TRUE((*writer)->finish());
   }

@@ -380,7 +380,9 @@ TEST_F(OverlayHeld, StopAndVisitorErrors) {
     int calls_left = 0;
     Status step() { return calls_left-- > 0 ? Status(Done{}) : Status(Error{Errc::full, "disk full"}); }
     Status begin(const FileChange&, std::span<const archive::DataRun>) override { return step(); }
-    Status data(std::uint64_t, std::span<const std::byte>, Sha256*) override { return step(); }
+    Status data(std::uint64_t, std::span<const std::byte>, const std::shared_ptr<LateSha256>&) override {
+      return step();
+    }
     Status end() override { return step(); }
     Status change(FileChange&&) override { return step(); }
   };

@@ -107,7 +107,8 @@ Status Recorder::begin(const FileChange& change, std::span<const archive::DataRu
   return Done{};
 }
 
-Status Recorder::data(std::uint64_t offset_bytes, std::span<const std::byte> block, Sha256* hash) {
+Status Recorder::data(std::uint64_t offset_bytes, std::span<const std::byte> block,
+                      const std::shared_ptr<LateSha256>& hash) {
   data_bytes += block.size();
   EXPECT_LE(block.size(), expected_);
   expected_ -= block.size();

@@ -50,7 +50,8 @@ struct Recorder final : overlay::Visitor {
   std::function<void(const FileChange&)> on_begin;
 
   Status begin(const FileChange& change, std::span<const archive::DataRun> runs) override;
-  Status data(std::uint64_t offset_bytes, std::span<const std::byte> block, Sha256* hash) override;
+  Status data(std::uint64_t offset_bytes, std::span<const std::byte> block,
+              const std::shared_ptr<LateSha256>& hash) override;
   Status end() override;
   Status change(FileChange&& change) override;
   [[nodiscard]] const FileChange* find(const std::string& path) const;

@@ -154,17 +154,19 @@ class PaxWriter final : public LayerWriter {
     return Done{};
   }
 
-  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes, Sha256* hash) override {
+  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes,
+              const std::shared_ptr<LateSha256>& hash) override {
     if (skipping_) return Done{};
     if (offset_bytes < at_ || bytes.size() > size_ || offset_bytes > size_ - bytes.size()) {
       return Error{Errc::malformed, "layer: data at " + std::to_string(offset_bytes) + " is out of order"};
     }
     if (auto stepped = step_over_hole(offset_bytes - at_); !stepped) return stepped;
     at_ = offset_bytes + bytes.size();
-    to_hash_ = hash != nullptr ? bytes : std::span<const std::byte>();
+    to_hash_ = hash ? bytes : std::span<const std::byte>();
     hash_ = hash;
     auto written = put(bytes);
     to_hash_ = {};
+    hash_ = nullptr;
     return written;
   }
 
@@ -269,7 +271,7 @@ class PaxWriter final : public LayerWriter {
     if (writer.abandoned_) return static_cast<la_ssize_t>(size);
     const std::span piece(static_cast<const std::byte*>(bytes), size);
     auto written =
-        writer.is_to_hash(piece) ? writer.out_.write_hashed(piece, *writer.hash_) : writer.out_.write(piece);
+        writer.is_to_hash(piece) ? writer.out_.write_hashed(piece, writer.hash_) : writer.out_.write(piece);
     if (!written) {
       writer.sink_error_ = std::move(written).error();
       archive_set_error(a, EIO, "sink");
@@ -303,7 +305,7 @@ class PaxWriter final : public LayerWriter {
   std::uint64_t at_ = 0;    // up to where it was written
   bool skipping_ = true;    // nothing of this entry goes into the archive
   std::span<const std::byte> to_hash_;
-  Sha256* hash_ = nullptr;
+  std::shared_ptr<LateSha256> hash_;
 };
 
 }  // namespace

@@ -26,9 +26,9 @@ class LayerWriter {
 
   // The header of one entry. For regular files `runs` are in order, and exactly their bytes must follow.
   virtual Status begin(const FileChange& change, std::span<const DataRun> runs) = 0;
-  // `hash` (or none) is fed the bytes on their way to the sink, but not those of an entry that has no content
-  // here.
-  virtual Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes, Sha256* hash) = 0;
+  // `hash` (or none) is handed on with the bytes to the sink, but not for an entry that has no content here.
+  virtual Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes,
+                      const std::shared_ptr<LateSha256>& hash) = 0;
   virtual Status end() = 0;
   virtual Status finish() = 0;  // end of archive
 };

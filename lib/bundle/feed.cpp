@@ -18,7 +18,7 @@ std::string reason_for(Outcome outcome, std::string_view why) {
   return why.empty() ? "no reason given" : std::string(why.substr(0, kWhyBytes));
 }
 
-Status Feed::write(std::span<const std::byte> bytes, Sha256* hash) {
+Status Feed::write(std::span<const std::byte> bytes, const std::shared_ptr<LateSha256>& hash) {
   if (closed_) throw std::logic_error("write after finish: " + core_->path);
   if (core_->failed) return shared_->pipeline.error_of(*core_);
   if (core_->priority == Priority::data) {
@@ -54,6 +54,7 @@ Status Feed::finish(Outcome outcome, std::string_view why) {
     pipeline.part().expect_ending(ending_bytes(record.why));
   });
   if (!core_->failed && outcome != Outcome::not_collected) close_last();
+  if (!pieces_.empty()) settle();  // a stream that failed
   pipeline.release(std::exchange(buffer_, {}));
   text_ = {};
   return pipeline.settle(*core_);
@@ -71,21 +72,40 @@ void Feed::close_last() {
 }
 
 void Feed::submit(std::uint32_t index, Buffer original, std::size_t size) {
-  shared_->pipeline.submit(core_, index, std::move(original), size, hash_.digest());
+  owing_ = owing_ || !pieces_.empty();
+  shared_->pipeline.submit(core_, index, std::move(original), size, std::exchange(pieces_, {}));
 }
 
-void Feed::add_bytes(std::span<const std::byte> bytes, Sha256* hash) {
+void Feed::promise(std::size_t size, const std::shared_ptr<LateSha256>& hash) {
+  hash->promise(size, *this);
+  if (!pieces_.empty()) {
+    FilePiece& last = pieces_.back();
+    if (last.hash == hash && last.offset + last.size == used_) {
+      last.size += size;
+      return;
+    }
+  }
+  pieces_.push_back({used_, size, hash});
+}
+
+// What is in the buffer is hashed here for the file, and by a worker for the stream: who asks has a small
+// file, or the end of one.
+void Feed::settle() {
+  if (std::exchange(owing_, false)) shared_->pipeline.settle_hashes(*core_);
+  for (const FilePiece& piece : pieces_) {
+    piece.hash->hash().update(std::span<const std::byte>(buffer_.content() + piece.offset, piece.size));
+  }
+  pieces_.clear();
+}
+
+void Feed::add_bytes(std::span<const std::byte> bytes, const std::shared_ptr<LateSha256>& hash) {
   while (!bytes.empty()) {
     // A full chunk waits for a further byte: only then it is known not to be the last.
     if (buffer_ && used_ == kChunkBytes) submit(next_chunk_++, std::move(buffer_), std::exchange(used_, 0));
     if (!buffer_) buffer_ = shared_->pipeline.acquire();
     const auto piece = bytes.first(std::min(bytes.size(), kChunkBytes - used_));
     std::memcpy(buffer_.content() + used_, piece.data(), piece.size());
-    if (hash != nullptr) {
-      Sha256::update_both(hash_, *hash, piece);
-    } else {
-      hash_.update(piece);
-    }
+    if (hash) promise(piece.size(), hash);
     used_ += piece.size();
     bytes = bytes.subspan(piece.size());
   }
@@ -119,7 +139,6 @@ void Feed::close_text(std::size_t size, std::uint32_t index) {
   Buffer buffer = shared_->pipeline.acquire();
   if (size > 0) std::memcpy(buffer.content(), text_.data(), size);
   text_.erase(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(size));
-  hash_.update({buffer.content(), size});
   ++next_chunk_;
   submit(index, std::move(buffer), size);
 }

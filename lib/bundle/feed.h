@@ -29,15 +29,17 @@ struct Shared {
   bool sealed = false;
 };
 
-class Feed {
+class Feed final : public HashDebtor {
  public:
   Feed(std::shared_ptr<Shared> shared, std::shared_ptr<StreamCore> core)
       : shared_(std::move(shared)), core_(std::move(core)) {}
-  ~Feed() { shared_->pipeline.release(std::move(buffer_)); }
+  ~Feed() override { shared_->pipeline.release(std::move(buffer_)); }
   Feed(const Feed&) = delete;
   Feed& operator=(const Feed&) = delete;
 
-  Status write(std::span<const std::byte> bytes, Sha256* hash = nullptr);  // which gets them, too
+  // `hash` gets them, too: at once, or before settle() returns.
+  Status write(std::span<const std::byte> bytes, const std::shared_ptr<LateSha256>& hash = nullptr);
+  void settle() override;
   void flush();  // end of a phase: whole lines of jsonl go to the file
   // The error of the stream, if it has one by now. `why` in the manifest is that error, else the one given.
   // Not collected and empty: there is no member; not collected but not empty: partial.
@@ -48,7 +50,8 @@ class Feed {
   [[nodiscard]] StreamCore& core() { return *core_; }
 
  private:
-  void add_bytes(std::span<const std::byte> bytes, Sha256* hash);
+  void add_bytes(std::span<const std::byte> bytes, const std::shared_ptr<LateSha256>& hash);
+  void promise(std::size_t size, const std::shared_ptr<LateSha256>& hash);
   void add_text(std::span<const std::byte> bytes);
   [[nodiscard]] std::size_t lines_of_a_chunk() const;
   void close_text(std::size_t size, std::uint32_t index);
@@ -59,8 +62,9 @@ class Feed {
   std::shared_ptr<StreamCore> core_;
   Buffer buffer_;  // plain and zstd
   std::size_t used_ = 0;
-  std::vector<std::byte> text_;  // jsonl
-  Sha256 hash_;                  // of all that went into chunks
+  std::vector<std::byte> text_;    // jsonl
+  std::vector<FilePiece> pieces_;  // of the buffer, not hashed yet
+  bool owing_ = false;             // chunks under way had pieces
   std::uint32_t next_chunk_ = 0;
   std::uint64_t size_ = 0;
   bool closed_ = false;

@@ -73,19 +73,18 @@ void Pipeline::release(Buffer buffer) {
 }
 
 void Pipeline::submit(std::shared_ptr<StreamCore> stream, std::uint32_t index, Buffer original,
-                      std::size_t size, const Digest& so_far) {
+                      std::size_t size, std::vector<FilePiece> pieces) {
   auto job = std::make_unique<Job>();
   {
     std::unique_lock lock(mutex_);
-    if (stream->encoding == Encoding::zstd) job->packed = take_locked(lock);
-    // The first chunk as it is stored is all of the stream so far: hashed once.
-    if (stream->encoding != Encoding::zstd && stream->submitted == 0) {
+    if (stream->encoding == Encoding::zstd) {
+      job->packed = take_locked(lock);
+    } else {
       job->stored_bytes = size;
-      job->stored_digest = so_far;
       job->pack = Stage::done;
     }
-    ++stream->submitted;
-    job->stream_digest = so_far;
+    job->number = stream->submitted++;
+    job->pieces = std::move(pieces);
     job->stream = std::move(stream);
     job->index = index;
     job->original = std::move(original);
@@ -100,19 +99,40 @@ void Pipeline::submit(std::shared_ptr<StreamCore> stream, std::uint32_t index, B
 Pipeline::Work Pipeline::find_work(Job*& job) {
   for (std::size_t i = 0; i < jobs_.size(); ++i) {
     job = jobs_[i].get();
+    if (job->hash == Stage::todo && job->number == job->stream->hashed) return Work::hash;
     if (job->pack == Stage::todo) return Work::pack;
-    if (i == 0 && job->pack == Stage::done && !job->writing) return Work::write;
+    if (i == 0 && job->hash == Stage::done && job->pack == Stage::done && !job->writing) return Work::write;
   }
   return Work::none;
 }
 
+void Pipeline::run_hash(Job& job) {
+  const std::span<const std::byte> original{job.original.content(), job.original_bytes};
+  // The first chunk as it is stored is all of the stream so far.
+  const bool stored_too = job.stream->encoding != Encoding::zstd && job.number > 0;
+  Sha256 stored;
+  std::size_t at = 0;
+  const auto feed = [&](std::size_t end, Sha256* file) {
+    std::array<Sha256*, 3> hashes{&job.stream->hash};
+    std::size_t count = 1;
+    if (stored_too) hashes[count++] = &stored;
+    if (file != nullptr) hashes[count++] = file;
+    Sha256::update_all(std::span(hashes).first(count), original.subspan(at, end - at));
+    at = end;
+  };
+  for (const FilePiece& piece : job.pieces) {
+    feed(piece.offset, nullptr);
+    feed(piece.offset + piece.size, &piece.hash->hash());
+  }
+  feed(original.size(), nullptr);
+  job.pieces.clear();
+  job.stream_digest = job.stream->hash.digest();
+  if (job.stream->encoding != Encoding::zstd)
+    job.stored_digest = stored_too ? stored.digest() : job.stream_digest;
+}
+
 void Pipeline::run_pack(Job& job, FrameEncoder& encoder) {
   const std::span original{job.original.content(), job.original_bytes};
-  if (job.stream->encoding != Encoding::zstd) {
-    job.stored_bytes = job.original_bytes;
-    job.stored_digest = sha256(original);
-    return;
-  }
   auto packed = encoder.encode(original, {job.packed.content(), frame_bound(kChunkBytes)});
   if (!packed) {
     job.error = std::move(packed).error();
@@ -184,15 +204,22 @@ void Pipeline::run(Work work, Job& job, FrameEncoder* encoder, std::unique_lock<
     lock.lock();
     retire(job, written);
     jobs_.pop_front();  // only the front is written
-  } else {
-    job.pack = Stage::doing;
-    lock.unlock();
-    run_pack(job, *encoder);
-    lock.lock();
-    job.pack = Stage::done;
-    // A compressed chunk's original bytes are not needed any more.
-    if (job.packed && buffers_ <= kMaxBuffers) free_.push_back(std::move(job.original));
+    return;
   }
+  Stage& stage = work == Work::hash ? job.hash : job.pack;
+  stage = Stage::doing;
+  lock.unlock();
+  if (work == Work::hash) {
+    run_hash(job);
+  } else {
+    run_pack(job, *encoder);
+  }
+  lock.lock();
+  stage = Stage::done;
+  if (work == Work::hash) ++job.stream->hashed;
+  // A compressed chunk's original bytes are not needed any more.
+  const bool seen = job.hash == Stage::done && job.pack == Stage::done;
+  if (seen && job.packed && buffers_ <= kMaxBuffers) free_.push_back(std::move(job.original));
 }
 
 void Pipeline::work(FrameEncoder& encoder) {
@@ -217,6 +244,11 @@ void Pipeline::work_inline() {
   for (Work found = find_work(job); found != Work::none; found = find_work(job)) {
     run(found, *job, &encoders_.front(), lock);
   }
+}
+
+void Pipeline::settle_hashes(const StreamCore& stream) {
+  std::unique_lock lock(mutex_);
+  moved_.wait(lock, [&] { return stream.hashed == stream.submitted; });
 }
 
 void Pipeline::drain() {

@@ -1,7 +1,8 @@
 #pragma once
-// From full buffers to members in the file. Each chunk passes two stages: packing (zstd, hash of the stored
-// bytes; any order), the file (in order of submission, so the file does not depend on scheduling). Workers
-// take whatever stage is ready, the oldest chunk first.
+// From full buffers to members in the file. Each chunk passes three stages: hashing (of the stream, the files
+// in it and, where it is stored as it is, the chunk: one after the other in a stream), packing (zstd, hash of
+// the stored bytes; any order), the file (in order of submission, so the file does not depend on scheduling).
+// Workers take whatever stage is ready, the oldest chunk first.
 #include <array>
 #include <atomic>
 #include <condition_variable>
@@ -28,6 +29,13 @@ struct Buffer {
   explicit operator bool() const { return bytes != nullptr; }
 };
 
+// Bytes of a chunk that are a file's.
+struct FilePiece {
+  std::size_t offset = 0;
+  std::size_t size = 0;
+  std::shared_ptr<LateSha256> hash;
+};
+
 // What the stages know of one stream.
 struct StreamCore {
   std::uint32_t id = 0;  // in Ledger::streams
@@ -35,9 +43,11 @@ struct StreamCore {
   Encoding encoding = Encoding::plain;
   Priority priority = Priority::data;
   std::atomic<bool> failed{false};
+  Sha256 hash;  // of all that has passed; the hashing stage's
   // Under the pipeline's mutex:
   std::optional<Error> error;
   std::uint64_t submitted = 0;
+  std::uint64_t hashed = 0;
   std::uint64_t written = 0;
   bool told = false;  // the caller has seen the error
 };
@@ -52,9 +62,10 @@ class Pipeline {
   // For the one caller's thread:
   Buffer acquire();  // waits while chunks under way hold too many
   void release(Buffer buffer);
-  // `so_far`: of the stream up to and with this chunk.
+  // `pieces` in order; their hashes are fed by the time settle_hashes() returns.
   void submit(std::shared_ptr<StreamCore> stream, std::uint32_t index, Buffer original, std::size_t size,
-              const Digest& so_far);
+              std::vector<FilePiece> pieces);
+  void settle_hashes(const StreamCore& stream);
   void drain();                          // until everything is in the file or failed
   void drain(const StreamCore& stream);  // the same of one stream
   // Waits only where a chunk of the stream could still fail for lack of room; gives its error once.
@@ -79,21 +90,25 @@ class Pipeline {
   struct Job {
     std::shared_ptr<StreamCore> stream;
     std::uint32_t index = 0;
+    std::uint64_t number = 0;  // in the order of submission to the stream
     Buffer original;
     std::size_t original_bytes = 0;
+    std::vector<FilePiece> pieces;
     Buffer packed;  // for zstd
     std::size_t stored_bytes = 0;
     Digest stored_digest{};
     Digest stream_digest{};
+    Stage hash = Stage::todo;
     Stage pack = Stage::todo;
     bool writing = false;
     std::optional<Error> error;
   };
-  enum class Work : std::uint8_t { none, pack, write };
+  enum class Work : std::uint8_t { none, hash, pack, write };
 
   Work find_work(Job*& job);
   void run(Work work, Job& job, FrameEncoder* encoder, std::unique_lock<std::mutex>& lock);
-  void run_pack(Job& job, FrameEncoder& encoder);
+  static void run_hash(Job& job);
+  static void run_pack(Job& job, FrameEncoder& encoder);
   Status run_write(Job& job);
   void retire(Job& job, const Status& written);
   void work(FrameEncoder& encoder);

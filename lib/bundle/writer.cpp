@@ -38,8 +38,8 @@ class StreamHandle final : public Stream {
   StreamHandle& operator=(const StreamHandle&) = delete;
 
   Status write(std::span<const std::byte> bytes) override { return feed_->write(bytes); }
-  Status write_hashed(std::span<const std::byte> bytes, Sha256& hash) override {
-    return feed_->write(bytes, &hash);
+  Status write_hashed(std::span<const std::byte> bytes, const std::shared_ptr<LateSha256>& hash) override {
+    return feed_->write(bytes, hash);
   }
   Status finish(Outcome outcome, std::string_view why) override { return feed_->finish(outcome, why); }
   [[nodiscard]] std::uint64_t size_bytes() const override { return feed_->size_bytes(); }

@@ -49,7 +49,7 @@ class Stream : public ByteSink {
   // in the file does. Errc::stopped and timeout by the task, but not for gaps, custody, findings and
   // SUMMARY.txt: those belong to the end.
   Status write(std::span<const std::byte> bytes) override = 0;
-  Status write_hashed(std::span<const std::byte> bytes, Sha256& hash) override = 0;
+  Status write_hashed(std::span<const std::byte> bytes, const std::shared_ptr<LateSha256>& hash) override = 0;
   // jsonl: the line and its '\n', in one chunk (over kChunkBytes: in several). Errc::limit over
   // kMaxJsonLineBytes.
   Status write_line(std::string_view json);

@@ -17,7 +17,7 @@ constexpr std::size_t kBlock = 1 << 20;
 // shorter.
 Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_view name,
                          bundle::Stream& out) {
-  Sha256 hash;
+  const auto hash = std::make_shared<LateSha256>();
   std::vector<std::byte> block(kBlock);
   std::uint64_t at = 0;
   while (at < size_bytes) {
@@ -32,7 +32,7 @@ Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_v
       return std::move(written).error();
     at += *got;
   }
-  return hash.digest();
+  return hash->digest();
 }
 
 // The UpperDir as it is read: bytes to the layer, changes to changes.jsonl and to the rules.
@@ -56,7 +56,7 @@ class TakeUpper final : public ToLayer {
   bundle::Stream& changes_;
 };
 
-Status take_upper_of(Collection& in, const LiveContainer& live) {
+Status take_upper_of(Collection& in, LiveContainer& live) {
   const std::string path = in.bulk_path(in.path_of(live, "upper.tar"));
   const std::string changes_path = in.path_of(live, "changes.jsonl");
   if (!live.stack) {
@@ -110,7 +110,7 @@ Status take_programs(Collection& in) {
 
 Status take_upper(Collection& in) {
   Status going = Done{};
-  for (const LiveContainer& live : in.snapshot.containers()) {
+  for (LiveContainer& live : in.snapshot.containers()) {
     if (live.alone) continue;  // a process of the host has no UpperDir
     if (going) {
       going = take_upper_of(in, live);

@@ -6,7 +6,7 @@ namespace {
 struct StreamSink final : ByteSink {
   explicit StreamSink(bundle::Stream& to) : stream(to) {}
   Status write(std::span<const std::byte> bytes) override { return stream.write(bytes); }
-  Status write_hashed(std::span<const std::byte> bytes, Sha256& hash) override {
+  Status write_hashed(std::span<const std::byte> bytes, const std::shared_ptr<LateSha256>& hash) override {
     return stream.write_hashed(bytes, hash);
   }
   bundle::Stream& stream;

@@ -17,7 +17,8 @@ class ToLayer : public overlay::Visitor {
   Status begin(const FileChange& change, std::span<const archive::DataRun> runs) override {
     return layer_.begin(change, runs);
   }
-  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes, Sha256* hash) override {
+  Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes,
+              const std::shared_ptr<LateSha256>& hash) override {
     return layer_.data(offset_bytes, bytes, hash);
   }
   Status end() override { return layer_.end(); }

@@ -1,12 +1,13 @@
 #include "lib/core/hash.h"
 
-// SHA256_Init(3) and its kin, because they show the state that update_both() works on.
+// SHA256_Init(3) and its kin, because they show the state that update_all() works on.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <utility>
 
-#include "lib/core/sha256_pair.h"
+#include "lib/core/sha256_states.h"
 
 namespace ctriage {
 namespace {
@@ -43,24 +44,49 @@ void Sha256::update(std::span<const std::byte> bytes) {
   context_->size_bytes += bytes.size();
 }
 
-void Sha256::update_both(Sha256& first, Sha256& second, std::span<const std::byte> bytes) {
-  static const bool fast = has_sha_extensions();
-  Context& a = *first.context_;
-  Context& b = *second.context_;
-  const std::size_t started = a.size_bytes % kBlockBytes;
-  if (fast && started == b.size_bytes % kBlockBytes) {
-    const auto head = bytes.first(std::min(bytes.size(), (kBlockBytes - started) % kBlockBytes));
-    first.update(head);
-    second.update(head);
-    bytes = bytes.subspan(head.size());
-    const auto whole = bytes.first(bytes.size() / kBlockBytes * kBlockBytes);
-    compress_pair(a.state.h, b.state.h, whole);
-    count(a.state, a.size_bytes += whole.size());
-    count(b.state, b.size_bytes += whole.size());
-    bytes = bytes.subspan(whole.size());
+template <std::size_t N>
+void Sha256::update_same(std::span<Sha256* const> hashes, std::span<const std::byte> bytes) {
+  const auto head = bytes.first(
+      std::min(bytes.size(), (kBlockBytes - hashes[0]->size_bytes() % kBlockBytes) % kBlockBytes));
+  const auto rest = bytes.subspan(head.size());
+  const auto whole = rest.first(rest.size() / kBlockBytes * kBlockBytes);
+  std::array<std::uint32_t*, N> states{};
+  for (std::size_t i = 0; i < N; ++i) {
+    hashes[i]->update(head);
+    states[i] = hashes[i]->context_->state.h;
   }
-  first.update(bytes);
-  second.update(bytes);
+  if (!whole.empty()) compress(states, whole);
+  for (Sha256* hash : hashes) {
+    Context& context = *hash->context_;
+    count(context.state, context.size_bytes += whole.size());
+    hash->update(rest.subspan(whole.size()));
+  }
+}
+
+void Sha256::update_all(std::span<Sha256* const> hashes, std::span<const std::byte> bytes) {
+  static const bool fast = has_sha_extensions();
+  const bool same = fast && std::all_of(hashes.begin(), hashes.end(), [&](const Sha256* hash) {
+                      return hash->size_bytes() % kBlockBytes == hashes[0]->size_bytes() % kBlockBytes;
+                    });
+  if (same && hashes.size() == 2) return update_same<2>(hashes, bytes);
+  if (same && hashes.size() == 3) return update_same<3>(hashes, bytes);
+  for (Sha256* hash : hashes) hash->update(bytes);
+}
+
+void LateSha256::update(std::span<const std::byte> bytes) {
+  if (debtor_ != nullptr) std::exchange(debtor_, nullptr)->settle();
+  hash_.update(bytes);
+  size_bytes_ += bytes.size();
+}
+
+void LateSha256::promise(std::uint64_t size_bytes, HashDebtor& by) {
+  debtor_ = &by;
+  size_bytes_ += size_bytes;
+}
+
+Digest LateSha256::digest() {
+  if (debtor_ != nullptr) std::exchange(debtor_, nullptr)->settle();
+  return hash_.digest();
 }
 
 std::uint64_t Sha256::size_bytes() const { return context_->size_bytes; }

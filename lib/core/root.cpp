@@ -80,11 +80,15 @@ Result<Root> Root::open(const std::string& path) {
 
 Root Root::adopt(UniqueFd dir, std::string name) { return Root(std::move(dir), std::move(name)); }
 
-// The file cannot have become something else: an inode keeps its type.
 Result<UniqueFd> Root::open_pinned(int pinned, std::string_view name) const {
   const auto info = file_info(pinned, name);
   if (!info) return info.error();
-  if (!info->is_regular()) {
+  return open_pinned(pinned, *info, name);
+}
+
+// The file cannot have become something else: an inode keeps its type.
+Result<UniqueFd> Root::open_pinned(int pinned, const FileInfo& info, std::string_view name) const {
+  if (!info.is_regular()) {
     return Error{Errc::unsupported, std::string("open ").append(name).append(": not a regular file")};
   }
   constexpr std::uint64_t kFlags = O_RDONLY | O_NOCTTY | O_NONBLOCK;

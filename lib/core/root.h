@@ -73,6 +73,7 @@ class Root {
   [[nodiscard]] Result<UniqueFd> open_in_root(std::string_view name) const;
   // The regular file that `pinned` (O_PATH) refers to, in the same way: no name is looked up.
   [[nodiscard]] Result<UniqueFd> open_pinned(int pinned, std::string_view name) const;
+  [[nodiscard]] Result<UniqueFd> open_pinned(int pinned, const FileInfo& info, std::string_view name) const;
   // A directory below, as a Root of its own.
   [[nodiscard]] Result<Root> descend(std::string_view name) const;
   [[nodiscard]] Result<Root> descend_in_root(std::string_view name) const;

@@ -8,8 +8,8 @@
 
 namespace ctriage {
 
-Status ByteSink::write_hashed(std::span<const std::byte> bytes, Sha256& hash) {
-  hash.update(bytes);
+Status ByteSink::write_hashed(std::span<const std::byte> bytes, const std::shared_ptr<LateSha256>& hash) {
+  hash->update(bytes);
   return write(bytes);
 }
 

@@ -3,6 +3,7 @@
 // deadline.
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,8 +23,8 @@ struct ByteSource {  // one pass, in order
 struct ByteSink {
   virtual ~ByteSink() = default;
   virtual Status write(std::span<const std::byte> bytes) = 0;  // all of it or an error
-  // The same, with the bytes fed to `hash`; for less than twice the cost where the sink hashes them itself.
-  virtual Status write_hashed(std::span<const std::byte> bytes, Sha256& hash);
+  // The same, with the bytes fed or promised to `hash`: hardly dearer where the sink hashes them itself.
+  virtual Status write_hashed(std::span<const std::byte> bytes, const std::shared_ptr<LateSha256>& hash);
 };
 
 class FdSource final : public ByteSource {

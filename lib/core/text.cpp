@@ -75,6 +75,9 @@ int base64_digit(char c) {
   return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
+// Stands in a JSON string as it is, and is all of a character.
+bool is_plain_json(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
+
 }  // namespace
 
 bool is_utf8(std::string_view text) {
@@ -113,6 +116,10 @@ void append_json_string(std::string& out, std::string_view text) {
   const auto unit = [&](std::uint32_t value) { out += fmt::format("\\u{:04x}", value); };
   out += '"';
   while (!text.empty()) {
+    const auto plain = std::find_if_not(text.begin(), text.end(), is_plain_json);
+    out.append(text.begin(), plain);
+    text.remove_prefix(static_cast<std::size_t>(plain - text.begin()));
+    if (text.empty()) break;
     const auto [point, size] = decode(text);
     if (size == 0) {
       out += "\\ufffd";
@@ -123,8 +130,6 @@ void append_json_string(std::string& out, std::string_view text) {
       out += "\\n";
     } else if (point == '\t') {
       out += "\\t";
-    } else if (point >= 0x20 && point < 0x7f) {
-      out += static_cast<char>(point);
     } else if (point < 0x10000) {
       unit(point);
     } else {  // a surrogate pair, RFC 8259 section 7

@@ -100,6 +100,8 @@ struct FileChange {  // one name in the UpperDir against the composed lower laye
   std::optional<FileState> before;
   std::optional<FileState> after;
   std::optional<std::uint32_t> layer;  // 1 is the image's lowest
+  std::optional<std::string> layer_digest;
+  std::optional<Bytes> layer_made_by;
   std::optional<Bytes> hard_link_of;
   std::optional<Bytes> renamed_from;
   std::optional<Bytes> hidden_by;
@@ -116,6 +118,8 @@ struct FileChange {  // one name in the UpperDir against the composed lower laye
     v("before", self.before, "the image's file, where it has one");
     v("after", self.after, "the file now, where there is one");
     v("layer", self.layer, "which layer `before` lies in; 1 is the image's lowest");
+    v("layer_digest", self.layer_digest, "its diff id, where the image's configuration is known");
+    v("layer_made_by", self.layer_made_by, "the line of the image's history that made it");
     v("hard_link_of", self.hard_link_of, "another name of the same inode that was taken already");
     v("renamed_from", self.renamed_from, "what the image calls it, where `before` lies: overlay's redirect");
     v("hidden_by", self.hidden_by,
@@ -134,6 +138,8 @@ struct Layer {
   bool upper = false;
   Bytes path;
   bool readable = false;
+  std::optional<std::string> digest;
+  std::optional<Bytes> made_by;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
@@ -142,6 +148,8 @@ struct Layer {
     v("upper", self.upper, "the UpperDir");
     v("path", self.path, "on the node, as overlayfs was told");
     v("readable", self.readable, "we could open it");
+    v("digest", self.digest, "diff id: SHA-256 of the layer's tar, as the image's configuration has it");
+    v("made_by", self.made_by, "the line of the image's history that made it");
   }
 };
 

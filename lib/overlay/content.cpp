@@ -97,11 +97,11 @@ Result<Content> ContentReader::read(int fd, const Runs& runs, std::string_view n
     content.not_hashed =
         runs.cut ? *runs.cut : "sparse: " + std::to_string(runs.hole_bytes) + " bytes of holes not hashed";
   }
-  Sha256 hash;
+  const auto hash = hashing ? std::make_shared<LateSha256>() : nullptr;
   const auto hash_hole = [&](std::uint64_t bytes) -> Status {
     while (hashing && bytes > 0) {
       const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, zeros_.size()));
-      hash.update(std::span<const std::byte>(zeros_).first(part));
+      hash->update(std::span<const std::byte>(zeros_).first(part));
       bytes -= part;
       if (bytes % kBlockBytes < part) {
         if (auto go_on = task_.check(); !go_on) return go_on;
@@ -135,19 +135,18 @@ Result<Content> ContentReader::read(int fd, const Runs& runs, std::string_view n
       }
       if (at == 0)
         std::memcpy(content.magic.data(), block.data(), std::min(content.magic.size(), block.size()));
-      const std::uint64_t hashed = hash.size_bytes();
+      const std::uint64_t hashed = hashing ? hash->size_bytes() : 0;
       if (on_data) {
-        if (auto status = on_data(at, block, hashing ? &hash : nullptr); !status)
-          return std::move(status).error();
+        if (auto status = on_data(at, block, hash); !status) return std::move(status).error();
       }
-      if (hashing && hash.size_bytes() == hashed) hash.update(block);
+      if (hashing && hash->size_bytes() == hashed) hash->update(block);
       at += block.size();
     }
   }
   if (auto status = hash_hole(runs.size_bytes - at); !status) return std::move(status).error();
-  if (hashing && hash.size_bytes() != runs.size_bytes)
+  if (hashing && hash->size_bytes() != runs.size_bytes)
     throw std::logic_error(std::string(name) + ": hashed by half");
-  if (hashing && !content.failed) content.sha256 = to_hex(hash.digest());
+  if (hashing && !content.failed) content.sha256 = to_hex(hash->digest());
   if (content.failed) content.not_hashed = content.failed->what;
   return content;
 }

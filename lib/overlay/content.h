@@ -48,8 +48,8 @@ bool looks_like_program(const std::array<char, 4>& magic);
 class ContentReader {
  public:
   // As Visitor::data has it.
-  using OnData =
-      std::function<Status(std::uint64_t offset_bytes, std::span<const std::byte> bytes, Sha256* hash)>;
+  using OnData = std::function<Status(std::uint64_t offset_bytes, std::span<const std::byte> bytes,
+                                      const std::shared_ptr<LateSha256>& hash)>;
   explicit ContentReader(Task& task);
 
   // Gives every byte of the runs to `on_data` (may be empty), in blocks. Only errors of `on_data`, a stop and

@@ -110,6 +110,9 @@ void Walk::read_attributes(Subject& subject) {
 Status Walk::describe_before(FileChange& change, LowerHit& hit, std::string_view name) {
   if (hit.answer != LowerHit::Answer::found) return Done{};
   change.layer = static_cast<std::uint32_t>(stack_.lowers_.size() - hit.lower);
+  const Layer& layer = stack_.layers_[*change.layer - 1];
+  change.layer_digest = layer.digest;
+  change.layer_made_by = layer.made_by;
   FileState& before = change.before.emplace(make_state(hit.info, hit.xattrs));
   if (hit.info.is_symlink()) {
     auto target = sys::readlinkat(hit.pin.get(), "");
@@ -160,7 +163,7 @@ Status Walk::take_whiteout(const Subject& subject) {
 // below.
 Result<UniqueFd> Walk::open_bytes(const Subject& subject, const LowerHit& hit) {
   if (!subject.marks.metacopy) {
-    if (subject.own) return stack_.upper().open_pinned(subject.own.get(), subject.path);
+    if (subject.own) return stack_.upper().open_pinned(subject.own.get(), subject.info, subject.path);
     return Error{Errc::vanished, "removed before it was read"};
   }
   if (hit.answer != LowerHit::Answer::found || !hit.info.is_regular())
@@ -210,10 +213,10 @@ Status Walk::take_regular(const Subject& subject, FileChange&& change, LowerHit&
   const Runs runs = find_runs(fd, subject.info, subject.path);
   conclude(change, subject, hit, SameBytes::unknown);  // for the layer's header; the bytes come after it
   if (auto status = visitor_.begin(change, runs.runs); !status) return status;
-  auto content = reader_.read(fd, runs, subject.path,
-                              [this](std::uint64_t offset, std::span<const std::byte> bytes, Sha256* hash) {
-                                return visitor_.data(offset, bytes, hash);
-                              });
+  auto content = reader_.read(
+      fd, runs, subject.path,
+      [this](std::uint64_t offset, std::span<const std::byte> bytes,
+             const std::shared_ptr<LateSha256>& hash) { return visitor_.data(offset, bytes, hash); });
   if (!content) return std::move(content).error();
   if (auto status = visitor_.end(); !status) return status;
 

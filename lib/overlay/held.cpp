@@ -158,7 +158,7 @@ class Taking {
       return;
     }
     if (rank.level > 1) {
-      auto fd = top_.open_pinned(pin.get(), entries_[index].name);
+      auto fd = top_.open_pinned(pin.get(), entries_[index].info, entries_[index].name);
       if (!fd) {
         whole_ = false;
         return;

@@ -55,6 +55,12 @@ class Stack {
 
   [[nodiscard]] const Root& upper() const { return upper_; }
   [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }  // lowest first, upper last
+  // How the image's layers were made, lowest first: layers() and changes say it from then on.
+  struct Origin {
+    std::string digest;
+    std::optional<Bytes> made_by;
+  };
+  void set_origins(std::span<const Origin> origins);
   // The directories themselves, those that could be opened: whoever writes below one changes evidence.
   [[nodiscard]] std::vector<FileInfo> directories() const;
 
@@ -123,8 +129,9 @@ class Held {
 struct Visitor {
   virtual ~Visitor() = default;
   virtual Status begin(const FileChange& change, std::span<const archive::DataRun> runs) = 0;
-  // May feed the bytes to `hash` (or none), all of them or not at all: it is done here otherwise.
-  virtual Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes, Sha256* hash) = 0;
+  // May feed or promise the bytes to `hash` (or none), all of them or not at all: it is done here otherwise.
+  virtual Status data(std::uint64_t offset_bytes, std::span<const std::byte> bytes,
+                      const std::shared_ptr<LateSha256>& hash) = 0;
   virtual Status end() = 0;
   virtual Status change(FileChange&& change) = 0;
 };

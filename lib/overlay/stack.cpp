@@ -106,10 +106,11 @@ Result<Stack> Stack::open(const Options& options, const Root& node, const std::s
   const std::size_t count = options.lowers.size();
   for (std::size_t i = count; i > 0; --i) {
     stack.layers_.push_back({container, static_cast<std::uint32_t>(count - i + 1), false,
-                             Bytes(options.lowers[i - 1]), stack.lowers_[i - 1].has_value()});
+                             Bytes(options.lowers[i - 1]), stack.lowers_[i - 1].has_value(), std::nullopt,
+                             std::nullopt});
   }
-  stack.layers_.push_back(
-      {container, static_cast<std::uint32_t>(count + 1), true, Bytes(options.upper), true});
+  stack.layers_.push_back({container, static_cast<std::uint32_t>(count + 1), true, Bytes(options.upper), true,
+                           std::nullopt, std::nullopt});
 
   if (opener.not_cloned) {
     task.gaps.add({Impact::degraded, "atime", options.upper,
@@ -123,6 +124,13 @@ Result<Stack> Stack::open(const Options& options, const Root& node, const std::s
   if (stack.unreadable_)
     task.gaps.add({Impact::degraded, "overlay.semantics", options.upper, *stack.unreadable_});
   return stack;
+}
+
+void Stack::set_origins(std::span<const Origin> origins) {
+  for (std::size_t i = 0; i < origins.size() && i + 1 < layers_.size(); ++i) {
+    layers_[i].digest = origins[i].digest;
+    layers_[i].made_by = origins[i].made_by;
+  }
 }
 
 std::vector<FileInfo> Stack::directories() const {
@@ -175,7 +183,7 @@ Result<UniqueFd> Stack::open_lower(const Found& found, std::string_view path) co
   if (!found.info.is_regular()) return Error{Errc::unsupported, std::string(path) + ": not a regular file"};
   if (!found.pin)
     return Error{Errc::not_found, std::string(path) + ": the layers have no bytes for this metacopy"};
-  return upper_.open_pinned(found.pin.get(), path);
+  return upper_.open_pinned(found.pin.get(), found.info, path);
 }
 
 }  // namespace ctriage::overlay

@@ -212,7 +212,7 @@ Status PlainWalk::enter(UniqueFd pinned, const std::string& path) {
 
 Status PlainWalk::take_regular(int pinned, FileChange change, const FileInfo& info) {
   const std::string& path = change.path.raw;
-  auto opened = tree_.top.open_pinned(pinned, path);
+  auto opened = tree_.top.open_pinned(pinned, info, path);
   if (!opened) {
     gap(Impact::lost, "tree.file", path, std::move(opened).error());
     change.partial = "could not be opened";
@@ -220,10 +220,10 @@ Status PlainWalk::take_regular(int pinned, FileChange change, const FileInfo& in
   }
   const Runs runs = find_runs(opened->get(), info, path);
   if (auto begun = visitor_.begin(change, runs.runs); !begun) return begun;
-  auto content = reader_.read(opened->get(), runs, path,
-                              [this](std::uint64_t offset, std::span<const std::byte> bytes, Sha256* hash) {
-                                return visitor_.data(offset, bytes, hash);
-                              });
+  auto content = reader_.read(
+      opened->get(), runs, path,
+      [this](std::uint64_t offset, std::span<const std::byte> bytes,
+             const std::shared_ptr<LateSha256>& hash) { return visitor_.data(offset, bytes, hash); });
   if (!content) return std::move(content).error();
   if (auto ended = visitor_.end(); !ended) return ended;
 

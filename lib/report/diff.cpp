@@ -134,6 +134,10 @@ std::string change_block(const FileChange& change) {
   out += "   " + pad_right("", kLabel) + ' ' +
          pad_right(change.layer ? fmt::format("BEFORE (layer {})", *change.layer) : "BEFORE", kSide) +
          " AFTER\n";
+  if (change.layer_digest) {
+    out += "   " + pad_right("layer", kLabel) + ' ' + safe(*change.layer_digest) +
+           (change.layer_made_by ? "  " + safe(change.layer_made_by->raw) : "") + '\n';
+  }
   row("type", [](const FileState& s) { return std::string(to_text(s.type)); });
   row("mode", [](const FileState& s) { return mode_text(s.mode); });
   row("owner", [](const FileState& s) { return owner(s); });

@@ -14,14 +14,13 @@
 #include "lib/core/cursor.h"
 #include "lib/core/limits.h"
 #include "lib/core/sys.h"
-#include "lib/runtime/bolt.h"
+#include "lib/runtime/bolt_file.h"
 #include "lib/runtime/records.h"
 #include "lib/runtime/shims.h"
 
 namespace ctriage::runtime {
 namespace {
 
-constexpr int kTries = 4;
 constexpr std::size_t kMostKept = 16'384;     // containers of one database
 constexpr std::size_t kMostBytes = 16 << 20;  // of their records, which are read one database at a time
 
@@ -37,32 +36,20 @@ struct Record {
   std::string digest;  // of the image
 };
 
-// All that `take` reads in one transaction of the writer. A database that is written to meanwhile is read
-// again; of one that never stands still nothing is taken: it could be parts of several containers.
+// All that `take` reads in one transaction of the writer. Of a database that never stands still nothing is
+// taken: it could be parts of several containers.
 using Records = std::vector<Record>;
 std::optional<Records> read_consistent(const Root& node, const std::string& file,
                                        const std::function<Status(Bolt&, Records&)>& take, Task& task) {
-  const auto fd = node.open_in_root(file);
-  if (!fd) {
-    if (fd.error().code != Errc::not_found) gap(task, Impact::lost, file, fd.error());
-    return std::nullopt;
-  }
-  const auto read = [&](std::span<std::byte> into, std::uint64_t offset) {
-    return sys::pread_full(fd->get(), into, offset, file);
-  };
   Records records;
-  Status last = Done{};
-  for (int i = 0; i < kTries; ++i) {
+  const Status read = read_bolt(node, file, [&](Bolt& bolt) {
     records.clear();
-    auto bolt = Bolt::open(read);
-    last = bolt ? take(*bolt, records) : Status(bolt.error());
-    const Status unchanged = bolt ? bolt->is_unchanged() : Status(Done{});
-    if (unchanged && last) return records;
-    if (unchanged) break;  // damaged, not in motion
-    if (last) last = unchanged;
-  }
-  gap(task, Impact::lost, file, last.error());
-  if (last.error().code == Errc::mismatch) return std::nullopt;
+    return take(bolt, records);
+  });
+  if (read) return records;
+  if (read.error().code == Errc::not_found) return std::nullopt;
+  gap(task, Impact::lost, file, read.error());
+  if (read.error().code == Errc::mismatch) return std::nullopt;
   return records;
 }
 
@@ -99,17 +86,6 @@ Status read_containers(Bolt& bolt, const Bolt::Bucket& parent, const std::string
     record.id = std::string(entry.key);
     return read_values(bolt, *entry.bucket, bytes, record);
   });
-}
-
-// Path of buckets from the root, or nothing.
-Result<std::optional<Bolt::Bucket>> descend(Bolt& bolt, Bolt::Bucket from,
-                                            const std::vector<std::string_view>& path) {
-  for (const std::string_view name : path) {
-    auto next = bolt.find_bucket(from, name);
-    if (!next || !*next) return next;
-    from = **std::move(next);
-  }
-  return std::optional<Bolt::Bucket>(std::move(from));
 }
 
 Status read_digests(Bolt& bolt, const Bolt::Bucket& space, std::size_t begin, Records& into) {

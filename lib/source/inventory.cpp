@@ -78,7 +78,9 @@ Result<std::vector<Listed>> list_node(Node& node, const ListQuery& query, Task& 
           if (process.exe.deleted) row.runs.insert(Origin::deleted);
         }
       } else {
-        task.gaps.add({Impact::lost, "container", row.container.id, std::move(live).error()});
+        const bool ended = live.error().code == Errc::vanished;  // it is listed, and was plain to see
+        task.gaps.add({ended ? Impact::degraded : Impact::lost, "container", row.container.id,
+                       std::move(live).error()});
       }
     }
     listed.push_back(std::move(row));

@@ -3,6 +3,8 @@
 #include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/source/disk.h"
+#include "lib/source/layered.h"
 #include "lib/source/live_detail.h"
 #include "lib/source/programs.h"
 #include "lib/source/reach.h"
@@ -10,14 +12,11 @@
 namespace ctriage::source {
 namespace {
 
-struct HashOnly final : overlay::Visitor {  // for views: the changes without their contents
-  explicit HashOnly(const Emit<FileChange>& each) : emit(each) {}
-  Status begin(const FileChange&, std::span<const archive::DataRun>) override { return Done{}; }
-  Status data(std::uint64_t, std::span<const std::byte>, Sha256*) override { return Done{}; }
-  Status end() override { return Done{}; }
-  Status change(FileChange&& change) override { return emit(std::move(change)); }
-  const Emit<FileChange>& emit;
-};
+Layered layered(const LiveContainer& live) {
+  return {live.container, live.stack ? &*live.stack : nullptr, live.no_stack, live.mounts};
+}
+
+Error no_such(const std::string& container) { return {Errc::not_found, container + ": no such container"}; }
 
 }  // namespace
 
@@ -71,17 +70,7 @@ Result<Source> LiveSnapshot::describe(Task& task) {
     source.machine = static_cast<const char*>(name->machine);
   }
   if (auto root = node_->proc.descend_magic(node_->host_link("root"))) {
-    if (auto text = root->read_file_in_root("etc/os-release", kMaxJsonLineBytes)) {
-      for (const std::string_view line : split(*text, '\n')) {
-        if (line.starts_with("PRETTY_NAME=")) {
-          std::string_view value = line.substr(12);
-          if (value.size() >= 2 && value.front() == '"' && value.back() == '"') {
-            value = value.substr(1, value.size() - 2);
-          }
-          source.os = Bytes(std::string(value));
-        }
-      }
-    }
+    source.os = os_name(*root);
   }
   return source;
 }
@@ -371,20 +360,20 @@ Status LiveSnapshot::list_mounts(const std::string& container, const Emit<Mount>
   return Done{};
 }
 
-Status LiveSnapshot::list_layers(const std::string& container, const Emit<Layer>& emit, Task&) {
+Status LiveSnapshot::list_layers(const std::string& container, const Emit<Layer>& emit, Task& task) {
   LiveContainer* live = find(container);
-  if (live == nullptr || !live->stack) return Done{};
-  for (const Layer& layer : live->stack->layers()) {
-    if (auto status = emit(Layer(layer)); !status) return status;
-  }
-  return Done{};
+  if (live == nullptr) return Done{};
+  name_layers(*live, task);
+  return source::list_layers(layered(*live), emit);
 }
 
 Status LiveSnapshot::read_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) {
   LiveContainer* live = find(container);
-  if (live == nullptr || !live->stack) return Done{};
-  HashOnly visitor(emit);
-  return walk_upper(*live, visitor, task);
+  if (live == nullptr) return Done{};
+  name_layers(*live, task);
+  auto listed = source::list_changes(layered(*live), live->held, emit, task);
+  tell_access_times(task);
+  return listed;
 }
 
 Status LiveSnapshot::list_logs(const std::string& container, const Emit<LogFile>& emit, Task&) {
@@ -413,14 +402,33 @@ Status LiveSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
   return Done{};
 }
 
-Status LiveSnapshot::walk_upper(const LiveContainer& live, overlay::Visitor& visitor, Task& task) {
-  if (!live.stack) return Error{Errc::unsupported, live.no_stack};
-  std::vector<Bytes> stubs;  // what the runtime made in the UpperDir to mount over
-  for (const Mount& mount : live.mounts) stubs.push_back(mount.mountpoint);
-  for (const HostMount& mount : live.container.mounts) stubs.push_back(mount.destination);
-  auto walked = overlay::walk(*live.stack, live.held, stubs, visitor, task);
+void LiveSnapshot::name_layers(LiveContainer& live, Task& task) {
+  if (!live.stack || live.container.engine == "none" || std::exchange(live.layers_named, true)) return;
+  const auto node = node_->proc.descend_magic(node_->host_link("root"));
+  if (node) source::name_layers(*node, live.container, *live.stack, task);
+}
+
+Status LiveSnapshot::walk_upper(LiveContainer& live, overlay::Visitor& visitor, Task& task) {
+  name_layers(live, task);
+  auto walked = source::walk_upper(layered(live), live.held, visitor, task);
   tell_access_times(task);
   return walked;
+}
+
+Status LiveSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) {
+  const LiveContainer* live = find(key.container);
+  if (live == nullptr) return no_such(key.container);
+  auto listed = source::list_files(layered(*live), key, emit, task);
+  tell_access_times(task);
+  return listed;
+}
+
+Result<OpenedFile> LiveSnapshot::open_file(const FileKey& key, Task& task) {
+  const LiveContainer* live = find(key.container);
+  if (live == nullptr) return no_such(key.container);
+  auto opened = source::open_file(layered(*live), key, task);
+  tell_access_times(task);
+  return opened;
 }
 
 }  // namespace ctriage::source

@@ -98,7 +98,8 @@ struct LiveContainer {
   std::uint64_t mount_namespace = 0;  // of its first process; 0: not known
   Hex root_device;                    // of the mount that is its root directory
   std::optional<overlay::Stack> stack;
-  std::string no_stack;  // why there is none
+  std::string no_stack;       // why there is none
+  bool layers_named = false;  // was tried
   overlay::Held held;
   std::map<std::int32_t, HeldProcess> processes;
   struct ProgramId {
@@ -190,7 +191,7 @@ class LiveSnapshot final : public Snapshot {
 
   // The UpperDir with its contents, for a visitor that takes both. Errc::unsupported where there is no
   // overlay.
-  Status walk_upper(const LiveContainer& container, overlay::Visitor& visitor, Task& task);
+  Status walk_upper(LiveContainer& container, overlay::Visitor& visitor, Task& task);
   [[nodiscard]] std::vector<LiveContainer>& containers() { return containers_; }
   [[nodiscard]] const std::vector<LiveContainer>& containers() const { return containers_; }
   [[nodiscard]] Node& node() { return *node_; }
@@ -219,6 +220,8 @@ class LiveSnapshot final : public Snapshot {
   Status read_changes(const std::string& container, const Emit<FileChange>& emit, Task& task);
   [[nodiscard]] bool is_viewed() const { return rules_ && !rules_->empty(); }
   LiveContainer* find(const std::string& container);
+  // After the hold: it reads what the engine recorded.
+  void name_layers(LiveContainer& live, Task& task);
   bool hold_current_program(LiveContainer& live, HeldProcess& held, const Process& process, Task& task);
   void classify_program(LiveContainer& container, Process& process, Task& task);
 

@@ -1,6 +1,6 @@
 #pragma once
 // What the parts of LiveSnapshot share: live_open.cpp (who is meant), live_layers.cpp (its root),
-// live_hold.cpp, live.cpp (lists), live_files.cpp.
+// live_hold.cpp, live.cpp (lists).
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -93,8 +93,9 @@ Result<Root> open_procfs_below(const std::string& directory) {
   if (!proc && proc.error().code != Errc::not_found) return proc;
   const auto system = proc ? sys::statfs(proc->fd(), path) : Result<sys::FsInfo>(proc.error());
   if (!system || system->f_type != PROC_SUPER_MAGIC)
-    return Error{Errc::unsupported, path + ": no procfs: a disk that nothing runs on; ctriage list --root " +
-                                        directory + " shows what its records tell"};
+    return Error{Errc::unsupported,
+                 path + ": no procfs: a disk that nothing runs on; list, show and diff --root " + directory +
+                     " tell what its records and layers have"};
   if (!shows_node(*proc)) return Error{Errc::mismatch, path + ": the procfs of a container, not the node's"};
   return proc;
 }
@@ -237,8 +238,10 @@ namespace {
 // the disk is missing.
 Error gap_of_ended(const Container& container, Task& task) {
   const bool done = container.exit_code && *container.exit_code == 0;
-  Error error{Errc::vanished, "container " + container.name.raw + " (" + container.id.substr(0, 12) +
-                                  ") is not running: it has ended; its layers and logs are not taken"};
+  Error error{Errc::vanished,
+              "container " + container.name.raw + " (" + container.id.substr(0, 12) +
+                  ") is not running: it has ended; its layers and logs are not taken (ctriage diff " +
+                  container.id.substr(0, 12) + " shows what is left of it)"};
   task.gaps.add({done ? Impact::note : Impact::lost, "container", container.id, error});
   return error;
 }

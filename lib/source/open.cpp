@@ -11,6 +11,8 @@
 #include "lib/core/sys.h"
 #include "lib/source/bundle_source.h"
 #include "lib/source/checkpoint_source.h"
+#include "lib/source/disk.h"
+#include "lib/source/ended.h"
 
 namespace ctriage::source {
 namespace {
@@ -99,6 +101,56 @@ Result<bool> starts_now(const Node& node, const TargetQuery& query, Task& task, 
   });
 }
 
+Result<std::unique_ptr<Snapshot>> open_ended(EndedPlace place, const TargetQuery& query,
+                                             Result<std::vector<runtime::Found>> all,
+                                             std::vector<rules::Rule> rules, Task& task) {
+  if (!all) return std::move(all).error();
+  auto ended = EndedSnapshot::open(std::move(place), query, *std::move(all), std::move(rules), task);
+  forbid_clones(task.gaps);
+  if (!ended) return std::move(ended).error();
+  return std::unique_ptr<Snapshot>(*std::move(ended));
+}
+
+Result<std::unique_ptr<Snapshot>> open_on_disk(const TargetQuery& query, std::vector<rules::Rule> rules,
+                                               Task& task) {
+  auto disk = open_disk(query.root, task);
+  if (!disk) return std::move(disk).error();
+  auto all = runtime::list_on_disk(disk->root, task);
+  EndedPlace place{std::move(disk->root), std::move(disk->name), false};
+  return open_ended(std::move(place), query, std::move(all), std::move(rules), task);
+}
+
+// What runs, or where nothing of it does what the engine keeps; of a disk only that.
+Result<std::unique_ptr<Snapshot>> open_target(const TargetQuery& query, std::vector<rules::Rule> rules,
+                                              Task& task) {
+  const auto pid = parse_pid_token(query.token);
+  if (!pid) return pid.error();
+  auto node = open_node(task, query.root);
+  if (!node) {
+    const bool is_disk = !query.root.empty() && node.error().code == Errc::unsupported && !*pid;
+    return is_disk ? open_on_disk(query, std::move(rules), task)
+                   : Result<std::unique_ptr<Snapshot>>(std::move(node).error());
+  }
+  GapLog told;  // of what has ended nothing is lost yet
+  Task trying = task.with(told);
+  auto live = *pid ? LiveSnapshot::open_pid(*std::move(node), **pid, trying)
+                   : LiveSnapshot::open(*node, query, trying);
+  if (!live && live.error().code == Errc::vanished && *node) {
+    auto root = (*node)->proc.descend_magic((*node)->host_link("root"));
+    if (!root) return std::move(root).error();
+    const auto name = sys::uname();
+    EndedPlace place{*std::move(root), Bytes(name ? static_cast<const char*>(name->nodename) : ""), true};
+    return open_ended(std::move(place), query, runtime::list_containers((*node)->proc, task),
+                      std::move(rules), task);
+  }
+  task.gaps.merge(std::move(told));
+  forbid_clones(task.gaps);  // the layers are open
+  if (!live) return std::move(live).error();
+  (*live)->tell_ended(task);
+  (*live)->use_rules(std::move(rules));
+  return std::unique_ptr<Snapshot>(*std::move(live));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task) {
@@ -166,16 +218,14 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
                        (open_file(query.token) || Root::open(query.token));
   GapLog aside;  // what this node hides is no gap of a file
   Task looking = task.with(is_file ? aside : task.gaps);
-  auto live = open_live(query, looking);
-  if (is_file && live) {
-    return Error{Errc::mismatch, query.token + ": both a file here and a live target; write ./" +
-                                     query.token + " or pod:" + query.token};
+  if (is_file) {
+    if (open_target(query, {}, looking)) {
+      return Error{Errc::mismatch, query.token + ": both a file here and a live target; write ./" +
+                                       query.token + " or pod:" + query.token};
+    }
+    return open_path(query.token, std::move(rules), writable, task);
   }
-  if (is_file) return open_path(query.token, std::move(rules), writable, task);
-  if (!live) return std::move(live).error();
-  (*live)->tell_ended(task);
-  (*live)->use_rules(std::move(rules));
-  return std::unique_ptr<Snapshot>(*std::move(live));
+  return open_target(query, std::move(rules), looking);
 }
 
 }  // namespace ctriage::source

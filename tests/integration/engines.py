@@ -18,6 +18,7 @@ echo more >> /etc/motd; rm /opt/readme; rm -r /opt/tree; rm -r /opt/again; mkdir
 chmod 600 /opt/mode; mv /opt/moved /opt/elsewhere; ln -s /etc/passwd /opt/link; echo ready > /tmp/ready
 exec sleep 1000000
 """
+ENDED = SCRIPT.replace("exec sleep 1000000", "exit 7")
 FILES = {"opt/readme": "hello\n", "opt/tree/a": "a\n", "opt/tree/b/c": "c\n", "opt/again/x": "x\n", "opt/mode": "m\n",
          "opt/moved": "moved\n", "opt/kept": "kept\n"}
 ULIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # we have no CAP_SYS_RESOURCE

@@ -19,6 +19,13 @@ def listed(case, status=(0, 3)):
     return {container["id"]: container for container in run.json()["containers"]}
 
 
+def layer_of_change(case, target, path):
+    """What our diff says of the layer that `path` comes from: digest and history line."""
+    changes = case.expect(ctriage("diff", target, "--json"), 0).json()["changes"]
+    (change,) = [c for c in changes if lab.path_of(c).decode() == path]
+    return change.get("layer_digest"), change.get("layer_made_by")
+
+
 def our_changes(case, target):
     """Our diff of a container as path to A, C or D, what the runtime made to mount over set apart."""
     changes, stubs = {}, set()
@@ -63,6 +70,29 @@ class EngineCase(Case):
                 self.assertEqual({c["container"] for c in changes}, {container_id})
 
 
+    def check_ended(self, name):
+        """Of one that has ended: what is there is told, what is gone is not called empty."""
+        self.assertEqual(self.expect(ctriage("cat", f"{name}:/opt/new"), 0).out, b"new\n")
+        self.expect(ctriage("cat", f"{name}:/opt/readme"), 1)
+        self.assertEqual(self.expect(ctriage("cat", f"{name}:/opt/readme", "--layer", "2"), 0, 1).out[:5] or b"hello", b"hello")
+        shown = self.expect(ctriage("show", name, "--json"), 0, 3).json()
+        self.assertEqual(shown["source"]["kind"], "disk")
+        levels = {c["facet"]: c["level"] for c in shown["coverage"]}
+        self.assertEqual((levels["changes"], levels["processes"]), ("whole", "none"))
+        self.assertIn(b"has ended", self.expect(ctriage("show", name), 0, 3).out)
+
+    def check_disk(self, name, data, where, theirs):
+        """The same when the engine's directory is a disk's."""
+        disk = self.temp()
+        os.makedirs(f"{disk}/{where}")
+        lab.subprocess.run(["mount", "--bind", data, f"{disk}/{where}"], check=True)
+        self.addCleanup(lab.subprocess.run, ["umount", f"{disk}/{where}"], check=True)
+        changes = self.expect(ctriage("diff", name, "--root", disk, "--json"), 0).json()["changes"]
+        paths = {lab.path_of(c).decode() for c in changes}
+        self.assertGreater(len(theirs), 5)
+        self.assertEqual({p for p, letter in theirs.items() if letter == "A"} - paths, set())
+
+
 class OneContainer(EngineCase):
     """An engine with one container that runs."""
 
@@ -102,6 +132,11 @@ class DockerTest(OneContainer):
     def test_names(self):
         self.check_names(self.container_id, (self.name, f"docker://{self.container_id}", self.container_id[:12], f"-n moby {self.name}"))
 
+    def test_layers_by_digest(self):
+        image = lab.json.loads(self.engine.run("image", "inspect", engines.IMAGE).stdout)[0]
+        self.assertEqual(layer_of_change(self, self.name, "/opt/readme"), (image["RootFS"]["Layers"][1], "layer 1"))
+        self.assertEqual(layer_of_change(self, self.name, "/etc/motd"), (image["RootFS"]["Layers"][0], "layer 0"))
+
     def test_diff_agrees_with_docker(self):
         theirs = engines.parse_changes(self.engine.run("diff", self.name).stdout)
         ours, stubs = our_changes(self, self.name)
@@ -122,9 +157,17 @@ class DockerTest(OneContainer):
         self.assertEqual(gone["finished_at"][:19], inspected["State"]["FinishedAt"][:19])
         self.assertEqual(gone["args"], ["/bin/sh", "-c", "exit 7"])
         self.assertEqual(all_[made]["state"], "created")
-        run = self.expect(ctriage("diff", f"gone-{TAG}"), 1)
-        self.assertIn(b"is not running", run.err)
         self.damaged(inspected["Id"])
+
+    def test_layers_of_an_ended_one(self):
+        self.engine.run("run", "--name", f"left-{TAG}", "--network", "none", engines.IMAGE, "/bin/sh", "-c", engines.ENDED, check=False)
+        theirs = engines.parse_changes(self.engine.run("diff", f"left-{TAG}").stdout)
+        ours, stubs = our_changes(self, f"left-{TAG}")
+        self.assertEqual(stubs, set())
+        self.assertEqual(expanded(ours, theirs), theirs)
+        self.check_ended(f"left-{TAG}")
+        self.check_disk(f"left-{TAG}", self.engine.data, "var/lib/docker", theirs)
+        self.expect(ctriage("collect", f"left-{TAG}", "-o", self.temp()), 1)
 
     def damaged(self, container_id):
         """Half a record costs what was in it, not the container, and the others nothing."""
@@ -189,9 +232,23 @@ class PodmanTest(OneContainer):
         self.assertEqual(gone["args"], ["/bin/sh", "-c", "exit 7"])
         self.assertEqual(all_[made]["state"], "created")
 
+    def test_layers_of_an_ended_one(self):
+        self.engine.run("run", "--name", f"left-{TAG}", "--network", "none", *engines.ULIMITS, engines.IMAGE, "/bin/sh", "-c",
+                        engines.ENDED, check=False)
+        theirs = self.agrees_with_podman(f"left-{TAG}")
+        self.check_ended(f"left-{TAG}")
+        self.check_disk(f"left-{TAG}", self.engine.root, "var/lib/containers/storage", theirs)
+
+    def test_layers_by_digest(self):
+        image = lab.json.loads(self.engine.run("image", "inspect", engines.IMAGE).stdout)[0]
+        self.assertEqual(layer_of_change(self, self.name, "/opt/readme"), (image["RootFS"]["Layers"][1], "layer 1"))
+
     def test_diff_agrees_with_podman(self):
-        theirs = engines.parse_changes(self.engine.run("diff", self.name).stdout)
-        ours, stubs = our_changes(self, self.name)
+        self.agrees_with_podman(self.name)
+
+    def agrees_with_podman(self, name):
+        theirs = engines.parse_changes(self.engine.run("diff", name).stdout)
+        ours, stubs = our_changes(self, name)
         # Podman leaves out the directories and files that it made to mount over; for us the files are stubs, which are
         # shown as such, and what stands round them was added.
         self.assertEqual(stubs, {"/etc/hostname", "/run/.containerenv"})
@@ -203,6 +260,7 @@ class PodmanTest(OneContainer):
         self.assertEqual((theirs.pop("/opt/again"), ours.pop("/opt/again")), ("D", "C"))
         ours = {path: letter for path, letter in ours.items() if path != "/opt/again/x"}
         self.assertEqual(expanded(ours, theirs), theirs)
+        return theirs
 
 
 class CtrTest(EngineCase):
@@ -259,9 +317,26 @@ class CtrTest(EngineCase):
         digest = [line.split()[2] for line in self.engine.ctr(namespace, "images", "ls").stdout.splitlines()[1:]]
         self.assertEqual([gone["image_digest"]], digest)
         self.assertEqual((all_[self.name]["image"], all_[self.name]["state"]), (engines.IMAGE, "running"))
+        self.assertEqual(our_changes(self, name)[0], {})
         self.engine.ctr(namespace, "container", "rm", name)
         # Its record is in a page that is free now, unless the database has used that again already.
         self.assertIn(listed(self).get(name, {}).get("state"), (None, "recovered"))
+
+    def test_layers_by_digest(self):
+        with lab.tarfile.open(os.path.join(self.engine.base, f"image-one-{TAG}", "image.tar")) as image:
+            digest = "sha256:" + lab.hashlib.sha256(image.extractfile("layer1/layer.tar").read()).hexdigest()
+        self.assertEqual(layer_of_change(self, self.name, "/opt/readme"), (digest, "layer 1"))
+
+    def test_layers_of_an_ended_one(self):
+        """The changes are those of a container that runs, made by the same script."""
+        namespace, name = f"one-{TAG}", f"left-{TAG}"
+        self.engine.start(namespace, name, engines.ENDED)
+        engines.wait_until(lambda: "STOPPED" in self.engine.ctr(namespace, "task", "ls").stdout, "the end of the task")
+        self.engine.ctr(namespace, "task", "rm", name)
+        theirs, _ = our_changes(self, self.name)
+        self.assertEqual(our_changes(self, name)[0], theirs)
+        self.check_ended(name)
+        self.check_disk(name, f"{self.engine.base}/root", "var/lib/containerd", theirs)
 
     def test_a_killed_shim_hides_nothing(self):
         """Somebody who kills the shim takes the way to the bundle; the cgroup still names the container."""

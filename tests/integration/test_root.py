@@ -81,7 +81,11 @@ class FromAPod(Case):
         self.assertEqual(run.json()["node"], "worker-3")
         self.assertEqual(set(self.mine(run)), {"web", "tool"})
         self.assertEqual({r["state"] for r in self.mine(run).values()}, {"exited"})
-        self.assertIn(b"nothing runs on", self.expect(ctriage("show", f"{NS}/web", "--root", disk), 1).err)
+        # The records alone: the container is known, that its layers are not there is said.
+        self.assertIn(b"metadata.db", self.expect(ctriage("diff", f"{NS}/web", "--root", disk), 1).err)
+        run = self.expect(ctriage("show", f"{NS}/web", "--root", disk, "--json"), 3)
+        self.assertIn("metadata.db", str([g for g in run.json()["gaps"] if g["impact"] == "lost"]))
+        self.assertIn(b"nothing runs on", self.expect(ctriage("collect", f"{NS}/web", "--root", disk, "-o", self.temp()), 1).err)
         self.assertIn(b"/nowhere", self.expect(ctriage("list", "--root", disk + "/nowhere"), 1).err)
 
 

@@ -60,11 +60,12 @@ class Search(Case):
         self.assertLess(summary["searched_bytes"], 100 << 20)
         self.assertTrue(summary["complete"])
         # A page of a file that nobody changed is in the file; that it was left is told, and how to take it.
-        self.assertNotIn(f"{MARK}-sharedfile", at)
+        where = {int(m["address"], 16) for m in found}
+        self.assertNotIn(target.places["sharedfile"], where)
         self.assertTrue([g for g in gaps if "--file-pages all" in g["reason"]])
         self.assertTrue([g for g in gaps if "not touched" in g["reason"]])
         found, _, _ = self.search(f"pid:{target.pid}", f"{MARK}-sharedfile", "--file-pages", "all")
-        self.assertEqual([int(m["address"], 16) for m in found], [target.places["sharedfile"]])
+        self.assertIn(target.places["sharedfile"], [int(m["address"], 16) for m in found])
 
     def test_the_same_as_what_is_in_memory(self):
         """Four bytes of a known sequence: everywhere they stand, and nowhere else."""
@@ -171,7 +172,7 @@ class Search(Case):
                 self.assertEqual(seen, first)
         run = self.expect(ctriage("search", self.plain, "DB_PASSWORD=hunter2"), 0)
         self.assertIn(b"[DB_PASSWORD=hunter2]", run.out)
-        self.assertIn(b"[stack]", run.out)
+        self.assertIn(b"rw-p", run.out)
         found, _, _ = self.search(self.plain, "PY-HEAP-MARKER", "--pid", "20")
         self.assertEqual(found, [])
 
@@ -188,4 +189,4 @@ class Search(Case):
         self.expect(ctriage("collect", f"pid:{target.pid}", "-o", into, "--only", "state"), 0, 3)
         (bundle,) = os.listdir(into)
         run = self.expect(ctriage("search", os.path.join(into, bundle), "x"), 1)
-        self.assertIn(b"memory cannot be looked through", run.err)
+        self.assertIn(b"no memory that can be looked through", run.err)

@@ -1,4 +1,4 @@
-#include "lib/core/sha256_pair.h"
+#include "lib/core/sha256_states.h"
 
 #if defined(__x86_64__)
 
@@ -28,17 +28,17 @@ struct State {
   __m128i cdgh;
 };
 
-[[gnu::target("sha,ssse3,sse4.1")]] State load(std::span<std::uint32_t, 8> words) {
-  const __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128(at(words.data())), 0xB1);
-  const __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128(at(words.data() + 4)), 0x1B);
+[[gnu::target("sha,ssse3,sse4.1")]] State load(std::uint32_t* words) {
+  const __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128(at(words)), 0xB1);
+  const __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128(at(words + 4)), 0x1B);
   return {_mm_alignr_epi8(cdab, efgh, 8), _mm_blend_epi16(efgh, cdab, 0xF0)};
 }
 
-[[gnu::target("sha,ssse3,sse4.1")]] void store(const State& state, std::span<std::uint32_t, 8> words) {
+[[gnu::target("sha,ssse3,sse4.1")]] void store(const State& state, std::uint32_t* words) {
   const __m128i feba = _mm_shuffle_epi32(state.abef, 0x1B);
   const __m128i dchg = _mm_shuffle_epi32(state.cdgh, 0xB1);
-  _mm_storeu_si128(at(words.data()), _mm_blend_epi16(feba, dchg, 0xF0));
-  _mm_storeu_si128(at(words.data() + 4), _mm_alignr_epi8(dchg, feba, 8));
+  _mm_storeu_si128(at(words), _mm_blend_epi16(feba, dchg, 0xF0));
+  _mm_storeu_si128(at(words + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
 [[gnu::target("sha,ssse3,sse4.1")]] void add(State& to, const State& what) {
@@ -46,31 +46,43 @@ struct State {
   to.cdgh = _mm_add_epi32(to.cdgh, what.cdgh);
 }
 
-[[gnu::target("sha,ssse3,sse4.1")]] void compress_block(State& a, State& b, const std::byte* block) {
+template <std::size_t N>
+[[gnu::target("sha,ssse3,sse4.1")]] void compress_block(std::array<State, N>& states,
+                                                        const std::byte* block) {
   const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
   __m128i w[4];  // sixteen words of the message schedule, four rounds' in each
   for (std::size_t i = 0; i < 4; ++i)
     w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i), big_endian);
-  const State before_a = a;
-  const State before_b = b;
+  const std::array<State, N> before = states;
 #pragma GCC unroll 16
   for (std::size_t step = 0; step < 16; ++step) {  // four rounds each
     __m128i& now = w[step % 4];
     const __m128i low =
         _mm_add_epi32(now, _mm_load_si128(reinterpret_cast<const __m128i*>(kRoundConstants) + step));
     const __m128i high = _mm_shuffle_epi32(low, 0x0E);
-    a.cdgh = _mm_sha256rnds2_epu32(a.cdgh, a.abef, low);
-    b.cdgh = _mm_sha256rnds2_epu32(b.cdgh, b.abef, low);
-    a.abef = _mm_sha256rnds2_epu32(a.abef, a.cdgh, high);
-    b.abef = _mm_sha256rnds2_epu32(b.abef, b.cdgh, high);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < N; ++i)
+      states[i].cdgh = _mm_sha256rnds2_epu32(states[i].cdgh, states[i].abef, low);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < N; ++i)
+      states[i].abef = _mm_sha256rnds2_epu32(states[i].abef, states[i].cdgh, high);
     if (step >= 12) continue;  // all 64 words are there
     const __m128i last = w[(step + 3) % 4];
     const __m128i sum = _mm_add_epi32(_mm_sha256msg1_epu32(now, w[(step + 1) % 4]),
                                       _mm_alignr_epi8(last, w[(step + 2) % 4], 4));
     now = _mm_sha256msg2_epu32(sum, last);
   }
-  add(a, before_a);
-  add(b, before_b);
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < N; ++i) add(states[i], before[i]);
+}
+
+template <std::size_t N>
+[[gnu::target("sha,ssse3,sse4.1")]] void compress_blocks(std::array<std::uint32_t*, N> words,
+                                                         std::span<const std::byte> blocks) {
+  std::array<State, N> states;
+  for (std::size_t i = 0; i < N; ++i) states[i] = load(words[i]);
+  for (; !blocks.empty(); blocks = blocks.subspan(kBlockBytes)) compress_block(states, blocks.data());
+  for (std::size_t i = 0; i < N; ++i) store(states[i], words[i]);
 }
 
 }  // namespace
@@ -85,14 +97,11 @@ bool has_sha_extensions() {
   return vectors && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ebx & bit_SHA) != 0;
 }
 
-[[gnu::target("sha,ssse3,sse4.1")]] void compress_pair(std::span<std::uint32_t, 8> first,
-                                                       std::span<std::uint32_t, 8> second,
-                                                       std::span<const std::byte> blocks) {
-  State a = load(first);
-  State b = load(second);
-  for (; !blocks.empty(); blocks = blocks.subspan(kBlockBytes)) compress_block(a, b, blocks.data());
-  store(a, first);
-  store(b, second);
+void compress(std::array<std::uint32_t*, 2> states, std::span<const std::byte> blocks) {
+  compress_blocks(states, blocks);
+}
+void compress(std::array<std::uint32_t*, 3> states, std::span<const std::byte> blocks) {
+  compress_blocks(states, blocks);
 }
 
 }  // namespace ctriage
@@ -102,7 +111,8 @@ bool has_sha_extensions() {
 namespace ctriage {
 
 bool has_sha_extensions() { return false; }
-void compress_pair(std::span<std::uint32_t, 8>, std::span<std::uint32_t, 8>, std::span<const std::byte>) {}
+void compress(std::array<std::uint32_t*, 2>, std::span<const std::byte>) {}
+void compress(std::array<std::uint32_t*, 3>, std::span<const std::byte>) {}
 
 }  // namespace ctriage
 

@@ -1,0 +1,167 @@
+#include "lib/source/ended.h"
+
+#include "lib/core/sys.h"
+#include "lib/runtime/layers.h"
+#include "lib/source/disk.h"
+
+namespace ctriage::source {
+namespace {
+
+constexpr std::string_view kNoProcesses = "the container has ended: its processes and memory are gone";
+
+Result<overlay::Stack> open_stack(const Root& node, const Container& container, Task& task) {
+  auto layers = runtime::find_layers(node, container, task);
+  if (!layers) return std::move(layers).error();
+  overlay::Options options;
+  options.base = std::move(layers->base);
+  options.upper = std::move(layers->upper);
+  options.lowers = std::move(layers->lowers);
+  // Nobody but root may set trusted.* xattrs.
+  if (container.engine_namespace.raw.starts_with("uid ")) {
+    options.flags.emplace_back("userxattr");
+    task.gaps.add({Impact::degraded,
+                   "container.layers",
+                   container.id,
+                   {Errc::unsupported,
+                    "of a user's engine: what fuse-overlayfs deleted or made opaque is not understood"}});
+  }
+  return overlay::Stack::open(options, node, container.id, task);
+}
+
+bool has_ended(const Container& container) {
+  return container.state == ContainerState::exited || container.state == ContainerState::recovered ||
+         container.init_pid == 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<EndedSnapshot>> EndedSnapshot::open(EndedPlace place, const TargetQuery& query,
+                                                           std::vector<runtime::Found> all,
+                                                           std::vector<rules::Rule> rules, Task& task) {
+  const auto resolved = resolve_target(query, all);
+  if (!resolved) return resolved.error();
+  std::unique_ptr<EndedSnapshot> snapshot(
+      new EndedSnapshot(std::move(place), resolved->name, std::move(rules)));
+  for (const std::size_t index : resolved->containers) {
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+    Container& container = all[index].container;
+    // A sandbox has nothing but its pause program.
+    if (container.sandbox && resolved->containers.size() > 1) continue;
+    if (!snapshot->place_.runs || has_ended(container)) snapshot->add(std::move(container), task);
+  }
+  if (snapshot->ended_.empty()) return Error{Errc::vanished, resolved->name + ": not running"};
+  return snapshot;
+}
+
+void EndedSnapshot::add(Container container, Task& task) {
+  Ended ended;
+  auto stack = open_stack(place_.node, container, task);
+  if (stack) {
+    name_layers(place_.node, container, *stack, task);
+    ended.stack = *std::move(stack);
+  } else {
+    ended.no_stack = stack.error().what;
+    task.gaps.add({Impact::lost, "container.layers", container.id, std::move(stack).error()});
+  }
+  for (const HostMount& mount : container.mounts) {
+    Mount& made = ended.mounts.emplace_back();
+    made.container = container.id;
+    made.mountpoint = mount.destination;
+    made.fstype = mount.type;
+  }
+  ended.container = std::move(container);
+  ended_.push_back(std::move(ended));
+}
+
+const EndedSnapshot::Ended* EndedSnapshot::find(const std::string& container) const {
+  for (const Ended& ended : ended_) {
+    if (ended.container.id == container) return &ended;
+  }
+  return nullptr;
+}
+
+Layered EndedSnapshot::layered(const Ended& ended) {
+  return {ended.container, ended.stack ? &*ended.stack : nullptr, ended.no_stack, ended.mounts};
+}
+
+Coverage EndedSnapshot::covers(Facet facet) const {
+  using Level = Coverage::Level;
+  std::size_t covered = 0;
+  std::string why;
+  for (const Ended& ended : ended_) {
+    covered += ended.stack.has_value();
+    if (!ended.stack && why.empty()) why = ended.container.name.raw + ": " + ended.no_stack;
+  }
+  switch (facet) {
+    case Facet::containers:
+      return {Level::whole, ""};
+    case Facet::layers:
+    case Facet::changes:
+      if (covered == ended_.size()) return {Level::whole, ""};
+      return {covered == 0 ? Level::none : Level::part, why};
+    case Facet::findings:
+      return {covered == 0 ? Level::none : Level::part, std::string(kNoProcesses)};
+    case Facet::logs:
+      return {Level::none, "the logs of a container that has ended are not looked at"};
+    case Facet::gaps:
+      return {Level::none, "an ended container records none"};
+    default:
+      return {Level::none, std::string(kNoProcesses)};
+  }
+}
+
+Result<Source> EndedSnapshot::describe(Task& task) {
+  Source source;
+  source.kind = "disk";
+  source.target = Bytes(name_);
+  source.taken_at = task.now();
+  source.node = place_.name;
+  source.os = os_name(place_.node);
+  return source;
+}
+
+Status EndedSnapshot::list_containers(const Emit<Container>& emit, Task&) {
+  for (const Ended& ended : ended_) {
+    if (auto status = emit(Container(ended.container)); !status) return status;
+  }
+  return Done{};
+}
+
+Status EndedSnapshot::list_layers(const std::string& container, const Emit<Layer>& emit, Task&) {
+  const Ended* ended = find(container);
+  return ended == nullptr ? Status(Done{}) : source::list_layers(layered(*ended), emit);
+}
+
+Status EndedSnapshot::list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) {
+  const Ended* ended = find(container);
+  if (ended == nullptr) return Done{};
+  const auto read = [&](const Emit<FileChange>& each, Task& reading) {
+    return source::list_changes(layered(*ended), overlay::Held(), each, reading);
+  };
+  return changes_.list(container, emit, task, read);
+}
+
+Status EndedSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) {
+  const Ended* ended = find(key.container);
+  if (ended == nullptr) return Error{Errc::not_found, key.container + ": no such container"};
+  return source::list_files(layered(*ended), key, emit, task);
+}
+
+Result<OpenedFile> EndedSnapshot::open_file(const FileKey& key, Task& task) {
+  const Ended* ended = find(key.container);
+  if (ended == nullptr) return Error{Errc::not_found, key.container + ": no such container"};
+  return source::open_file(layered(*ended), key, task);
+}
+
+Status EndedSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
+  rules::Engine engine(rules_);
+  for (const Ended& ended : ended_) {
+    const Emit<FileChange> change = [&](FileChange&& seen) {
+      return engine.evaluate(seen, ended.container, name_, emit);
+    };
+    if (auto status = list_changes(ended.container.id, change, task); !status) return status;
+  }
+  return Done{};
+}
+
+}  // namespace ctriage::source
