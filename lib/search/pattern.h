@@ -12,14 +12,16 @@
 
 namespace ctriage::search {
 
-constexpr std::size_t kMaxMatchBytes = 4'096;           // of a match
-constexpr std::size_t kMaxPatternBytes = 4'096;         // of one pattern; a literal is what can match
-constexpr std::size_t kMaxPatterns = 65'536;            // of one search
-constexpr std::size_t kMaxRegexes = 1'024;              // of them: each has memory of its own
-constexpr std::size_t kMaxPatternsBytes = 8 << 20;      // of all of them
-constexpr std::size_t kMaxIndicatorBytes = 16 << 20;    // of a file of indicators
-constexpr std::size_t kRegexMemoryBytes = 32 << 20;     // of RE2, for all expressions
-constexpr std::size_t kMinRegexMemoryBytes = 96 << 10;  // of RE2, for one
+constexpr std::size_t kMaxMatchBytes = 4'096;    // of a match
+constexpr std::size_t kMaxPatternBytes = 4'096;  // of one pattern; a literal is what can match
+// Vectorscan takes about 5 KiB for each while it prepares, and of expressions more: with these limits a
+// search stays below 64 MiB.
+constexpr std::size_t kMaxPatterns = 8'192;              // of one search
+constexpr std::size_t kMaxRegexes = 128;                 // of them: each has memory of its own
+constexpr std::size_t kMaxPatternsBytes = 1 << 20;       // of all of them
+constexpr std::size_t kMaxIndicatorBytes = 16 << 20;     // of a file of indicators
+constexpr std::size_t kRegexMemoryBytes = 32 << 20;      // of RE2, for all expressions
+constexpr std::size_t kMinRegexMemoryBytes = 256 << 10;  // of RE2, for one
 
 struct Pattern {
   std::string name;  // as it was typed, or the preset's
