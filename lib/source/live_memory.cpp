@@ -11,8 +11,9 @@ Status visit_memory(Snapshot& snapshot, const MemoryQuery& query, MemoryVisitor&
     return visit_live_memory(*live, query, visitor, task);
   if (auto* checkpoint = dynamic_cast<CheckpointSnapshot*>(&snapshot))
     return checkpoint->visit_memory(query, visitor, task);
-  return Error{Errc::unsupported,
-               "a bundle's memory cannot be looked through yet: its cores are plain ELF files"};
+  const auto source = snapshot.describe(task);
+  return Error{Errc::unsupported, (source ? source->kind : std::string("this source")) +
+                                      ": has no memory that can be looked through"};
 }
 
 Status visit_live_memory(LiveSnapshot& snapshot, const MemoryQuery& query, MemoryVisitor& visitor,
