@@ -1,8 +1,10 @@
 #include "lib/source/ended.h"
 
-#include "lib/core/sys.h"
+#include <algorithm>
+
 #include "lib/runtime/layers.h"
 #include "lib/source/disk.h"
+#include "lib/source/logs.h"
 
 namespace ctriage::source {
 namespace {
@@ -102,7 +104,10 @@ Coverage EndedSnapshot::covers(Facet facet) const {
     case Facet::findings:
       return {covered == 0 ? Level::none : Level::part, std::string(kNoProcesses)};
     case Facet::logs:
-      return {Level::none, "the logs of a container that has ended are not looked at"};
+      covered = static_cast<std::size_t>(
+          std::ranges::count_if(ended_, [](const Ended& one) { return !one.container.log_dir.empty(); }));
+      if (covered == ended_.size()) return {Level::whole, ""};
+      return {covered == 0 ? Level::none : Level::part, "where its logs lie is not recorded where we looked"};
     case Facet::gaps:
       return {Level::none, "an ended container records none"};
     default:
@@ -139,6 +144,17 @@ Status EndedSnapshot::list_changes(const std::string& container, const Emit<File
     return source::list_changes(layered(*ended), overlay::Held(), each, reading);
   };
   return changes_.list(container, emit, task, read);
+}
+
+Status EndedSnapshot::list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) {
+  const Ended* ended = find(container);
+  if (ended == nullptr || ended->container.log_dir.empty()) return Done{};
+  Status emitted = Done{};
+  const TakeLog take = [&](LogFile&& log, const Root&, const std::string&) {
+    if (emitted) emitted = emit(std::move(log));
+  };
+  each_log(place_.node, ended->container, take, task);
+  return emitted;
 }
 
 Status EndedSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) {

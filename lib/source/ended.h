@@ -1,7 +1,7 @@
 #pragma once
 // The Snapshot of containers that no process leads to: those that have ended, and all of a disk that nothing
-// runs on. What their engine keeps of them: the record, the layers, so the changes and the files. Processes,
-// memory and tmpfs are gone, which is not the same as none.
+// runs on. What their engine keeps of them: the record, the logs, the layers, so the changes and the files.
+// Processes, memory and tmpfs are gone, which is not the same as none.
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,6 +37,7 @@ class EndedSnapshot final : public Snapshot {
   Status list_containers(const Emit<Container>& emit, Task& task) override;
   Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
+  Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status list_findings(const Emit<Finding>& emit, Task& task) override;

@@ -8,68 +8,29 @@
 #include "lib/core/text.h"
 #include "lib/source/live.h"
 #include "lib/source/live_detail.h"
+#include "lib/source/logs.h"
 #include "lib/source/reach.h"
 
 namespace ctriage::source {
 namespace {
 
 void hold_logs(Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
-  const std::string& directory = container.container.log_dir.raw;
-  if (directory.empty() || container.shim_pid == 0) return;
+  const std::string& path = container.container.log_dir.raw;
+  if (path.empty() || container.shim_pid == 0) return;
+  const auto lose = [&task](const Bytes& log, Error error) {
+    task.gaps.add({Impact::lost, "container.logs", log.raw, std::move(error)});
+  };
   auto root = node.proc.descend_magic(std::to_string(container.shim_pid) + "/root");
-  auto logs = root ? root->descend_in_root(directory) : Result<Root>(root.error());
-  if (!logs) {
-    task.gaps.add({Impact::lost, "container.logs", directory, std::move(logs).error()});
-    return;
-  }
-  std::string after;
-  for (;;) {
-    auto block = list_names(*logs, after);
-    if (!block) {
-      task.gaps.add({Impact::lost, "container.logs", directory, std::move(block).error()});
-      return;
-    }
-    for (const std::string& name : block->names) {
-      const std::string path = directory + "/" + name;
-      auto info = logs->stat_beneath(name);
-      if (!info) {
-        task.gaps.add({Impact::lost, "container.logs", path, std::move(info).error()});
-        continue;
-      }
-      if (!info->is_regular()) {
-        task.gaps.add(
-            {Impact::note, "container.logs", path, {Errc::unsupported, "not a regular file, not followed"}});
-        continue;
-      }
-      if (info->hole_bytes() > kMaxHoleBytes) {
-        task.gaps.add({Impact::lost,
-                       "container.logs",
-                       path,
-                       {Errc::limit, "more than 4 GiB of holes: no log, not taken"}});
-        continue;
-      }
-      if (node.descriptors_for_files == 0) {
-        task.gaps.add({Impact::lost, "container.logs", path, {Errc::limit, no_room_for("a log")}});
-        continue;
-      }
-      --node.descriptors_for_files;
-      auto file = logs->open_beneath(name);
-      if (!file) {
-        task.gaps.add({Impact::lost, "container.logs", path, std::move(file).error()});
-        continue;
-      }
-      HeldLog held;
-      held.log.container = container.container.id;
-      held.log.path = Bytes(path);
-      held.log.size_bytes = info->size_bytes;
-      held.log.mtime = info->mtime;
-      held.file = std::move(*file);
-      container.logs.push_back(std::move(held));
-      ++counts.logs;
-    }
-    if (!block->more) return;
-    after = block->names.back();
-  }
+  if (!root) return lose(Bytes(path), std::move(root).error());
+  const TakeLog hold = [&](LogFile&& log, const Root& directory, const std::string& name) {
+    if (node.descriptors_for_files == 0) return lose(log.path, {Errc::limit, no_room_for("a log")});
+    --node.descriptors_for_files;
+    auto file = directory.open_beneath(name);
+    if (!file) return lose(log.path, std::move(file).error());
+    container.logs.push_back({std::move(log), *std::move(file)});
+    ++counts.logs;
+  };
+  each_log(*root, container.container, hold, task);
 }
 
 }  // namespace

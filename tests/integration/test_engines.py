@@ -70,7 +70,7 @@ class EngineCase(Case):
                 self.assertEqual({c["container"] for c in changes}, {container_id})
 
 
-    def check_ended(self, name):
+    def check_ended(self, name, logs=None):
         """Of one that has ended: what is there is told, what is gone is not called empty."""
         self.assertEqual(self.expect(ctriage("cat", f"{name}:/opt/new"), 0).out, b"new\n")
         self.expect(ctriage("cat", f"{name}:/opt/readme"), 1)
@@ -80,6 +80,8 @@ class EngineCase(Case):
         levels = {c["facet"]: c["level"] for c in shown["coverage"]}
         self.assertEqual((levels["changes"], levels["processes"]), ("whole", "none"))
         self.assertIn(b"has ended", self.expect(ctriage("show", name), 0, 3).out)
+        if logs:
+            self.assertTrue(any(log["path"].endswith(logs) for log in shown["logs"]), str(shown["logs"]))
 
     def check_disk(self, name, data, where, theirs):
         """The same when the engine's directory is a disk's."""
@@ -165,7 +167,7 @@ class DockerTest(OneContainer):
         ours, stubs = our_changes(self, f"left-{TAG}")
         self.assertEqual(stubs, set())
         self.assertEqual(expanded(ours, theirs), theirs)
-        self.check_ended(f"left-{TAG}")
+        self.check_ended(f"left-{TAG}", "-json.log")
         self.check_disk(f"left-{TAG}", self.engine.data, "var/lib/docker", theirs)
         self.expect(ctriage("collect", f"left-{TAG}", "-o", self.temp()), 1)
 
