@@ -1,17 +1,20 @@
 #!/usr/bin/python3
 """Measures collect beside what a responder would use otherwise: same bytes, same run, warm cache.
 
-usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [million]        all of them without a name
+usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [search] [million]        all of them without a name
 Each figure is the best of three, peers and ctriage in turn. Output goes to a tmpfs, so that no disk is measured.
 """
 import argparse
 import glob
+import io
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 
@@ -241,6 +244,85 @@ class Bench:
         self.memory("memory there", ours)
 
 
+    def search(self):
+        """DESIGN.md: a text in a live process of 1 GiB and in a checkpoint of 1 GiB, with pid and address, beside ripgrep over its core
+        and over the tar."""
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/integration/memory_target.c")
+        needle = "ctriage_mark-heap"
+        with tempfile.TemporaryDirectory() as files:
+            program = files + "/target"
+            subprocess.run(["gcc", "-O2", "-pthread", "-o", program, source], check=True)
+            target = subprocess.Popen([program, files, "1024", "0"], stdout=subprocess.PIPE)
+            try:
+                while target.stdout.readline() not in (b"ready\n", b""):
+                    pass
+                self.fresh()
+                core = self.out + "/core"
+                subprocess.run([self.ctriage, "dump", f"pid:{target.pid}", "-o", core, "--json"], check=True, stdout=subprocess.DEVNULL)
+                print("\nsearch of a live process with 1 GiB resident")
+                peer = f"rg -a -c --no-config {needle} {core}"
+                self.search_of({"ripgrep over its core, dumped before": peer}, f"pid:{target.pid}", needle)
+                before = resident_kib(target.pid)
+                timed([self.ctriage, "search", f"pid:{target.pid}", needle, "--json"])
+                grown = resident_kib(target.pid) - before
+                self.row("  the target grew by", f"{grown} KiB", "0", grown == 0)
+            finally:
+                target.kill()
+                target.wait()
+            self.fresh()
+            archive = self.out + "/checkpoint.tar"
+            make_checkpoint(archive, needle)
+            print("\nsearch of a plain checkpoint with 1 GiB of memory")
+            self.search_of({"ripgrep over the tar": f"rg -a -c --no-config {needle} {archive}"}, archive, needle)
+
+    def search_of(self, peers, token, needle):
+        """Limits are of the plain text; the others show what more patterns cost."""
+        ours = [self.ctriage, "search", token, needle, "--json"]
+        commands = {**peers, "ctriage (with pid and address)": ours,
+                    "ctriage --preset, all seven": [self.ctriage, "search", token, "--preset", "urls,ips,keys,jwt,wallets,shell,http", "--json"],
+                    "ctriage strings -m 12": [self.ctriage, "strings", token, "-m", "12", "--json"]}
+        best = {}
+        for _ in range(ROUNDS):
+            for name, command in commands.items():
+                took, out = timed(command, shell=isinstance(command, str))
+                best[name] = min(took, best.get(name, took))
+                if command is ours and not json.loads(out)["matches"]:
+                    raise RuntimeError("the text was not found")
+        limit = min(best[name] for name in peers) * 1.2
+        for name, command in commands.items():
+            mine = command is ours
+            self.row(name, f"{best[name]:.2f} s", f"<= ripgrep x 1.2 ({limit:.2f} s)" if mine else None,
+                     best[name] <= limit if mine else None, command if isinstance(command, str) else self.shown(command))
+        peak, samples = peak_pss_mib(ours)
+        self.row("memory there: peak sum of PSS", f"{peak:.1f} MiB", f"<= {LIMIT_MIB} MiB", peak <= LIMIT_MIB,
+                 f"{self.shown(ours)}  ({samples} samples)")
+
+
+def make_checkpoint(path, needle):
+    """A plain tar: the images of a real checkpoint, one of whose processes has 1 GiB more, below all of its other memory."""
+    tail = "checkpoint/pages-2.img"
+    data = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../testdata/checkpoint/crio.tar.xz")
+    with tarfile.open(data) as source, open(path, "wb") as raw, tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as out:
+        for member in source.getmembers():
+            content = source.extractfile(member).read() if member.isfile() else b""
+            if member.name == "checkpoint/pagemap-20.img":
+                head = 12 + struct.unpack("<I", content[8:12])[0]
+                # pagemap_entry: vaddr 0x10000, flags 4 (present), nr_pages 262,144 in field 5.
+                message = b"\x08\x80\x80\x04\x20\x04\x28\x80\x80\x10"
+                content = content[:head] + struct.pack("<I", len(message)) + message + content[head:]
+            member.size = len(content) + ((1 << 30) if member.name == tail else 0)
+            if member.name != tail:
+                out.addfile(member, io.BytesIO(content))
+                continue
+            raw.write(member.tobuf(tarfile.USTAR_FORMAT))
+            block = ((os.urandom(512) + b"some text that stands in memory. " * 100) * 300)[:1 << 20]
+            for _ in range(1023):
+                raw.write(block)
+            raw.write(block[:-100] + (needle.encode() + bytes(100))[:100])
+            raw.write(content + bytes(-len(content) % 512))
+            out.offset = raw.tell()
+
+
 def resident_kib(pid):
     with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
         return sum(int(line.split()[1]) for line in file if line.startswith(("VmRSS", "VmPTE")))
@@ -280,7 +362,7 @@ def find(document, key):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--ctriage", required=True)
-    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "million"])
+    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "search", "million"])
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: needs root: it makes namespaces and mounts")
@@ -293,7 +375,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit(1))
     bench = Bench(options.ctriage)
     try:
-        for name in options.names or ["answer", "hold", "list", "upper", "dump", "million"]:
+        for name in options.names or ["answer", "hold", "list", "upper", "dump", "search", "million"]:
             getattr(bench, name)()
     finally:
         shutil.rmtree(bench.out, ignore_errors=True)

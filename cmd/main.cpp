@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "cmd/commands.h"
+#include "cmd/search.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/report/progress.h"
@@ -79,6 +80,8 @@ int run(int argc, char** argv) {
   add_show(app, common, chosen);
   add_diff(app, common, chosen);
   add_files(app, common, chosen);
+  add_search(app, common, chosen);
+  add_strings(app, common, chosen);
   add_dump(app, common, chosen);
   add_verify(app, common, chosen);
   add_completion(app, chosen);

@@ -5,6 +5,7 @@
 #include "lib/core/limits.h"
 #include "lib/core/sys_memory.h"
 #include "lib/core/text.h"
+#include "lib/memory/identity.h"
 #include "lib/memory/registers.h"
 #include "lib/memory/stream.h"
 #include "lib/proc/proc.h"
@@ -16,34 +17,6 @@ constexpr std::size_t kMaxAuxvBytes = 64 << 10;
 
 Gap gap_of(Impact impact, std::string_view facet, std::int32_t pid, Error error) {
   return {impact, std::string("memory.").append(facet), "pid " + std::to_string(pid), std::move(error)};
-}
-
-// What tells one program of a process from the next: exec(2) keeps pid and start time. The stack, and with it
-// the arguments, are at a random place each time.
-struct Identity {
-  Executable exe;
-  std::uint64_t start_ticks = 0;
-  std::uint64_t arg_start = 0;
-  std::uint64_t env_start = 0;
-
-  [[nodiscard]] bool is_same(const Identity& other) const {
-    return exe.path == other.exe.path && exe.device == other.exe.device && exe.inode == other.exe.inode &&
-           start_ticks == other.start_ticks && arg_start == other.arg_start && env_start == other.env_start;
-  }
-};
-
-Result<Identity> identity_of(const Root& process) {
-  auto stat = proc::read_own_stat(process);
-  if (!stat) return std::move(stat).error();
-  Identity identity;
-  identity.start_ticks = stat->start_ticks;
-  identity.arg_start = stat->arg_start;
-  identity.env_start = stat->env_start;
-  auto living = proc::open_living(process);
-  if (!living) return std::move(living).error();
-  // A program that cannot be looked at (its file system is gone) still has its path.
-  (void)proc::look_at_program(*living, identity.exe).has_value();
-  return identity;
 }
 
 class Dump {
@@ -58,7 +31,6 @@ class Dump {
   Result<elf::Notes> make_notes(DumpedProcess& dumped);
   void add_threads(elf::Notes& notes, DumpedProcess& dumped, const std::string& auxv);
   std::vector<elf::ThreadNote> list_threads(DumpedProcess& dumped);
-  void tell_lost(const StateBytes& bytes);
   void look_again(proc::Memory& memory, const Identity& before);
   [[nodiscard]] std::string living() const { return proc::live_path(proc_, stat_); }
 
@@ -181,21 +153,6 @@ Result<elf::Notes> Dump::make_notes(DumpedProcess& dumped) {
   return notes;
 }
 
-// What of memory was to be read and was not: one gap for each kind.
-void Dump::tell_lost(const StateBytes& bytes) {
-  const auto tell = [&](PageState state, Impact impact, Errc code, const std::string& what) {
-    const std::uint64_t count = bytes[static_cast<std::size_t>(state)];
-    if (count == 0) return;
-    task_.gaps.add(gap_of(impact, "pages", stat_.pid, {code, human_size(count) + " " + what}));
-  };
-  tell(PageState::unreadable, Impact::lost, Errc::denied, "could not be read: the ranges tell why");
-  tell(PageState::timeout, Impact::lost, Errc::timeout, "did not come in time: the ranges tell which");
-  tell(PageState::vanished, Impact::lost, Errc::vanished, "was given up by the process while it was read");
-  tell(
-      PageState::swapped, Impact::degraded, Errc::unsupported,
-      "lies in swap and was left there: reading it would bring it back into memory; dump --swap-in takes it");
-}
-
 // After the last page: whether it is the same program still, and what has come since.
 void Dump::look_again(proc::Memory& memory, const Identity& before) {
   const auto after = identity_of(process_);
@@ -265,7 +222,12 @@ Result<DumpedProcess> Dump::write(ByteSink& core, const Emit<PageRange>& ranges)
     const auto now = identity_of(process_);
     return now && before->is_same(*now);
   };
-  Streamer streamer(plan_, stat_.pid, options_.plan.swap_in, *head, *memory, is_same, core, ranges, task_);
+  Streamer streamer(
+      plan_, stat_.pid, options_.plan.swap_in, *head, *memory, is_same,
+      [&core](std::uint32_t, std::uint64_t, std::span<const std::byte> bytes, std::span<const PageState>) {
+        return core.write(bytes);
+      },
+      ranges, task_);
   if (auto done = streamer.run(); !done) return std::move(done).error();
 
   if (plan_.untouched_bytes > 0)
@@ -275,7 +237,7 @@ Result<DumpedProcess> Dump::write(ByteSink& core, const Emit<PageRange>& ranges)
                                        " of shared memory that it has mapped and not touched: not read"}));
   const StateBytes& bytes = streamer.bytes_in();
   const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
-  tell_lost(bytes);
+  tell_lost(bytes, stat_.pid, task_.gaps);
   look_again(*memory, *before);
   dumped.size_bytes += *head;
   dumped.data_bytes = of(PageState::data);

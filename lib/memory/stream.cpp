@@ -4,11 +4,27 @@
 #include <cstring>
 
 #include "lib/core/sys_memory.h"
+#include "lib/core/text.h"
 
 namespace ctriage::memory {
 
+void tell_lost(const StateBytes& bytes, std::int32_t pid, GapLog& gaps) {
+  const auto tell = [&](PageState state, Impact impact, Errc code, const std::string& what) {
+    const std::uint64_t count = bytes[static_cast<std::size_t>(state)];
+    if (count > 0)
+      gaps.add(
+          {impact, "memory.pages", "pid " + std::to_string(pid), {code, human_size(count) + " " + what}});
+  };
+  tell(PageState::unreadable, Impact::lost, Errc::denied, "could not be read: the ranges tell why");
+  tell(PageState::timeout, Impact::lost, Errc::timeout, "did not come in time: the ranges tell which");
+  tell(PageState::vanished, Impact::lost, Errc::vanished, "was given up by the process while it was read");
+  tell(
+      PageState::swapped, Impact::degraded, Errc::unsupported,
+      "lies in swap and was left there: reading it would bring it back into memory; dump --swap-in takes it");
+}
+
 Streamer::Streamer(const Plan& plan, std::int32_t pid, bool swap_in, std::uint64_t core_offset,
-                   proc::Memory& memory, std::function<bool()> is_same, ByteSink& core,
+                   proc::Memory& memory, std::function<bool()> is_same, TakePages take_pages,
                    const Emit<PageRange>& ranges, const Task& task)
     : plan_(plan),
       pid_(pid),
@@ -16,7 +32,7 @@ Streamer::Streamer(const Plan& plan, std::int32_t pid, bool swap_in, std::uint64
       core_offset_(core_offset),
       memory_(memory),
       is_same_(std::move(is_same)),
-      core_(core),
+      take_pages_(std::move(take_pages)),
       ranges_(ranges),
       task_(task),
       page_(sys::page_size()) {}
@@ -175,7 +191,7 @@ Status Streamer::pass_on(const Piece& piece, std::span<const std::byte> bytes,
     first = end;
   }
   task_.passed(bytes.size());
-  return core_.write(bytes);
+  return take_pages_(region, piece.start, bytes, states);
 }
 
 Status Streamer::tell_hole(std::uint32_t region, std::uint64_t start, std::uint64_t end) {

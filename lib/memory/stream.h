@@ -22,12 +22,20 @@ constexpr unsigned kMaxStuckReads = 16;
 
 using StateBytes = std::array<std::uint64_t, enum_names(PageState{}).size()>;
 
+// Pages of one mapping, a state each; where that is not data the bytes are zeros.
+using TakePages = std::function<Status(std::uint32_t region, std::uint64_t address,
+                                       std::span<const std::byte> bytes, std::span<const PageState> states)>;
+
+// What of memory was to be read and was not: one gap for each kind.
+void tell_lost(const StateBytes& bytes, std::int32_t pid, GapLog& gaps);
+
 class Streamer {
  public:
   // `is_same`: whether the process is still the one that was planned, asked after a reader had to be
   // replaced.
   Streamer(const Plan& plan, std::int32_t pid, bool swap_in, std::uint64_t core_offset, proc::Memory& memory,
-           std::function<bool()> is_same, ByteSink& core, const Emit<PageRange>& ranges, const Task& task);
+           std::function<bool()> is_same, TakePages take_pages, const Emit<PageRange>& ranges,
+           const Task& task);
   Status run();
   [[nodiscard]] const StateBytes& bytes_in() const { return bytes_in_; }
 
@@ -70,7 +78,7 @@ class Streamer {
   std::uint64_t core_offset_;  // of what is written next
   proc::Memory& memory_;
   std::function<bool()> is_same_;
-  ByteSink& core_;
+  TakePages take_pages_;
   const Emit<PageRange>& ranges_;
   const Task& task_;
   const std::size_t page_;

@@ -9,6 +9,7 @@
 #include "lib/model/fields.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
+#include "lib/model/search.h"
 #include "lib/model/selftest.h"
 
 namespace ctriage {
@@ -29,7 +30,9 @@ Made from the tables in lib/model/*.h by `schema_markdown()`; change them, then 
   a document of `show`, `show SOURCE FINDING`, `diff` and `list` is ctriage.show/1, ctriage.show_finding/1,
   ctriage.diff/1 and ctriage.list/1; a line is one artifact of the tables below, as ctriage.KIND/1. Lines of `show`
   and `diff` are first the source, then the artifacts, then the coverage, then the gaps. `collect`, `verify`, `dump` and `selftest` end
-  with one document, ctriage.collect/1, ctriage.verify/1, ctriage.dump/1 and ctriage.selftest/1, in either format.
+  with one document, ctriage.collect/1, ctriage.verify/1, ctriage.dump/1 and ctriage.selftest/1, in either format. A document of `search` or
+  `strings` is ctriage.search/1 or ctriage.strings/1, with `matches` or `strings`, then `summary`, then `gaps`; lines are
+  match or string, then the gaps, and last search_summary.
 - The lines of a bundle's .jsonl streams are bare: which artifact they hold is in this table. Those of the file
   CORE.pages.jsonl beside a core of `dump` are page_range.
 
@@ -135,7 +138,8 @@ std::string schema_markdown() {
                 Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile,
                 NetworkEntry, Flow, NodeFact, Finding, GapRecord, CoverageRecord, CollectResult,
                 CollectCounts, PlanResult, PlannedStep, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream,
-                PageRange, DumpResult, DumpedProcess, SelftestResult, SelftestCheck>(out);
+                PageRange, DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch, FoundString,
+                SearchSummary, PatternCount>(out);
   return out;
 }
 

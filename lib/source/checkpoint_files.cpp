@@ -115,7 +115,10 @@ void CheckpointTasks::read_remaps(const Task& task) {
     deleted_.insert(remap->file);
     if (remap->type != criu::Remap::Type::ghost) return Done{};
     const std::string name = fmt::format("ghost-file-{:x}.img", remap->remap);
-    if (const criu::FileEntry* of = file(FileKind::regular, remap->file)) deleted_names.push_back(of->name);
+    if (const criu::FileEntry* of = file(FileKind::regular, remap->file)) {
+      deleted_names.push_back(of->name);
+      ghost_names_[name] = of->name;
+    }
     const auto head = read_head(name, criu::Kind::ghost_file);
     auto ghost = head ? criu::parse_ghost(*head) : Result<criu::GhostFile>(head.error());
     if (!ghost) lose(name, std::move(ghost).error(), task);
@@ -328,7 +331,7 @@ Status CheckpointTasks::list_mappings(const Emit<Mapping>& emit, const Task& tas
     const auto text = image("mm-" + std::to_string(about.pid) + ".img", task);
     const auto memory = text ? criu::parse_memory(*text) : Result<criu::Memory>(Error{});
     if (!memory) continue;  // told when the processes were read
-    const auto map = memory_.page_map(about.pid, about.page_bytes);
+    const auto map = memory_.page_map(std::to_string(about.pid), about.page_bytes);
     for (const criu::Vma& vma : memory->vmas) {
       Mapping mapping = mapping_of(vma);
       mapping.pid = static_cast<std::int32_t>(about.pid);

@@ -7,9 +7,9 @@
 
 namespace ctriage::source {
 
-Result<criu::PageMap> CheckpointMemory::page_map_in(const std::string& directory, std::uint32_t pid,
+Result<criu::PageMap> CheckpointMemory::page_map_in(const std::string& directory, const std::string& of,
                                                     std::uint32_t page_bytes) {
-  const std::string name = directory + "pagemap-" + std::to_string(pid) + ".img";
+  const std::string name = directory + "pagemap-" + of + ".img";
   auto file = store_.read(name, kMaxCriuImageBytes);
   if (!file) return std::move(file).error();
   auto map = criu::parse_pagemap(*file, page_bytes);
@@ -17,8 +17,8 @@ Result<criu::PageMap> CheckpointMemory::page_map_in(const std::string& directory
   return map;
 }
 
-Result<criu::PageMap> CheckpointMemory::page_map(std::uint32_t pid, std::uint32_t page_bytes) {
-  return page_map_in(image_dir_, pid, page_bytes);
+Result<criu::PageMap> CheckpointMemory::page_map(const std::string& of, std::uint32_t page_bytes) {
+  return page_map_in(image_dir_, of, page_bytes);
 }
 
 Result<std::optional<std::string>> CheckpointMemory::parent_of_images(const std::string& directory) const {
@@ -49,15 +49,15 @@ Result<std::optional<std::string>> CheckpointMemory::parent_of_images(const std:
 }
 
 Result<std::shared_ptr<const criu::PageMap>> CheckpointMemory::parent_map(const std::string& directory,
-                                                                          std::uint32_t pid,
+                                                                          const std::string& of,
                                                                           std::uint32_t page_bytes) {
   auto parent = parent_of_images(directory);
   if (!parent) return std::move(parent).error();
   if (!*parent) return Error{Errc::not_found, directory + ": pages of a parent directory that is not named"};
-  if (!last_parent_ || last_parent_->directory != **parent || last_parent_->pid != pid) {
-    auto map = page_map_in(**parent, pid, page_bytes);
+  if (!last_parent_ || last_parent_->directory != **parent || last_parent_->of != of) {
+    auto map = page_map_in(**parent, of, page_bytes);
     if (!map) return std::move(map).error();
-    last_parent_ = ParentMap{**parent, pid, std::make_shared<const criu::PageMap>(*std::move(map))};
+    last_parent_ = ParentMap{**parent, of, std::make_shared<const criu::PageMap>(*std::move(map))};
   }
   return last_parent_->map;
 }
@@ -77,7 +77,7 @@ Status CheckpointMemory::check_pages(const std::string& directory, const criu::P
                                    " bytes, the page map counts " + std::to_string(map.present_bytes())};
 }
 
-Status CheckpointMemory::check(std::uint32_t pid, const criu::PageMap& map) {
+Status CheckpointMemory::check(const std::string& of, const criu::PageMap& map) {
   if (map.compressed) return Error{Errc::unsupported, "compressed pages (LZ4, CRIU 3.7-dev and later)"};
   if (auto fit = check_pages(image_dir_, map); !fit) return fit;
   if (map.lazy_pages > 0) {
@@ -91,7 +91,7 @@ Status CheckpointMemory::check(std::uint32_t pid, const criu::PageMap& map) {
       return Error{Errc::limit,
                    "over " + std::to_string(kMaxParentImages) + " image directories behind one another"};
     }
-    auto before = parent_map(directory, pid, map.page_bytes);
+    auto before = parent_map(directory, of, map.page_bytes);
     if (!before) return std::move(before).error();
     directory = last_parent_->directory;
     if (auto fit = check_pages(directory, **before); !fit) return fit;
@@ -107,13 +107,13 @@ Status CheckpointMemory::check(std::uint32_t pid, const criu::PageMap& map) {
   return Done{};
 }
 
-Result<MemoryChunk> CheckpointMemory::read(std::uint32_t pid, const criu::PageMap& map, std::uint64_t address,
-                                           std::span<std::byte> into) {
-  return read_in(image_dir_, map, pid, address, into, 0);
+Result<MemoryChunk> CheckpointMemory::read(const std::string& of, const criu::PageMap& map,
+                                           std::uint64_t address, std::span<std::byte> into) {
+  return read_in(image_dir_, map, of, address, into, 0);
 }
 
 Result<MemoryChunk> CheckpointMemory::read_in(const std::string& directory, const criu::PageMap& map,
-                                              std::uint32_t pid, std::uint64_t address,
+                                              const std::string& of, std::uint64_t address,
                                               std::span<std::byte> into, std::size_t depth) {
   if (map.compressed) return Error{Errc::unsupported, "compressed pages (LZ4, CRIU 3.7-dev and later)"};
   const criu::PageRun* run = map.find(address);
@@ -135,11 +135,11 @@ Result<MemoryChunk> CheckpointMemory::read_in(const std::string& directory, cons
       if (depth >= kMaxParentImages)
         return Error{Errc::limit,
                      "over " + std::to_string(kMaxParentImages) + " image directories behind one another"};
-      auto before = parent_map(directory, pid, map.page_bytes);
+      auto before = parent_map(directory, of, map.page_bytes);
       if (!before) return std::move(before).error();
       const std::shared_ptr<const criu::PageMap> kept = *before;  // a deeper one may take its place
       const std::string where = last_parent_->directory;
-      auto chunk = read_in(where, *kept, pid, address, into.first(size), depth + 1);
+      auto chunk = read_in(where, *kept, of, address, into.first(size), depth + 1);
       if (chunk && chunk->state == MemoryChunk::State::hole)
         return Error{Errc::not_found, where + ": a page that should be in this directory is not"};
       return chunk;

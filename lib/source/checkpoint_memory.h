@@ -26,14 +26,15 @@ class CheckpointMemory {
   CheckpointMemory(CheckpointStore& store, std::string image_dir)
       : store_(store), image_dir_(std::move(image_dir)) {}
 
-  // pagemap-<pid>.img of this directory.
-  Result<criu::PageMap> page_map(std::uint32_t pid, std::uint32_t page_bytes);
-  // Up to into.size() bytes of one state at `address`; `map` is the page map of `pid` here. Errc::not_found,
+  // pagemap-<of>.img of this directory: `of` is a pid, or "shmem-<id>" of shared memory, whose addresses are
+  // offsets.
+  Result<criu::PageMap> page_map(const std::string& of, std::uint32_t page_bytes);
+  // Up to into.size() bytes of one state at `address`; `map` is the page map of `of` here. Errc::not_found,
   // truncated: pages that should be there and are not.
-  Result<MemoryChunk> read(std::uint32_t pid, const criu::PageMap& map, std::uint64_t address,
+  Result<MemoryChunk> read(const std::string& of, const criu::PageMap& map, std::uint64_t address,
                            std::span<std::byte> into);
   // Whether every page of the map lies where it says: the first that does not is the error.
-  Status check(std::uint32_t pid, const criu::PageMap& map);
+  Status check(const std::string& of, const criu::PageMap& map);
   // The image directory before `directory`, of the link `parent` in it; nothing: there is no link.
   // Errc::not_found where it leads to nothing in this archive.
   Result<std::optional<std::string>> parent_of_images(const std::string& directory) const;
@@ -41,15 +42,15 @@ class CheckpointMemory {
  private:
   struct ParentMap {
     std::string directory;
-    std::uint32_t pid = 0;
+    std::string of;
     std::shared_ptr<const criu::PageMap> map;
   };
-  Result<criu::PageMap> page_map_in(const std::string& directory, std::uint32_t pid,
+  Result<criu::PageMap> page_map_in(const std::string& directory, const std::string& of,
                                     std::uint32_t page_bytes);
-  Result<std::shared_ptr<const criu::PageMap>> parent_map(const std::string& directory, std::uint32_t pid,
+  Result<std::shared_ptr<const criu::PageMap>> parent_map(const std::string& directory, const std::string& of,
                                                           std::uint32_t page_bytes);
   Status check_pages(const std::string& directory, const criu::PageMap& map) const;
-  Result<MemoryChunk> read_in(const std::string& directory, const criu::PageMap& map, std::uint32_t pid,
+  Result<MemoryChunk> read_in(const std::string& directory, const criu::PageMap& map, const std::string& of,
                               std::uint64_t address, std::span<std::byte> into, std::size_t depth);
 
   CheckpointStore& store_;

@@ -102,6 +102,10 @@ FileType type_of(const archive::TarMember& member) {
 
 }  // namespace
 
+bool CheckpointSnapshot::is_log_name(std::string_view name) {
+  return std::ranges::find(kLogNames, name) != std::end(kLogNames);
+}
+
 Result<std::unique_ptr<CheckpointSnapshot>> CheckpointSnapshot::open(std::unique_ptr<CheckpointStore> store,
                                                                      std::vector<rules::Rule> rules,
                                                                      Task& task) {

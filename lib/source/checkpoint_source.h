@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/model/pages.h"
 #include "lib/model/snapshot.h"
 #include "lib/rules/rules.h"
 #include "lib/source/checkpoint_layout.h"
@@ -30,6 +31,8 @@ class CheckpointSnapshot final : public Snapshot {
   Status list_mounts(const std::string& container, const Emit<Mount>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  // As of memory.h.
+  Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task);
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
   // What the images of a container say beyond the lists; null: it has none. Errc::not_found.
   Result<CheckpointTasks*> tasks_of(const std::string& container);
@@ -41,6 +44,7 @@ class CheckpointSnapshot final : public Snapshot {
   };
   explicit CheckpointSnapshot(Checkpoint&& checkpoint, std::vector<rules::Rule> rules)
       : checkpoint_(std::move(checkpoint)), rules_(std::move(rules)) {}
+  static bool is_log_name(std::string_view name);
   void tell_completeness(const Held& held, Task& task) const;
   [[nodiscard]] Coverage covers(Facet facet, const Held& held) const;
   Result<Held*> find(const std::string& container);

@@ -124,6 +124,8 @@ class TarStore final : public CheckpointStore {
     return std::string(archive::to_text(compression_)) + " tar";
   }
 
+  [[nodiscard]] bool is_in_order() const override { return keeping_ != nullptr; }
+
   Result<std::unique_ptr<BytesAt>> bytes_of(std::string_view name) override {
     auto file = regular(name);
     if (!file) return std::move(file).error();
@@ -371,6 +373,25 @@ Status CheckpointStore::list_tar(std::string_view name, const Emit<TarMember>& e
   auto bytes = bytes_of(name);
   if (!bytes) return std::move(bytes).error();
   return list_members(**bytes, emit, task);
+}
+
+Status CheckpointStore::walk_tar(std::string_view name,
+                                 const std::function<Status(const TarMember& member, BytesAt& tar)>& take,
+                                 const Task& task) {
+  auto bytes = bytes_of(name);
+  if (!bytes) return std::move(bytes).error();
+  auto compression = compression_of(**bytes);
+  if (!compression) return std::move(compression).error();
+  BytesAt* tar = bytes->get();
+  std::unique_ptr<BytesAt> unpacked;
+  if (*compression != archive::Compression::none) {
+    auto opened = archive::decompress(**bytes, *compression, task);
+    if (!opened) return std::move(opened).error();
+    unpacked = *std::move(opened);
+    tar = unpacked.get();
+  }
+  return archive::index_tar(
+      *tar, [&](TarMember&& member) { return take(member, *tar); }, task);
 }
 
 }  // namespace ctriage::source

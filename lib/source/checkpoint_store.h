@@ -40,12 +40,19 @@ class CheckpointStore {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] virtual std::string form() const = 0;  // "plain tar", "zstd tar", "directory"
 
+  // Going back in it costs reading all of it again.
+  [[nodiscard]] virtual bool is_in_order() const { return false; }
+
   // The content of a regular file; the store must outlive what it gives. Errc::not_found.
   virtual Result<std::unique_ptr<archive::BytesAt>> bytes_of(std::string_view name) = 0;
   // All of it; over `most` bytes is Errc::limit.
   Result<std::string> read(std::string_view name, std::size_t most);
   // The members of a tar that is a file here, compressed or not.
   virtual Status list_tar(std::string_view name, const Emit<archive::TarMember>& emit, const Task& task);
+  // The same with the unpacked tar, in which contents lie at their offsets.
+  Status walk_tar(std::string_view name,
+                  const std::function<Status(const archive::TarMember& member, archive::BytesAt& tar)>& take,
+                  const Task& task);
 
  protected:
   explicit CheckpointStore(std::string name) : name_(std::move(name)) {}

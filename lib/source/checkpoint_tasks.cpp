@@ -364,9 +364,9 @@ void CheckpointTasks::read_memory(Process& into, CheckpointTask& about, const Ta
   if (memory->exe_file) name_executable(*memory->exe_file, into.exe);
   for (const criu::Vma& vma : memory->vmas) into.virtual_bytes += vma.end - vma.start;
 
-  auto map = memory_.page_map(about.pid, about.page_bytes);
+  auto map = memory_.page_map(std::to_string(about.pid), about.page_bytes);
   if (!map) return lose("pagemap-" + number, std::move(map).error(), task);
-  if (auto whole = memory_.check(about.pid, *map); !whole) {
+  if (auto whole = memory_.check(std::to_string(about.pid), *map); !whole) {
     lost = true;
     task.gaps.add({Impact::lost, "checkpoint.pages", store_.name() + "!" + dir_ + "pagemap-" + number,
                    std::move(whole).error()});
@@ -429,8 +429,8 @@ std::string CheckpointTasks::read_text(std::uint32_t pid, const criu::PageMap& m
   std::string text(static_cast<std::size_t>(std::min(end - start, most)), '\0');
   std::size_t done = 0;
   while (done < text.size()) {
-    const auto chunk =
-        memory_.read(pid, map, start + done, std::as_writable_bytes(std::span(text)).subspan(done));
+    const auto chunk = memory_.read(std::to_string(pid), map, start + done,
+                                    std::as_writable_bytes(std::span(text)).subspan(done));
     Error error;
     if (!chunk) error = chunk.error();
     if (chunk && chunk->state != MemoryChunk::State::data)
@@ -450,14 +450,14 @@ std::string CheckpointTasks::read_text(std::uint32_t pid, const criu::PageMap& m
 Result<criu::PageMap> CheckpointTasks::page_map(std::int32_t pid) {
   for (const CheckpointTask& about : tasks_) {
     if (static_cast<std::int32_t>(about.pid) == pid && about.has_memory)
-      return memory_.page_map(about.pid, about.page_bytes);
+      return memory_.page_map(std::to_string(about.pid), about.page_bytes);
   }
   return Error{Errc::not_found, "pid " + std::to_string(pid) + ": no such process with memory"};
 }
 
 Result<MemoryChunk> CheckpointTasks::read_memory(std::int32_t pid, const criu::PageMap& map,
                                                  std::uint64_t address, std::span<std::byte> into) {
-  return memory_.read(static_cast<std::uint32_t>(pid), map, address, into);
+  return memory_.read(std::to_string(pid), map, address, into);
 }
 
 void CheckpointTasks::read_places(Process& into, const Task& task) {

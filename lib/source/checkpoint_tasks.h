@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/criu/criu.h"
+#include "lib/model/pages.h"
 #include "lib/model/process.h"
 #include "lib/source/checkpoint_layout.h"
 #include "lib/source/checkpoint_memory.h"
@@ -40,6 +41,21 @@ class CheckpointTasks {
 
   Status list_mappings(const Emit<Mapping>& emit, const Task& task);
   Status list_descriptors(const Emit<Descriptor>& emit, const Task& task);
+  // Pages that walk() hands over, in an order of its caller's.
+  struct Pages {
+    std::string of;    // as of CheckpointMemory::page_map()
+    std::string file;  // in which they lie
+    std::uint32_t page_bytes = 0;
+    std::int32_t pid = 0;      // of shared memory the first that maps it; 0: nobody does
+    std::uint32_t shared = 0;  // shared memory, by CRIU's number
+  };
+  // Of each process, then each piece of shared memory. A page map that cannot be read is a gap: it was told
+  // for processes.
+  std::vector<Pages> list_pages(const Task& task);
+  Status walk(const Pages& pages, std::uint64_t space, MemoryVisitor& visitor, const Task& task);
+  // What a raw image of queues or a file holds: "ghost-file-1.img" -> the file's name.
+  [[nodiscard]] std::string name_of_image(const std::string& image) const;
+
   // Where the pages of a process lie. Errc::not_found: no such process, or one without memory.
   Result<criu::PageMap> page_map(std::int32_t pid);
   // Up to into.size() bytes of one state at `address`; `map` is that of the process.
@@ -87,6 +103,8 @@ class CheckpointTasks {
   void name_executable(std::uint32_t id, Executable& into) const;
   Descriptor descriptor_of(const criu::FdEntry& fd) const;
   Mapping mapping_of(const criu::Vma& vma) const;
+  // 0: the mapping is of no shared memory.
+  [[nodiscard]] std::uint32_t shared_of(const criu::Vma& vma) const;
 
   CheckpointStore& store_;
   std::string dir_;
@@ -96,6 +114,12 @@ class CheckpointTasks {
   std::map<FileKey, criu::FileEntry> files_;
   std::set<std::uint32_t> deleted_;                  // ids of regular files without a name
   std::map<std::uint32_t, criu::GhostFile> ghosts_;  // by id of the file
+  std::map<std::string, std::string> ghost_names_;   // by image
+  struct SharedVma {
+    std::int32_t pid = 0;
+    criu::Vma vma;
+  };
+  std::map<std::uint32_t, SharedVma> shared_;  // of shared memory the first mapping: list_pages()
   std::map<std::uint64_t, criu::MemfdInode> memfds_;
   std::map<std::uint32_t, criu::TtyInfo> ttys_;  // by id
   std::map<std::uint32_t, Hex> terminals_;       // device, by session

@@ -1,0 +1,290 @@
+// search and strings: memory of a source, wherever it is.
+#include "cmd/search.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <map>
+#include <optional>
+
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+#include "lib/report/search.h"
+#include "lib/search/pattern.h"
+#include "lib/search/scanner.h"
+#include "lib/search/strings.h"
+#include "lib/search/tally.h"
+#include "lib/source/memory.h"
+#include "lib/source/open.h"
+
+namespace ctriage {
+namespace {
+
+struct MemoryArguments {  // that both take
+  source::TargetQuery query;
+  std::int32_t pid = 0;
+  bool all = false;
+  std::string file_pages = "changed";
+  bool swap_in = false;
+};
+
+struct SearchArguments {
+  MemoryArguments memory;
+  std::vector<std::string> words;  // source and pattern, in either order
+  std::vector<std::string> patterns;
+  std::vector<std::string> files;
+  std::vector<std::string> presets;
+  search::PatternOptions options;
+};
+
+struct StringsArguments {
+  MemoryArguments memory;
+  search::StringOptions options;
+  std::string encoding = "both";
+};
+
+MemoryQuery query_of(const MemoryArguments& arguments) {
+  MemoryQuery query;
+  query.pid = arguments.pid;
+  if (query.pid == 0 && !arguments.all) {
+    const auto of_token = source::parse_pid_token(arguments.query.token);
+    if (of_token && *of_token) query.pid = **of_token;
+  }
+  query.all_file_pages = arguments.file_pages == "all";
+  query.swap_in = arguments.swap_in;
+  return query;
+}
+
+bool names_a_live_target(std::string_view word) {
+  constexpr std::array<std::string_view, 3> kSchemes{"pid:", "pod:", "ctr:"};
+  return std::ranges::any_of(kSchemes, [&](std::string_view scheme) { return word.starts_with(scheme); }) ||
+         word.starts_with("docker://") || word.starts_with("podman://") || word.starts_with("cri-o://") ||
+         word.starts_with("containerd://");
+}
+
+bool is_path(const std::string& word) {
+  return word.starts_with('/') || word.starts_with("./") || word.starts_with("../") ||
+         word.starts_with("file:") || source::open_file(word).has_value() || Root::open(word).has_value();
+}
+
+bool is_pattern(std::string_view word) {
+  constexpr std::array<std::string_view, 4> kPrefixes{"re:", "hex:", "wide:", "text:"};
+  return std::ranges::any_of(kPrefixes, [&](std::string_view prefix) { return word.starts_with(prefix); });
+}
+
+// How sure it is that a word is the source.
+int looks_like_a_source(const std::string& word) {
+  if (is_pattern(word)) return 0;
+  if (names_a_live_target(word)) return 3;
+  return is_path(word) ? 2 : 1;
+}
+
+Error usage(std::string what) { return {Errc::malformed, std::move(what)}; }
+
+// Source first, as all commands have it; grep's order where that is what was meant.
+Status tell_apart(SearchArguments& arguments) {
+  const bool has_patterns =
+      !arguments.patterns.empty() || !arguments.files.empty() || !arguments.presets.empty();
+  std::vector<std::string>& words = arguments.words;
+  if (has_patterns) {
+    if (words.size() != 1) return usage("one source, where patterns are given by -e, -f or --preset");
+    arguments.memory.query.token = words[0];
+    return Done{};
+  }
+  if (words.size() != 2) return usage("a source and a pattern are needed");
+  const int first = looks_like_a_source(words[0]);
+  const int second = looks_like_a_source(words[1]);
+  if (first == second && first > 1)
+    return usage(words[0] + " and " + words[1] + ": either may be the source; say -e PATTERN");
+  if (second > first) std::swap(words[0], words[1]);
+  arguments.memory.query.token = words[0];
+  arguments.patterns.push_back(words[1]);
+  return Done{};
+}
+
+Status read_patterns(const SearchArguments& arguments, search::Patterns& patterns, const Task& task) {
+  for (const std::string& typed : arguments.patterns) {
+    if (auto added = patterns.add(typed); !added) return added;
+  }
+  for (const std::string& name : arguments.presets) {
+    if (auto added = patterns.add_preset(name); !added) return added;
+  }
+  for (const std::string& path : arguments.files) {
+    auto file = source::open_file(path);
+    if (!file) return std::move(file).error().within("-f");
+    FdSource bytes(*std::move(file), path, task);
+    auto content = read_all(bytes, search::kMaxIndicatorBytes);
+    if (!content) return std::move(content).error().within("-f");
+    if (auto added = patterns.add_file(*content); !added)
+      return std::move(added).error().within("-f " + path);
+  }
+  if (patterns.all().empty()) return usage("no patterns: the files have none");
+  return Done{};
+}
+
+report::SearchEnd end_of(Snapshot& snapshot, const search::Tally& tally, SearchSummary summary,
+                         std::int64_t began_ns, GapLog& gaps, Task& task) {
+  report::SearchEnd end;
+  if (const auto source = snapshot.describe(task)) summary.target = source->target;
+  summary.processes = tally.processes();
+  summary.objects = tally.objects();
+  summary.complete = gaps.count(Impact::lost) == 0;
+  summary.took_ns = sys::boottime_ns() - began_ns;
+  gaps.finish();
+  end.summary = std::move(summary);
+  end.gaps = report::records_of(gaps.kept(), task.now());
+  return end;
+}
+
+std::vector<PatternCount> counts_of(const std::vector<search::Pattern>& patterns,
+                                    const std::vector<std::uint64_t>& counts) {
+  std::map<std::string_view, std::uint64_t> by_name;  // expressions of a preset together
+  for (std::size_t i = 0; i < patterns.size(); ++i) {
+    if (counts[i] > 0) by_name[patterns[i].name] += counts[i];
+  }
+  std::vector<PatternCount> all;
+  for (const auto& [name, count] : by_name) all.push_back({Bytes(std::string(name)), count});
+  std::ranges::stable_sort(all, std::greater<>(), &PatternCount::matches);
+  constexpr std::size_t kMost = 1'000;
+  if (all.size() > kMost) all.resize(kMost);
+  return all;
+}
+
+report::SearchOptions options_of(const Common& common, const Io& io) {
+  return {common.output_format(), io.out_style, common.verbose, false};
+}
+
+Exit end_with(const Status& told, const Common& common, Io& io, const GapLog& gaps) {
+  if (!told) {
+    tell_gaps(io, common, gaps);
+    return fail(io, told.error());
+  }
+  return exit_for(common, std::nullopt, gaps.count(Impact::lost));
+}
+
+Exit run_search(SearchArguments arguments, const Common& common, Io& io) {
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  search::Patterns patterns(arguments.options);
+  auto read = tell_apart(arguments);
+  if (read) read = read_patterns(arguments, patterns, task);
+  if (!read) {
+    const Exit exit = fail(io, read.error());
+    const Errc code = read.error().code;
+    return code == Errc::malformed || code == Errc::limit ? Exit::usage : exit;
+  }
+  const std::int64_t began_ns = sys::boottime_ns();
+  auto opened = source::open_source(arguments.memory.query, {}, task);
+  if (!opened) return fail(io, opened.error());
+  Snapshot& snapshot = **opened;
+  std::optional<search::Scanner> scanner;
+  std::optional<search::Tally> tally;
+  const auto run = [&](const Emit<MemoryMatch>& emit) -> Status {
+    scanner.emplace(patterns.all(), search::ScanOptions{}, emit, task);
+    tally.emplace(*scanner);
+    if (auto walked = source::visit_memory(snapshot, query_of(arguments.memory), *tally, task); !walked)
+      return walked;
+    return scanner->finish();
+  };
+  const auto end = [&] {
+    SearchSummary summary;
+    summary.patterns = patterns.all().size();
+    summary.searched_bytes = scanner->searched_bytes();
+    for (const std::uint64_t count : scanner->counts()) summary.matches += count;
+    summary.counts = counts_of(patterns.all(), scanner->counts());
+    return end_of(snapshot, *tally, std::move(summary), began_ns, gaps, task);
+  };
+  report::SearchOptions options = options_of(common, io);
+  options.many_patterns = patterns.all().size() > 1;
+  return end_with(report::search_report(run, end, options, io.out), common, io, gaps);
+}
+
+Exit run_strings(const StringsArguments& arguments, const Common& common, Io& io) {
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  const std::int64_t began_ns = sys::boottime_ns();
+  auto opened = source::open_source(arguments.memory.query, {}, task);
+  if (!opened) return fail(io, opened.error());
+  Snapshot& snapshot = **opened;
+  search::StringOptions wanted = arguments.options;
+  wanted.ascii = arguments.encoding != "utf16le";
+  wanted.wide = arguments.encoding != "ascii";
+  std::optional<search::StringFinder> finder;
+  std::optional<search::Tally> tally;
+  const auto run = [&](const Emit<FoundString>& emit) -> Status {
+    finder.emplace(wanted, emit, task);
+    tally.emplace(*finder);
+    if (auto walked = source::visit_memory(snapshot, query_of(arguments.memory), *tally, task); !walked)
+      return walked;
+    return finder->finish();
+  };
+  const auto end = [&] {
+    SearchSummary summary;
+    summary.searched_bytes = finder->searched_bytes();
+    summary.matches = finder->found();
+    return end_of(snapshot, *tally, std::move(summary), began_ns, gaps, task);
+  };
+  return end_with(report::strings_report(run, end, options_of(common, io), io.out), common, io, gaps);
+}
+
+void add_memory_options(CLI::App& sub, MemoryArguments& arguments) {
+  add_target_options(sub, arguments.query);
+  auto* pid = sub.add_option("--pid", arguments.pid, "this process alone")->check(CLI::PositiveNumber);
+  sub.add_flag("--all", arguments.all, "of pid:N the whole container")->excludes(pid);
+  sub.add_option("--file-pages", arguments.file_pages,
+                 "of mapped files, live: changed (private copies) or all (every page in memory)")
+      ->check(CLI::IsMember({"changed", "all"}));
+  sub.add_flag("--swap-in", arguments.swap_in, "pages in swap too: reading brings them back into memory");
+}
+
+}  // namespace
+
+void add_search(CLI::App& app, const Common& common, Action& chosen) {
+  auto arguments = std::make_shared<SearchArguments>();
+  CLI::App* sub =
+      app.add_subcommand("search", "Patterns in the memory of all processes, with pid and address");
+  sub->group("Analysis");
+  sub->add_option(
+         "words", arguments->words,
+         "SOURCE PATTERN, in either order: a live pod, container or pid:N, or a checkpoint; text, hex:6a ?? "
+         "58, wide:TEXT (UTF-16LE), re:EXPRESSION (RE2), text:TEXT (as it stands)")
+      ->expected(1, 2);
+  sub->add_option("-e,--pattern", arguments->patterns, "a pattern; repeatable")->allow_extra_args(false);
+  sub->add_option("-f,--file", arguments->files, "a file of patterns, one a line; # begins a comment")
+      ->allow_extra_args(false);
+  sub->add_option("--preset", arguments->presets, search::preset_names() + "; several with commas")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  sub->add_flag("-i,--ignore-case", arguments->options.ignore_case, "letters of ASCII in either case");
+  sub->add_flag("-w,--wide", arguments->options.wide, "text as UTF-16LE as well");
+  add_memory_options(*sub, arguments->memory);
+  sub->footer(
+      "Examples:\n  ctriage search shop/web-7d9f hunter2\n"
+      "  ctriage search pid:4711 --preset urls,keys\n"
+      "  ctriage search checkpoint.tar -f iocs.txt --format jsonl\n");
+  sub->callback([arguments, &common, &chosen] {
+    chosen = [arguments, &common](Io& io) { return run_search(*arguments, common, io); };
+  });
+}
+
+void add_strings(CLI::App& app, const Common& common, Action& chosen) {
+  auto arguments = std::make_shared<StringsArguments>();
+  CLI::App* sub = app.add_subcommand("strings", "Printable text in the memory of all processes");
+  sub->group("Analysis");
+  sub->add_option("source", arguments->memory.query.token, "a live pod, container or pid:N, or a checkpoint")
+      ->required();
+  sub->add_option("-m,--min-length", arguments->options.at_least, "characters that it has at least")
+      ->check(CLI::Range(search::kMinStringCharacters, search::kMaxStringCharacters))
+      ->capture_default_str();
+  sub->add_option("--encoding", arguments->encoding, "ascii, utf16le or both")
+      ->check(CLI::IsMember({"ascii", "utf16le", "both"}));
+  add_memory_options(*sub, arguments->memory);
+  sub->footer(
+      "Examples:\n  ctriage strings pid:4711 -m 12\n  ctriage strings checkpoint.tar --format jsonl\n");
+  sub->callback([arguments, &common, &chosen] {
+    chosen = [arguments, &common](Io& io) { return run_strings(*arguments, common, io); };
+  });
+}
+
+}  // namespace ctriage

@@ -1,0 +1,19 @@
+#pragma once
+// The memory of a live process, handed to who walks through it: the pages that a dump would take, read as it
+// does.
+#include <cstdint>
+
+#include "lib/core/root.h"
+#include "lib/core/task.h"
+#include "lib/memory/plan.h"
+#include "lib/model/pages.h"
+#include "lib/proc/reader.h"
+
+namespace ctriage::memory {
+
+// `pid` that started at `start_ticks`. `like` has what all areas of it have in common. Errors as of
+// dump_process(); what was lost after that is in the gaps.
+Status visit_process(const Root& proc, proc::Readers& readers, std::int32_t pid, std::uint64_t start_ticks,
+                     const PlanOptions& options, const MemoryArea& like, MemoryVisitor& visitor, Task& task);
+
+}  // namespace ctriage::memory
