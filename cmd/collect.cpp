@@ -21,6 +21,10 @@ struct CollectArguments {
   std::string max_bytes;
   std::string deadline;
   std::string wait;
+  std::string memory = "auto";
+  std::string memory_each;
+  std::string memory_max;
+  std::string file_pages = "changed";
   std::vector<std::string> only;
   std::vector<std::string> skip;
   std::vector<std::string> attach;
@@ -34,6 +38,7 @@ struct Wanted {
   std::optional<std::int64_t> deadline_s;
   std::optional<std::int64_t> wait_s;
   collect::LeftOut left_out;
+  collect::MemoryOptions memory;
 };
 
 // The command as it was typed, with a place to write to before the "--" that would end its options.
@@ -70,14 +75,42 @@ Exit tell_places(const CollectArguments& arguments, Io& io) {
   return Exit::usage;
 }
 
+// Leaves `into` as it is when nothing was typed.
+Status take_size(const char* option, const std::string& text, std::uint64_t& into) {
+  if (text.empty()) return Done{};
+  const auto bytes = parse_size(text);
+  if (!bytes)
+    return Error{Errc::malformed, std::string(option) + " " + text + ": not a size like 512M or 8G"};
+  into = *bytes;
+  return Done{};
+}
+
+Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
+  collect::MemoryOptions memory;
+  memory.mode = parse_enum<collect::MemoryMode>(arguments.memory).value_or(collect::MemoryMode::automatic);
+  memory.file_pages = memory::parse_file_pages(arguments.file_pages).value_or(memory::FilePages::changed);
+  const struct {
+    const char* option;
+    const std::string& text;
+    std::uint64_t& into;
+  } limits[] = {{"--memory-each", arguments.memory_each, memory.each_bytes},
+                {"--memory-max", arguments.memory_max, memory.max_bytes}};
+  for (const auto& limit : limits) {
+    if (auto taken = take_size(limit.option, limit.text, limit.into); !taken) return std::move(taken).error();
+    if (!limit.text.empty() && memory.mode != collect::MemoryMode::automatic)
+      return Error{Errc::malformed, std::string(limit.option) +
+                                        ": is a limit of --memory auto, not of --memory " + arguments.memory};
+  }
+  return memory;
+}
+
 Result<Wanted> wanted_of(const CollectArguments& arguments) {
   Wanted wanted;
-  if (!arguments.max_bytes.empty()) {
-    const auto bytes = parse_size(arguments.max_bytes);
-    if (!bytes)
-      return Error{Errc::malformed, "--max-bytes " + arguments.max_bytes + ": not a size like 512M or 8G"};
-    wanted.max_bytes = *bytes;
-  }
+  if (auto taken = take_size("--max-bytes", arguments.max_bytes, wanted.max_bytes); !taken)
+    return std::move(taken).error();
+  auto memory = memory_of(arguments);
+  if (!memory) return std::move(memory).error();
+  wanted.memory = *memory;
   const auto seconds = [](const char* option, const std::string& text) -> Result<std::int64_t> {
     const auto parsed = parse_duration(text);
     if (!parsed)
@@ -94,7 +127,7 @@ Result<Wanted> wanted_of(const CollectArguments& arguments) {
     if (!limit) return std::move(limit).error();
     wanted.wait_s = *limit;
   }
-  auto left_out = collect::leave_out(arguments.only, arguments.skip);
+  auto left_out = collect::leave_out(arguments.only, arguments.skip, wanted.memory.mode);
   if (!left_out) return std::move(left_out).error();
   wanted.left_out = *std::move(left_out);
   return wanted;
@@ -126,7 +159,7 @@ Result<std::vector<collect::Attachment>> open_attachments(const std::vector<std:
 Exit tell_plan(source::LiveSnapshot& snapshot, const Wanted& wanted, const Common& common, Task& task,
                Io& io) {
   static_cast<void>(snapshot.hold(task));
-  const auto plan = collect::plan_of(snapshot, wanted.left_out);
+  const auto plan = collect::plan_of(snapshot, wanted.left_out, wanted.memory);
   PlanResult result;
   result.target = Bytes(snapshot.name());
   result.seconds = seconds_of(plan);
@@ -227,12 +260,13 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
       arguments.compress == "none" ? collect::Compression::none : collect::Compression::zstd;
   options.workers = std::min(sys::cpu_count(), 4U);
   options.left_out = wanted->left_out;
+  options.memory = wanted->memory;
   options.about = arguments.about;
   options.attachments = *std::move(attachments);
   screen.line("target", target_text(snapshot, *source));
 
   rules::Engine engine(*std::move(rules));
-  ToScreen progress(screen, options.left_out, std::move(writes));
+  ToScreen progress(screen, options.left_out, options.memory, std::move(writes));
   const collect::Output output = piped ? collect::Output(&pipe) : collect::Output(&*directory);
   auto summary = collect::collect(snapshot, output, engine, options, progress, task);
   if (!summary) return fail(io, summary.error());
@@ -242,7 +276,7 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   CollectResult result = result_of(folder + summary->path, *summary, options.left_out, exit);
   report::Closing closing = closing_of(result, *summary, screen, piped);
   closing.every_gap = common.verbose;
-  closing.left_out = left_out_lines(options.left_out);
+  closing.left_out = left_out_lines(options.left_out, *summary);
   add_keep_lines(snapshot, *source, arguments.about.id, closing);
   screen.close(std::move(closing));
   if (result.not_sealed) {
@@ -277,6 +311,16 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
                   "take these groups or collectors only: state, files, upper, ... (--plan)")
       ->delimiter(',');
   sub->add_option("--skip", arguments->skip, "leave these out")->delimiter(',');
+  sub->add_option("--memory", arguments->memory,
+                  "of processes: auto (what does not belong whole, the rest within limits), all or none")
+      ->check(CLI::IsMember({"auto", "all", "none"}));
+  sub->add_option("--memory-each", arguments->memory_each,
+                  "with auto: the most of one process that nothing speaks against, 512M");
+  sub->add_option("--memory-max", arguments->memory_max, "with auto: the most of all such processes, 4G");
+  sub->add_option(
+         "--file-pages", arguments->file_pages,
+         "of mapped files in memory: changed (private copies), all (every page that is there) or none")
+      ->check(CLI::IsMember({"changed", "all", "none"}));
   sub->add_option("--deadline", arguments->deadline, "end and seal after that time: 90s, 10m");
   sub->add_option("--wait", arguments->wait,
                   "wait that long for the target to start, and hold it at once: 10m");

@@ -44,7 +44,7 @@ std::string up_text(const source::LiveSnapshot& snapshot, const Source& source) 
 }  // namespace
 
 void ToScreen::held(const source::HoldCounts& counts, const source::LiveSnapshot& snapshot, Timestamp at) {
-  screen_.line("takes", takes_text(collect::plan_of(snapshot, left_out_)));
+  screen_.line("takes", takes_text(collect::plan_of(snapshot, left_out_, memory_)));
   screen_.line("writes", writes_);
   screen_.held(counts.files, counts.programs, counts.tmpfs, counts.complete, at);
 }
@@ -100,6 +100,13 @@ CollectResult result_of(const std::string& path, const collect::Summary& summary
   if (knows_changes(summary, left_out)) counts.changes = summary.counts.changes;
   counts.programs = taken("programs", summary.counts.programs);
   counts.logs = taken("logs", summary.counts.logs);
+  const collect::MemoryCounts& suspicious = summary.counts.suspicious_memory;
+  const collect::MemoryCounts& others = summary.counts.other_memory;
+  if (!left_out.contains("suspicious_memory") || !left_out.contains("other_memory")) {
+    counts.memory_processes = suspicious.processes + others.processes;
+    counts.memory_bytes = suspicious.bytes + others.bytes;
+    counts.memory_left_out = suspicious.left_out + others.left_out;
+  }
   counts.findings = summary.counts.findings;
   counts.held_files = summary.held.files;
   counts.held_programs = summary.held.programs;
@@ -114,7 +121,7 @@ CollectResult result_of(const std::string& path, const collect::Summary& summary
   return result;
 }
 
-std::vector<std::string> left_out_lines(const collect::LeftOut& left_out) {
+std::vector<std::string> left_out_lines(const collect::LeftOut& left_out, const collect::Summary& summary) {
   std::map<std::string, std::string> by_option;
   for (const auto& [name, option] : left_out) {
     std::string& names = by_option[option];
@@ -122,6 +129,11 @@ std::vector<std::string> left_out_lines(const collect::LeftOut& left_out) {
   }
   std::vector<std::string> lines;
   for (const auto& [option, names] : by_option) lines.push_back("by plan: " + names + " (" + option + ")");
+  for (const std::string& process : summary.memory_left_out) lines.push_back("memory of " + process);
+  const std::uint64_t all = summary.counts.suspicious_memory.left_out + summary.counts.other_memory.left_out;
+  if (all > summary.memory_left_out.size())
+    lines.push_back("memory of " + with_commas(all - summary.memory_left_out.size()) +
+                    " more processes: gaps.jsonl");
   return lines;
 }
 

@@ -14,9 +14,10 @@ namespace ctriage {
 // What collect tells goes to the screen; its gaps are kept for the JSON as well.
 class ToScreen final : public collect::Progress {
  public:
-  // `writes`: the line that says where to. The other two outlive this.
-  ToScreen(report::CollectScreen& screen, const collect::LeftOut& left_out, std::string writes)
-      : screen_(screen), left_out_(left_out), writes_(std::move(writes)) {}
+  // `writes`: the line that says where to. The others outlive this.
+  ToScreen(report::CollectScreen& screen, const collect::LeftOut& left_out,
+           const collect::MemoryOptions& memory, std::string writes)
+      : screen_(screen), left_out_(left_out), memory_(memory), writes_(std::move(writes)) {}
 
   void held(const source::HoldCounts& counts, const source::LiveSnapshot& snapshot, Timestamp at) override;
   void phase_ended(const collect::PhaseEnd& phase) override;
@@ -29,6 +30,7 @@ class ToScreen final : public collect::Progress {
  private:
   report::CollectScreen& screen_;
   const collect::LeftOut& left_out_;
+  const collect::MemoryOptions& memory_;
   std::string writes_;
   std::vector<Gap> gaps_;
 };
@@ -43,8 +45,8 @@ CollectResult result_of(const std::string& path, const collect::Summary& summary
 // The end of the screen; `piped`: nobody has the bundle under its name yet.
 report::Closing closing_of(const CollectResult& result, const collect::Summary& summary,
                            const report::CollectScreen& screen, bool piped);
-// "by plan: sockets, logs (--skip)", by option.
-std::vector<std::string> left_out_lines(const collect::LeftOut& left_out);
+// "by plan: sockets, logs (--skip)", by option; and processes without their memory.
+std::vector<std::string> left_out_lines(const collect::LeftOut& left_out, const collect::Summary& summary);
 // What keeps the pod and its node from being replaced under our hands: for whoever may talk to the API.
 void add_keep_lines(const source::LiveSnapshot& snapshot, const Source& source, const std::string& case_id,
                     report::Closing& closing);

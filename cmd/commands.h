@@ -62,6 +62,7 @@ void add_files(CLI::App& app, const Common& common, Action& chosen);
 void add_dump(CLI::App& app, const Common& common, Action& chosen);
 void add_whois(CLI::App& app, const Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
+void add_selftest(CLI::App& app, const Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
 

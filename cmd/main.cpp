@@ -76,6 +76,7 @@ int run(int argc, char** argv) {
   add_list(app, common, chosen);
   add_collect(app, common, chosen);
   add_whois(app, common, chosen);
+  add_selftest(app, common, chosen);
   add_show(app, common, chosen);
   add_diff(app, common, chosen);
   add_files(app, common, chosen);

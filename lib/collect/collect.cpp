@@ -14,13 +14,13 @@
 namespace ctriage::collect {
 namespace {
 
-std::uint64_t upper_bytes(const source::LiveSnapshot& snapshot) {
+std::uint64_t upper_bytes(const source::LiveSnapshot& snapshot, const MemoryOptions& /*memory*/) {
   std::uint64_t bytes = 0;
   for (const source::LiveContainer& live : snapshot.containers()) bytes += live.held.bytes();
   return bytes;
 }
 
-std::uint64_t log_bytes(const source::LiveSnapshot& snapshot) {
+std::uint64_t log_bytes(const source::LiveSnapshot& snapshot, const MemoryOptions& /*memory*/) {
   std::uint64_t bytes = 0;
   for (const source::LiveContainer& live : snapshot.containers()) {
     for (const source::HeldLog& held : live.logs) bytes += held.log.size_bytes;
@@ -29,7 +29,7 @@ std::uint64_t log_bytes(const source::LiveSnapshot& snapshot) {
 }
 
 // The one table: order, phases, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 19> kCollectors{{
+constexpr std::array<Collector, 21> kCollectors{{
     {"containers", "state", Volatility::pod, "identity and OCI spec of each container", nullptr,
      take_containers},
     {"processes", "state", Volatility::process,
@@ -44,6 +44,8 @@ constexpr std::array<Collector, 19> kCollectors{{
     {"mappings", "state", Volatility::process, "memory mappings", nullptr, take_mappings},
     {"mounts", "state", Volatility::process, "mounts and layers", nullptr, take_mounts},
     {"raw", "state", Volatility::process, "texts of /proc/PID as they are", nullptr, take_raw},
+    {"suspicious_memory", kMemoryGroup, Volatility::process,
+     "memory of processes that do not belong, and of what they started", nullptr, take_suspicious_memory},
     {"programs", "files", Volatility::process, "running programs that are not in the image", nullptr,
      take_programs},
     {"tmpfs", "files", Volatility::container, "the tmpfs of the containers", nullptr, take_tmpfs},
@@ -57,6 +59,8 @@ constexpr std::array<Collector, 19> kCollectors{{
      take_newer},
     {"node_logs", "node", Volatility::node, "what kubelet and runtime wrote about the pod, and the journal",
      nullptr, take_node_logs},
+    {"other_memory", kMemoryGroup, Volatility::process, "memory of the other processes, within the limits",
+     memory_bytes, take_other_memory},
 }};
 
 std::string time_stamp(Timestamp at) {
@@ -119,6 +123,18 @@ std::string bundle_json(const Source& source, const Options& options,
   writer.begin_object();
   writer.key("compression");
   writer.text(options.compression == Compression::zstd ? "zstd" : "none");
+  writer.key("memory");
+  writer.text(to_text(options.memory.mode));
+  if (options.memory.mode == MemoryMode::automatic) {
+    writer.key("memory_each_bytes");
+    writer.value(options.memory.each_bytes);
+    writer.key("memory_max_bytes");
+    writer.value(options.memory.max_bytes);
+  }
+  if (options.memory.mode != MemoryMode::none) {
+    writer.key("file_pages");
+    writer.text(to_text(options.memory.file_pages));
+  }
   if (options.max_bytes != UINT64_MAX) {
     writer.key("max_bytes");
     writer.value(options.max_bytes);
@@ -164,8 +180,22 @@ std::int64_t growth_of(const Resident& before, const Resident& after) {
   return growth;
 }
 
+// "38 MiB of 3 suspicious processes".
+std::string memory_text(const MemoryCounts& counts, std::string_view which) {
+  std::string text = counts.processes == 0
+                         ? "no " + std::string(which) + " process"
+                         : human_size(counts.bytes) + " of " + with_commas(counts.processes) + " " +
+                               std::string(which) + (counts.processes == 1 ? " process" : " processes");
+  if (counts.left_out > 0) text += "; " + with_commas(counts.left_out) + " left out by plan";
+  return text;
+}
+
+// Collectors that run after each other and are told of together.
+using Phase = std::span<const Collector>;
+
 // What was left out has no number.
-std::string phase_text(std::string_view group, const Counts& counts, const LeftOut& left_out) {
+std::string phase_text(Phase phase, const Counts& counts, const LeftOut& left_out) {
+  const std::string_view group = phase.front().group;
   std::string text;
   const auto add = [&](std::string_view collector, std::string words) {
     if (left_out.contains(collector)) words = std::string(collector) + " left out";
@@ -182,21 +212,23 @@ std::string phase_text(std::string_view group, const Counts& counts, const LeftO
     add("tmpfs", counted(counts.tmpfs, "tmpfs", "tmpfs"));
   } else if (group == "logs") {
     add("logs", counted(counts.logs, "container log", "container logs"));
-  } else {
-    for (const Collector& collector : kCollectors) {
-      if (collector.group == group) add(collector.name, std::string(collector.name));
+  } else if (group == kMemoryGroup) {
+    for (const Collector& collector : phase) {
+      const bool others = collector.take == take_other_memory;
+      add(collector.name, memory_text(others ? counts.other_memory : counts.suspicious_memory,
+                                      others ? "other" : "suspicious"));
     }
+  } else {
+    for (const Collector& collector : phase) add(collector.name, std::string(collector.name));
   }
   return text;
 }
 
-// Runs the collectors of one group. What ends the run is told of every collector that was not reached, later
-// groups' too.
-Status run_group(Collection& in, std::string_view group, const Status& so_far) {
+// What ends the run is told of every collector that was not reached, later phases' too.
+Status run_phase(Collection& in, Phase phase, const Status& so_far) {
   Status going = so_far;
-  for (const Collector& collector : kCollectors) {
-    if (collector.group != group) continue;
-    const std::string name = std::string(group) + "." + std::string(collector.name);
+  for (const Collector& collector : phase) {
+    const std::string name = std::string(collector.group) + "." + std::string(collector.name);
     if (const auto left = in.options.left_out.find(collector.name); left != in.options.left_out.end()) {
       in.task.gaps.add({Impact::note, name, in.snapshot.name(),
                         Error{Errc::unsupported, "left out by plan (" + left->second + ")"}});
@@ -215,12 +247,15 @@ Status run_group(Collection& in, std::string_view group, const Status& so_far) {
   return going;
 }
 
-std::vector<std::string_view> groups() {
-  std::vector<std::string_view> names;
-  for (const Collector& collector : kCollectors) {
-    if (names.empty() || names.back() != collector.group) names.push_back(collector.group);
+std::vector<Phase> phases() {
+  std::vector<Phase> found;
+  const Phase all(kCollectors);
+  for (std::size_t first = 0, end = 0; first < all.size(); first = end) {
+    end = first + 1;
+    while (end < all.size() && all[end].group == all[first].group) ++end;
+    found.push_back(all.subspan(first, end - first));
   }
-  return names;
+  return found;
 }
 
 }  // namespace
@@ -335,9 +370,10 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
   unsigned number = 0;
   Status going = Done{};
   bool ended_told = false;
-  for (const std::string_view group : groups()) {
+  for (const Phase phase : phases()) {
+    const std::string_view group = phase.front().group;
     const std::int64_t phase_ns = sys::boottime_ns();
-    going = run_group(in, group, going);
+    going = run_phase(in, phase, going);
     if (!std::exchange(ended_told, true))
       snapshot.tell_ended(working);  // with the state, after what may vanish
     auto mark = out.end_phase(group);
@@ -348,7 +384,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
     PhaseEnd ended{++number,
                    std::string(group),
                    sys::boottime_ns() - phase_ns,
-                   phase_text(group, in.counts, options.left_out),
+                   phase_text(phase, in.counts, options.left_out),
                    {}};
     if (mark && group == "state") ended.digest = mark->digest;
     progress.phase_ended(ended);
@@ -360,6 +396,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
     log.add({Impact::lost, "attach", "files of the examiner", attached.error()});
   summary.resident_growth_bytes = growth_of(resident, resident_sizes(snapshot));
   summary.counts = in.counts;
+  summary.memory_left_out = std::move(in.memory.left_out);
   snapshot.tell_access_times(working);
   log.finish();
   summary.lost = log.count(Impact::lost);

@@ -4,9 +4,11 @@
 //
 //   hold      open what would be gone with the container; read nothing yet
 //   1 state   processes, sockets, network, mounts, ... ; synced, its digest told; findings so far
-//   2 files   programs that are not in the image, tmpfs, the UpperDir
-//   3 logs    of the containers
-//   4 node    what outlives the pod: configuration, kernel log, what is newer than the pod, the engines' logs
+//   2 memory  of suspicious processes
+//   3 files   programs that are not in the image, tmpfs, the UpperDir
+//   4 logs    of the containers
+//   5 node    what outlives the pod: configuration, kernel log, what is newer than the pod, the engines' logs
+//   6 memory  of the other processes
 //   ending    the examiner's files, findings, gaps, custody, SUMMARY.txt, seal
 #include <array>
 #include <cstdint>
@@ -20,6 +22,7 @@
 #include <vector>
 
 #include "lib/bundle/writer.h"
+#include "lib/collect/memory_choice.h"
 #include "lib/core/root.h"
 #include "lib/core/task.h"
 #include "lib/core/unique_fd.h"
@@ -56,8 +59,15 @@ struct Options {
   unsigned workers = 2;
   std::uint64_t max_bytes = UINT64_MAX;  // of the bundle
   LeftOut left_out;
+  MemoryOptions memory;
   Case about;
   std::vector<Attachment> attachments;
+};
+
+struct MemoryCounts {
+  std::uint64_t processes = 0;  // of which a core is in the bundle
+  std::uint64_t bytes = 0;      // of memory in those
+  std::uint64_t left_out = 0;   // processes, by plan
 };
 
 struct Counts {
@@ -70,6 +80,8 @@ struct Counts {
   std::uint64_t tmpfs = 0;
   std::uint64_t logs = 0;
   std::uint64_t findings = 0;
+  MemoryCounts suspicious_memory;
+  MemoryCounts other_memory;
 };
 
 struct PhaseEnd {
@@ -94,7 +106,8 @@ struct Summary {
   std::int64_t resident_growth_bytes = 0;  // of the members that were there before and after
   std::uint64_t degraded = 0;              // gaps, all that were counted
   std::uint64_t notes = 0;
-  std::uint64_t lost = 0;  // gaps of impact "lost", failures of the ending included
+  std::uint64_t lost = 0;                    // gaps of impact "lost", failures of the ending included
+  std::vector<std::string> memory_left_out;  // the first few processes, and why
 };
 
 // Who is told while it runs. lib/collect knows no terminal.
@@ -118,14 +131,15 @@ constexpr auto enum_names(Volatility) {
 
 struct Collector {
   std::string_view name;   // "processes"
-  std::string_view group;  // "state", "files", "logs"; --only and --skip name either
+  std::string_view group;  // "state", "files", "logs"; --only and --skip name either; may come twice
   Volatility volatility;
   std::string_view what;  // one line for people
   // Bytes before compression, about, of a snapshot that holds; none: not known before they are read.
-  std::uint64_t (*estimate)(const source::LiveSnapshot& snapshot);
+  std::uint64_t (*estimate)(const source::LiveSnapshot& snapshot, const MemoryOptions& memory);
   Status (*take)(class Collection& collection);
 };
-// In the order they run: the most volatile first.
+constexpr std::string_view kMemoryGroup = "memory";
+// In the order they run: the most volatile first, but the bulk of memory last.
 std::span<const Collector> collectors();
 
 // Where the bundle goes: a directory, in which it grows as NAME.part, or a pipe.

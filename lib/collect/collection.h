@@ -11,6 +11,7 @@
 
 #include "lib/collect/collect.h"
 #include "lib/core/limits.h"
+#include "lib/memory/plan.h"
 #include "lib/model/json.h"
 #include "lib/model/shorten.h"
 #include "lib/runtime/processes.h"
@@ -44,6 +45,13 @@ class Collection {
   std::map<std::pair<std::string, std::string>, Program> programs;  // by container and sha256: once each
 
   std::optional<std::vector<runtime::EngineProcess>> engines;  // list_engines()
+
+  struct MemoryState {
+    std::vector<MemoryMember> members;                               // those that could be read
+    std::map<std::pair<std::size_t, std::int32_t>, std::size_t> at;  // by container and pid
+    std::map<std::size_t, memory::SharedPages> shared;               // by container
+    std::vector<std::string> left_out;                               // the first few, for people
+  } memory;
 
   [[nodiscard]] std::string path_of(const source::LiveContainer& container, std::string_view name) const {
     return "containers/" + container.member + "/" + std::string(name);
@@ -122,6 +130,10 @@ Status take_sockets(Collection& in);
 Status take_mounts(Collection& in);
 Status take_network(Collection& in);
 Status take_raw(Collection& in);
+Status take_suspicious_memory(Collection& in);
+Status take_other_memory(Collection& in);
+// Bytes of memory that other processes have, as far as the limits go.
+std::uint64_t memory_bytes(const source::LiveSnapshot& snapshot, const MemoryOptions& memory);
 Status take_programs(Collection& in);
 Status take_upper(Collection& in);
 Status take_tmpfs(Collection& in);

@@ -33,20 +33,28 @@ Status check_names(std::span<const std::string> names, std::string_view option) 
 
 }  // namespace
 
-Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std::string> skip) {
+Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std::string> skip,
+                          MemoryMode memory) {
   if (auto good = check_names(only, "--only"); !good) return std::move(good).error();
   if (auto good = check_names(skip, "--skip"); !good) return std::move(good).error();
   LeftOut left_out;
   for (const Collector& collector : collectors()) {
     if (!only.empty() && !is_named(collector, only)) left_out.emplace(collector.name, "--only");
     if (is_named(collector, skip)) left_out.emplace(collector.name, "--skip");
+    if (collector.group == kMemoryGroup && memory == MemoryMode::none)
+      left_out.emplace(collector.name, "--memory none");
   }
+  const bool takes_memory = std::ranges::any_of(collectors(), [&](const Collector& collector) {
+    return collector.group == kMemoryGroup && !left_out.contains(collector.name);
+  });
   left_out.erase("containers");
-  if (!left_out.contains("programs")) left_out.erase("processes");
+  if (takes_memory) left_out.erase("mappings");
+  if (takes_memory || !left_out.contains("programs")) left_out.erase("processes");
   return left_out;
 }
 
-std::vector<PlanLine> plan_of(const source::LiveSnapshot& snapshot, const LeftOut& left_out) {
+std::vector<PlanLine> plan_of(const source::LiveSnapshot& snapshot, const LeftOut& left_out,
+                              const MemoryOptions& memory) {
   std::vector<PlanLine> plan;
   for (const Collector& collector : collectors()) {
     PlanLine line;
@@ -54,7 +62,7 @@ std::vector<PlanLine> plan_of(const source::LiveSnapshot& snapshot, const LeftOu
     if (const auto found = left_out.find(collector.name); found != left_out.end()) {
       line.left_out = found->second;
     } else if (collector.estimate != nullptr) {
-      line.bytes = collector.estimate(snapshot);
+      line.bytes = collector.estimate(snapshot, memory);
     }
     plan.push_back(std::move(line));
   }

@@ -11,10 +11,11 @@
 
 namespace ctriage::collect {
 
-// The collectors that --only and --skip leave: names of groups or of collectors. "containers" is always
-// taken, and "processes" where "programs" is: nothing can be told of programs without them. Errc::malformed
-// for a name that is none, with those that are.
-Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std::string> skip);
+// The collectors that --only, --skip and --memory leave: names of groups or of collectors. "containers" is
+// always taken, "processes" where "programs" or memory is, and "mappings" where memory is: nothing can be
+// told of those without them. Errc::malformed for a name that is none, with those that are.
+Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std::string> skip,
+                          MemoryMode memory = MemoryMode::automatic);
 
 struct PlanLine {
   const Collector* collector = nullptr;
@@ -22,7 +23,8 @@ struct PlanLine {
   std::optional<std::uint64_t> bytes;  // before compression; absent: not known before it is read
 };
 // In the order of taking. Of a snapshot that holds already.
-std::vector<PlanLine> plan_of(const source::LiveSnapshot& snapshot, const LeftOut& left_out);
+std::vector<PlanLine> plan_of(const source::LiveSnapshot& snapshot, const LeftOut& left_out,
+                              const MemoryOptions& memory);
 
 // About how long that takes, from what was measured of reading, hashing and writing (bench/): not a promise.
 double estimated_seconds(std::span<const PlanLine> plan);

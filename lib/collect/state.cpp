@@ -92,11 +92,15 @@ Status take_containers(Collection& in) {
 }
 
 Status take_processes(Collection& in) {
+  std::size_t index = 0;
   for (LiveContainer& live : in.snapshot.containers()) {
+    const std::size_t place = index++;
     const std::string& id = live.container.id;
     const Emit<Finding> found = [&](Finding&& finding) { return in.add_finding(std::move(finding)); };
     const std::function<Status(const Process&)> each = [&](const Process& process) -> Status {
       ++in.counts.processes;
+      if (in.memory.at.try_emplace({place, process.pid}, in.memory.members.size()).second)
+        in.memory.members.push_back(member_of(process, place));
       if (process.exe.sha256 && takes_bytes_of(process)) {
         in.programs.try_emplace(
             {id, *process.exe.sha256},
@@ -133,11 +137,19 @@ Status take_descriptors(Collection& in) {
 }
 
 Status take_mappings(Collection& in) {
+  std::size_t index = 0;
   for (const LiveContainer& live : in.snapshot.containers()) {
+    const std::size_t place = index++;
+    const std::function<Status(const Mapping&)> each = [&](const Mapping& mapping) -> Status {
+      const auto member = in.memory.at.find({place, mapping.pid});
+      if (member != in.memory.at.end() && is_anonymous_code(mapping))
+        in.memory.members[member->second].anonymous_code = true;
+      return Done{};
+    };
     const auto list = [&](const Emit<Mapping>& emit) {
       return in.snapshot.list_mappings(live.container.id, emit, in.task);
     };
-    if (auto status = take_list<Mapping>(in, live, "mappings", list, nullptr); !status) return status;
+    if (auto status = take_list<Mapping>(in, live, "mappings", list, each); !status) return status;
   }
   return Done{};
 }

@@ -40,6 +40,11 @@ void unmap(std::span<std::byte> memory) noexcept {
   if (!memory.empty()) ::munmap(memory.data(), memory.size());
 }
 
+Status forbid_access(std::span<std::byte> memory) {
+  return done_or(attempt(Call::space, [&] { return ::mprotect(memory.data(), memory.size(), PROT_NONE); }),
+                 "forbid access to", "a page of our own");
+}
+
 Result<PagesScanned> pagemap_scan(int pagemap, std::uint64_t start, std::uint64_t end, std::uint64_t any_of,
                                   std::uint64_t wanted, std::span<PageRegion> into, std::string_view name) {
   ScanArguments arguments;

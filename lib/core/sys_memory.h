@@ -14,6 +14,7 @@ std::size_t page_size() noexcept;
 // Zeroed memory that stays shared with the processes that we fork from now on.
 Result<std::span<std::byte>> map_shared(std::size_t size);
 void unmap(std::span<std::byte> memory) noexcept;
+Status forbid_access(std::span<std::byte> memory);  // PROT_NONE, of whole pages
 
 // ioctl(2) PAGEMAP_SCAN of /proc/PID/pagemap, Linux 6.7, Documentation/admin-guide/mm/pagemap.rst. These are
 // struct page_region, struct pm_scan_arg and PAGE_IS_* of linux/fs.h, which older headers do not have.

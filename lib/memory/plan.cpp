@@ -128,7 +128,7 @@ void Plan::each_segment(const elf::TakeSegment& take) const {
 
 std::vector<SharedPages::Part> SharedPages::claim(std::uint64_t device, std::uint64_t inode,
                                                   std::uint64_t start, std::uint64_t end, std::int32_t pid) {
-  if (parts_ >= kMaxSharedParts && !taken_.contains({device, inode})) return {{start, end, 0}};
+  if (parts_ >= most_parts_ && !taken_.contains({device, inode})) return {{start, end, 0}};
   std::map<std::uint64_t, Part>& taken = taken_[{device, inode}];
   std::vector<Part> parts;
   std::uint64_t at = start;
@@ -153,7 +153,7 @@ std::vector<SharedPages::Part> SharedPages::claim(std::uint64_t device, std::uin
         continue;
       }
     }
-    if (parts_ >= kMaxSharedParts) continue;
+    if (parts_ >= most_parts_) continue;
     taken[part.start] = {part.start, part.end, pid};
     ++parts_;
   }

@@ -51,6 +51,7 @@ struct Plan {
 // Which pages of shared objects are in the core of another process already, by offset in the object.
 class SharedPages {
  public:
+  explicit SharedPages(std::size_t most_parts = kMaxSharedParts) : most_parts_(most_parts) {}
   struct Part {
     std::uint64_t start = 0;
     std::uint64_t end = 0;
@@ -66,6 +67,7 @@ class SharedPages {
   // By object, then start: end and process.
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::map<std::uint64_t, Part>> taken_;
   std::size_t parts_ = 0;
+  std::size_t most_parts_;
 };
 
 struct PlanOptions {

@@ -15,6 +15,7 @@ enum class FilePages : std::uint8_t {  // of files that are mapped and have a na
   all,                                 // every page that is there
   none,
 };
+constexpr auto enum_names(FilePages) { return std::array<std::string_view, 3>{"changed", "all", "none"}; }
 std::optional<FilePages> parse_file_pages(std::string_view text);
 
 enum class Take : std::uint8_t { all, changed, nothing };

@@ -20,6 +20,9 @@ struct CollectCounts {
   std::optional<std::uint64_t> changes;
   std::optional<std::uint64_t> programs;
   std::optional<std::uint64_t> logs;
+  std::optional<std::uint64_t> memory_processes;
+  std::optional<std::uint64_t> memory_bytes;
+  std::optional<std::uint64_t> memory_left_out;
   std::uint64_t findings = 0;
   std::uint64_t held_files = 0;
   std::uint64_t held_programs = 0;
@@ -37,6 +40,11 @@ struct CollectCounts {
     v("programs", self.programs,
       "running programs that are not in the image, taken; absent: left out by plan");
     v("logs", self.logs, "container logs taken; absent: left out by plan");
+    v("memory_processes", self.memory_processes,
+      "processes of which a core was taken; absent: memory was left out by plan");
+    v("memory_bytes", self.memory_bytes, "of memory in those cores; absent: left out by plan");
+    v("memory_left_out", self.memory_left_out,
+      "processes whose memory is over a limit and was left out; absent: all of it was, by plan");
     v("findings", self.findings, "what rules named");
     v("held_files", self.held_files, "files opened before anything was read");
     v("held_programs", self.held_programs, "running programs opened before anything was read");

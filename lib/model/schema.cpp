@@ -10,6 +10,7 @@
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
 #include "lib/model/search.h"
+#include "lib/model/selftest.h"
 
 namespace ctriage {
 namespace {
@@ -28,8 +29,8 @@ Made from the tables in lib/model/*.h by `schema_markdown()`; change them, then 
 - A document and a line of a view (`--json`, `--format jsonl`) name their form in their first key, `schema`:
   a document of `show`, `show SOURCE FINDING`, `diff` and `list` is ctriage.show/1, ctriage.show_finding/1,
   ctriage.diff/1 and ctriage.list/1; a line is one artifact of the tables below, as ctriage.KIND/1. Lines of `show`
-  and `diff` are first the source, then the artifacts, then the coverage, then the gaps. `collect`, `verify` and `dump` end
-  with one document, ctriage.collect/1, ctriage.verify/1 and ctriage.dump/1, in either format. A document of `search` or
+  and `diff` are first the source, then the artifacts, then the coverage, then the gaps. `collect`, `verify`, `dump` and `selftest` end
+  with one document, ctriage.collect/1, ctriage.verify/1, ctriage.dump/1 and ctriage.selftest/1, in either format. A document of `search` or
   `strings` is ctriage.search/1 or ctriage.strings/1, with `matches` or `strings`, then `summary`, then `gaps`; lines are
   match or string, then the gaps, and last search_summary.
 - The lines of a bundle's .jsonl streams are bare: which artifact they hold is in this table. Those of the file
@@ -55,6 +56,7 @@ constexpr std::array kStreams{
     Stream{"containers/C/sockets.jsonl", kKind<Socket>, {}},
     Stream{"containers/C/mounts.jsonl", kKind<Mount>, {}},
     Stream{"containers/C/layers.jsonl", kKind<Layer>, {}},
+    Stream{"containers/C/memory/PID.pages.jsonl", kKind<PageRange>, {}},
     Stream{"containers/C/changes.jsonl", kKind<FileChange>, {}},
     Stream{"containers/C/tmpfs/MOUNT.jsonl", kKind<TreeFile>, {}},
     Stream{"containers/C/logs.jsonl", kKind<LogFile>, {}},
@@ -136,8 +138,8 @@ std::string schema_markdown() {
                 Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile,
                 NetworkEntry, Flow, NodeFact, Finding, GapRecord, CoverageRecord, CollectResult,
                 CollectCounts, PlanResult, PlannedStep, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream,
-                PageRange, DumpResult, DumpedProcess, MemoryMatch, FoundString, SearchSummary, PatternCount>(
-      out);
+                PageRange, DumpResult, DumpedProcess, MemoryMatch, FoundString, SearchSummary, PatternCount,
+                SelftestResult, SelftestCheck>(out);
   return out;
 }
 

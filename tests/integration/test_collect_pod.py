@@ -144,6 +144,22 @@ class Intrusion(PodCase):
         self.assertEqual({m["pid"] for m in maps}, self.members)
         self.assertTrue([m for m in maps if m["protection"] == "rwxp" and m["inode"] == "0x0"])
 
+    def test_memory_of_each_process(self):
+        """What the implants have in memory, in the bundle before the UpperDir; the others, the sandbox's too, at its end."""
+        bundle = self.bundle()
+        by_name = {" ".join(p["argv"]): pid for pid, p in self.processes().items()}
+        suspicious = {pid for name, pid in by_name.items() if not name.startswith(("/bin/sh -c", "sleep 1000"))}
+        upper = min(n for n, name in enumerate(bundle.order) if name.startswith("containers/app/upper.tar"))
+        before = {int(name.split("/")[3].split(".")[0]) for name in bundle.order[:upper] if "/memory/" in name}
+        self.assertEqual(before, suspicious, by_name)
+        cores = {s for s in bundle.streams if s.endswith(".core.zst")}
+        self.assertEqual({s for s in cores if "/app/" in s}, {f"containers/app/memory/{pid}.core.zst" for pid in self.members})
+        self.assertEqual(len([s for s in cores if "/sandbox/" in s]), 1, cores)
+        for port, name in ((self.port, f"[kworker/u8:2] loop {self.port}"), (self.port + 1, f"[kthreadd] loop {self.port + 1}")):
+            core = bundle.bytes(f"containers/app/memory/{by_name[name]}.core.zst")
+            for mark in (f"TOKEN=ctr14ge-{port}-HEAPSECRET", "RWX-SHELLCODE-MARKER", "SHARED-ANON-MARKER"):
+                self.assertIn(mark.encode(), core, name)
+
     def test_changes(self):
         changes = {c["path"]: c for c in self.bundle().records("containers/app/changes.jsonl")}
         expected = {"/usr/local/bin/.httpd": "added", "/usr/local/bin/backup": "added", "/tmp/implant": "added",

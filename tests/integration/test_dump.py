@@ -28,10 +28,10 @@ def setUpModule():
     lab.need("gcc", "gdb")
 
 
-def build(directory):
+def build(directory, *flags):
     path = os.path.join(directory, "target")
     source = os.path.join(os.path.dirname(__file__), "memory_target.c")
-    subprocess.run(["gcc", "-O2", "-g", "-pthread", "-o", path, source], check=True)
+    subprocess.run(["gcc", "-O2", "-g", "-pthread", *flags, "-o", path, source], check=True)
     return path
 
 
