@@ -261,7 +261,8 @@ class Bench:
                 subprocess.run([self.ctriage, "dump", f"pid:{target.pid}", "-o", core, "--json"], check=True, stdout=subprocess.DEVNULL)
                 print("\nsearch of a live process with 1 GiB resident")
                 peer = f"rg -a -c --no-config {needle} {core}"
-                self.search_of({"ripgrep over its core, dumped before": peer}, f"pid:{target.pid}", needle)
+                # No limit: what ripgrep reads was made by a dump, whose time is not counted.
+                self.search_of({"ripgrep over its core, dumped before": peer}, f"pid:{target.pid}", needle, None)
                 before = resident_kib(target.pid)
                 timed([self.ctriage, "search", f"pid:{target.pid}", needle, "--json"])
                 grown = resident_kib(target.pid) - before
@@ -273,10 +274,10 @@ class Bench:
             archive = self.out + "/checkpoint.tar"
             make_checkpoint(archive, needle)
             print("\nsearch of a plain checkpoint with 1 GiB of memory")
-            self.search_of({"ripgrep over the tar": f"rg -a -c --no-config {needle} {archive}"}, archive, needle)
+            self.search_of({"ripgrep over the tar": f"rg -a -c --no-config {needle} {archive}"}, archive, needle, 1.2)
 
-    def search_of(self, peers, token, needle):
-        """Limits are of the plain text; the others show what more patterns cost."""
+    def search_of(self, peers, token, needle, factor):
+        """The limit is of the plain text; the others show what more patterns cost."""
         ours = [self.ctriage, "search", token, needle, "--json"]
         commands = {**peers, "ctriage (with pid and address)": ours,
                     "ctriage --preset, all seven": [self.ctriage, "search", token, "--preset", "urls,ips,keys,jwt,wallets,shell,http", "--json"],
@@ -288,10 +289,10 @@ class Bench:
                 best[name] = min(took, best.get(name, took))
                 if command is ours and not json.loads(out)["matches"]:
                     raise RuntimeError("the text was not found")
-        limit = min(best[name] for name in peers) * 1.2
+        limit = min(best[name] for name in peers) * (factor or 0)
         for name, command in commands.items():
-            mine = command is ours
-            self.row(name, f"{best[name]:.2f} s", f"<= ripgrep x 1.2 ({limit:.2f} s)" if mine else None,
+            mine = command is ours and factor is not None
+            self.row(name, f"{best[name]:.2f} s", f"<= ripgrep x {factor} ({limit:.2f} s)" if mine else None,
                      best[name] <= limit if mine else None, command if isinstance(command, str) else self.shown(command))
         peak, samples = peak_pss_mib(ours)
         self.row("memory there: peak sum of PSS", f"{peak:.1f} MiB", f"<= {LIMIT_MIB} MiB", peak <= LIMIT_MIB,
