@@ -312,10 +312,10 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
       ->delimiter(',');
   sub->add_option("--skip", arguments->skip, "leave these out")->delimiter(',');
   sub->add_option("--memory", arguments->memory,
-                  "of processes: auto (what does not belong whole, the rest within limits), all or none")
+                  "of processes: auto (suspicious ones whole, the others within limits), all or none")
       ->check(CLI::IsMember({"auto", "all", "none"}));
   sub->add_option("--memory-each", arguments->memory_each,
-                  "with auto: the most of one process that nothing speaks against, 512M");
+                  "with auto: the most of one process that is not suspicious, 512M");
   sub->add_option("--memory-max", arguments->memory_max, "with auto: the most of all such processes, 4G");
   sub->add_option(
          "--file-pages", arguments->file_pages,

@@ -9,12 +9,27 @@
 namespace ctriage {
 namespace {
 
-// "state, upper 214 MiB, logs 38 MiB; about 2 s; no freeze": groups as a whole, and what has a size.
+// Before anything is read nobody knows which processes are suspicious: one figure for the whole group.
+std::string memory_text(const std::vector<collect::PlanLine>& plan) {
+  std::optional<std::uint64_t> bytes;
+  for (const collect::PlanLine& line : plan) {
+    if (line.collector->group == collect::kMemoryGroup && line.bytes) bytes = bytes.value_or(0) + *line.bytes;
+  }
+  return "memory" + (bytes ? " up to " + human_size(*bytes) : std::string());
+}
+
+// "state, memory up to 412 MiB, upper 214 MiB, logs 38 MiB; about 2 s; no freeze": groups as a whole, and
+// what has a size.
 std::string takes_text(const std::vector<collect::PlanLine>& plan) {
   std::string text;
   std::string_view group;
+  bool with_memory = false;
   for (const collect::PlanLine& line : plan) {
     if (!line.left_out.empty()) continue;
+    if (line.collector->group == collect::kMemoryGroup) {
+      if (!std::exchange(with_memory, true)) text += (text.empty() ? "" : ", ") + memory_text(plan);
+      continue;
+    }
     const std::string_view name = line.bytes ? line.collector->name : line.collector->group;
     if (!line.bytes && group == line.collector->group) continue;
     if (!line.bytes) group = line.collector->group;

@@ -63,6 +63,9 @@ void add_dump(CLI::App& app, const Common& common, Action& chosen);
 void add_whois(CLI::App& app, const Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
 void add_selftest(CLI::App& app, const Common& common, Action& chosen);
+// search and strings.
+void add_search(CLI::App& app, const Common& common, Action& chosen);
+void add_strings(CLI::App& app, const Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "cmd/commands.h"
+#include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/source/disk.h"
 #include "lib/source/inventory.h"
@@ -33,6 +34,7 @@ Result<std::vector<source::Listed>> list_what(const ListArguments& arguments, re
   auto disk = source::open_disk(arguments.root, task);
   if (!disk) return std::move(disk).error();
   head.node = disk->name;
+  forbid_clones(task.gaps);  // no layer is read
   head.machine = "a disk, nothing runs";
   return source::list_disk(disk->root, arguments.query, task);
 }

@@ -7,7 +7,6 @@
 #include <exception>
 
 #include "cmd/commands.h"
-#include "cmd/search.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/report/progress.h"

@@ -1,5 +1,5 @@
 // search and strings: memory of a source, wherever it is.
-#include "cmd/search.h"
+#include "lib/report/search.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -8,14 +8,13 @@
 #include <map>
 #include <optional>
 
+#include "cmd/commands.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
-#include "lib/report/search.h"
 #include "lib/search/pattern.h"
 #include "lib/search/scanner.h"
 #include "lib/search/strings.h"
 #include "lib/search/tally.h"
-#include "lib/source/memory.h"
 #include "lib/source/open.h"
 
 namespace ctriage {
@@ -56,33 +55,22 @@ MemoryQuery query_of(const MemoryArguments& arguments) {
   return query;
 }
 
-bool names_a_live_target(std::string_view word) {
-  constexpr std::array<std::string_view, 3> kSchemes{"pid:", "pod:", "ctr:"};
-  return std::ranges::any_of(kSchemes, [&](std::string_view scheme) { return word.starts_with(scheme); }) ||
-         word.starts_with("docker://") || word.starts_with("podman://") || word.starts_with("cri-o://") ||
-         word.starts_with("containerd://");
-}
-
-bool is_path(const std::string& word) {
-  return word.starts_with('/') || word.starts_with("./") || word.starts_with("../") ||
-         word.starts_with("file:") || source::open_file(word).has_value() || Root::open(word).has_value();
-}
-
 bool is_pattern(std::string_view word) {
   constexpr std::array<std::string_view, 4> kPrefixes{"re:", "hex:", "wide:", "text:"};
   return std::ranges::any_of(kPrefixes, [&](std::string_view prefix) { return word.starts_with(prefix); });
 }
 
 // How sure it is that a word is the source.
-int looks_like_a_source(const std::string& word) {
-  if (is_pattern(word)) return 0;
-  if (names_a_live_target(word)) return 3;
-  return is_path(word) ? 2 : 1;
+enum class IsSource : std::uint8_t { no, maybe, a_file_here, surely };
+IsSource is_source(const std::string& word) {
+  if (is_pattern(word)) return IsSource::no;
+  if (source::is_live_token(word) || source::path_of_token(word)) return IsSource::surely;
+  return source::open_file(word) || Root::open(word) ? IsSource::a_file_here : IsSource::maybe;
 }
 
 Error usage(std::string what) { return {Errc::malformed, std::move(what)}; }
 
-// Source first, as all commands have it; grep's order where that is what was meant.
+// Source first, as all commands have it; grep's order where only the second word can be one.
 Status tell_apart(SearchArguments& arguments) {
   const bool has_patterns =
       !arguments.patterns.empty() || !arguments.files.empty() || !arguments.presets.empty();
@@ -93,10 +81,12 @@ Status tell_apart(SearchArguments& arguments) {
     return Done{};
   }
   if (words.size() != 2) return usage("a source and a pattern are needed");
-  const int first = looks_like_a_source(words[0]);
-  const int second = looks_like_a_source(words[1]);
-  if (first == second && first > 1)
-    return usage(words[0] + " and " + words[1] + ": either may be the source; say -e PATTERN");
+  const IsSource first = is_source(words[0]);
+  const IsSource second = is_source(words[1]);
+  const bool either = (first == second && first >= IsSource::a_file_here) ||
+                      (first == IsSource::maybe && second == IsSource::a_file_here);
+  if (either)
+    return usage(words[0] + " and " + words[1] + ": either may be the source; say -e PATTERN, or ./FILE");
   if (second > first) std::swap(words[0], words[1]);
   arguments.memory.query.token = words[0];
   arguments.patterns.push_back(words[1]);
@@ -129,12 +119,27 @@ report::SearchEnd end_of(Snapshot& snapshot, const search::Tally& tally, SearchS
   if (const auto source = snapshot.describe(task)) summary.target = source->target;
   summary.processes = tally.processes();
   summary.objects = tally.objects();
-  summary.complete = gaps.count(Impact::lost) == 0;
+  // Pages in swap, or of shared memory that nobody has touched, can hold what was looked for.
+  summary.complete = gaps.count(Impact::lost) == 0 && std::ranges::none_of(gaps.kept(), [](const Gap& gap) {
+                       return gap.impact == Impact::degraded && gap.artifact == "memory.pages";
+                     });
   summary.took_ns = sys::boottime_ns() - began_ns;
   gaps.finish();
   end.summary = std::move(summary);
   end.gaps = report::records_of(gaps.kept(), task.now());
   return end;
+}
+
+// What was found up to a stop or the deadline is told; that it is not all is a gap.
+template <class Finder>
+Status walk(Snapshot& snapshot, const MemoryArguments& arguments, search::Tally& tally, Finder& finder,
+            Task& task) {
+  auto walked = snapshot.visit_memory(query_of(arguments), tally, task);
+  if (walked) walked = finder.finish();
+  if (walked || (walked.error().code != Errc::stopped && walked.error().code != Errc::timeout)) return walked;
+  task.gaps.add({Impact::lost, "memory", arguments.query.token,
+                 Error(walked.error()).within("what comes after was not searched")});
+  return Done{};
 }
 
 std::vector<PatternCount> counts_of(const std::vector<search::Pattern>& patterns,
@@ -151,8 +156,17 @@ std::vector<PatternCount> counts_of(const std::vector<search::Pattern>& patterns
   return all;
 }
 
-report::SearchOptions options_of(const Common& common, const Io& io) {
-  return {common.output_format(), io.out_style, common.verbose, false};
+report::SearchOptions options_of(Snapshot& snapshot, const Common& common, const Io& io, Task& task) {
+  report::SearchOptions options{common.output_format(), io.out_style, common.verbose};
+  auto listed = snapshot.list_containers(
+      [&](Container&& container) -> Status {
+        const std::string name = container.sandbox ? "(sandbox)" : container.name.raw;
+        options.containers.emplace(container.id, name);
+        return Done{};
+      },
+      task);
+  if (!listed) options.containers.clear();  // rows without it
+  return options;
 }
 
 Exit end_with(const Status& told, const Common& common, Io& io, const GapLog& gaps) {
@@ -172,7 +186,7 @@ Exit run_search(SearchArguments arguments, const Common& common, Io& io) {
   if (!read) {
     const Exit exit = fail(io, read.error());
     const Errc code = read.error().code;
-    return code == Errc::malformed || code == Errc::limit ? Exit::usage : exit;
+    return code == Errc::malformed ? Exit::usage : exit;
   }
   const std::int64_t began_ns = sys::boottime_ns();
   auto opened = source::open_source(arguments.memory.query, {}, task);
@@ -183,9 +197,7 @@ Exit run_search(SearchArguments arguments, const Common& common, Io& io) {
   const auto run = [&](const Emit<MemoryMatch>& emit) -> Status {
     scanner.emplace(patterns.all(), search::ScanOptions{}, emit, task);
     tally.emplace(*scanner);
-    if (auto walked = source::visit_memory(snapshot, query_of(arguments.memory), *tally, task); !walked)
-      return walked;
-    return scanner->finish();
+    return walk(snapshot, arguments.memory, *tally, *scanner, task);
   };
   const auto end = [&] {
     SearchSummary summary;
@@ -195,7 +207,7 @@ Exit run_search(SearchArguments arguments, const Common& common, Io& io) {
     summary.counts = counts_of(patterns.all(), scanner->counts());
     return end_of(snapshot, *tally, std::move(summary), began_ns, gaps, task);
   };
-  report::SearchOptions options = options_of(common, io);
+  report::SearchOptions options = options_of(snapshot, common, io, task);
   options.many_patterns = patterns.all().size() > 1;
   return end_with(report::search_report(run, end, options, io.out), common, io, gaps);
 }
@@ -215,9 +227,7 @@ Exit run_strings(const StringsArguments& arguments, const Common& common, Io& io
   const auto run = [&](const Emit<FoundString>& emit) -> Status {
     finder.emplace(wanted, emit, task);
     tally.emplace(*finder);
-    if (auto walked = source::visit_memory(snapshot, query_of(arguments.memory), *tally, task); !walked)
-      return walked;
-    return finder->finish();
+    return walk(snapshot, arguments.memory, *tally, *finder, task);
   };
   const auto end = [&] {
     SearchSummary summary;
@@ -225,13 +235,14 @@ Exit run_strings(const StringsArguments& arguments, const Common& common, Io& io
     summary.matches = finder->found();
     return end_of(snapshot, *tally, std::move(summary), began_ns, gaps, task);
   };
-  return end_with(report::strings_report(run, end, options_of(common, io), io.out), common, io, gaps);
+  return end_with(report::strings_report(run, end, options_of(snapshot, common, io, task), io.out), common,
+                  io, gaps);
 }
 
 void add_memory_options(CLI::App& sub, MemoryArguments& arguments) {
   add_target_options(sub, arguments.query);
   auto* pid = sub.add_option("--pid", arguments.pid, "this process alone")->check(CLI::PositiveNumber);
-  sub.add_flag("--all", arguments.all, "of pid:N the whole container")->excludes(pid);
+  sub.add_flag("--all", arguments.all, "the whole container of pid:N")->excludes(pid);
   sub.add_option("--file-pages", arguments.file_pages,
                  "of mapped files, live: changed (private copies) or all (every page in memory)")
       ->check(CLI::IsMember({"changed", "all"}));
@@ -247,8 +258,11 @@ void add_search(CLI::App& app, const Common& common, Action& chosen) {
   sub->group("Analysis");
   sub->add_option(
          "words", arguments->words,
-         "SOURCE PATTERN, in either order: a live pod, container or pid:N, or a checkpoint; text, hex:6a ?? "
-         "58, wide:TEXT (UTF-16LE), re:EXPRESSION (RE2), text:TEXT (as it stands)")
+         "SOURCE PATTERN: a live pod, container or pid:N, or a checkpoint; text, hex:6a ?? 58, wide:TEXT "
+         "(UTF-16LE), re:EXPRESSION (RE2), text:TEXT (as it stands). PATTERN SOURCE where the source is a "
+         "path "
+         "or begins with pid:, pod:, ctr: or ENGINE://")
+      ->option_text("SOURCE PATTERN")
       ->expected(1, 2);
   sub->add_option("-e,--pattern", arguments->patterns, "a pattern; repeatable")->allow_extra_args(false);
   sub->add_option("-f,--file", arguments->files, "a file of patterns, one a line; # begins a comment")

@@ -18,7 +18,6 @@ namespace fs = std::filesystem;
 using namespace bolt_writer;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 const std::string kId = "5ea65b8435ffbd51f275fd5592726f1696b93955e7badff4a9e853e9839a0f1f";
 
@@ -85,7 +84,11 @@ TEST_F(Layers, OfContainersStorage) {
   }
   fs::create_directories(base_.path() + "/graph/overlay/beef/diff");
   fs::remove(base_.path() + "/graph/overlay/beef/lower");
-  EXPECT_THAT(find("podman", "/graph").value().lowers, IsEmpty()) << "a layer with nothing below";
+  EXPECT_EQ(find("podman", "/graph").error().code, Errc::not_found) << "not the same as nothing below";
+  for (const std::string half : {"", ":", "l/A:", "l/A::l/B", "\n"}) {
+    write("/graph/overlay/beef/lower", half);
+    EXPECT_EQ(find("podman", "/graph").error().code, Errc::malformed) << half;
+  }
 }
 
 std::string inner(const std::vector<Leaf>& entries) { return bucket(0, leaf(0, entries)); }

@@ -180,12 +180,15 @@ std::int64_t growth_of(const Resident& before, const Resident& after) {
   return growth;
 }
 
-// "38 MiB of 3 suspicious processes".
+// "38 MiB of 3 suspicious processes", "2 MiB of 1 of 2 other processes; 1 NOT whole: see the gaps".
 std::string memory_text(const MemoryCounts& counts, std::string_view which) {
-  std::string text = counts.processes == 0
-                         ? "no " + std::string(which) + " process"
-                         : human_size(counts.bytes) + " of " + with_commas(counts.processes) + " " +
-                               std::string(which) + (counts.processes == 1 ? " process" : " processes");
+  if (counts.chosen == 0) return "no " + std::string(which) + " process";
+  const std::uint64_t missing = counts.chosen - counts.processes - counts.left_out;
+  std::string text = human_size(counts.bytes) + " of ";
+  if (missing + counts.left_out > 0) text += with_commas(counts.processes) + " of ";
+  text += with_commas(counts.chosen) + " " + std::string(which) +
+          (counts.chosen == 1 ? " process" : " processes");
+  if (missing > 0) text += "; " + with_commas(missing) + " NOT whole: see the gaps";
   if (counts.left_out > 0) text += "; " + with_commas(counts.left_out) + " left out by plan";
   return text;
 }

@@ -65,6 +65,7 @@ struct Options {
 };
 
 struct MemoryCounts {
+  std::uint64_t chosen = 0;     // processes whose memory was to be taken
   std::uint64_t processes = 0;  // of which a core is in the bundle
   std::uint64_t bytes = 0;      // of memory in those
   std::uint64_t left_out = 0;   // processes, by plan

@@ -132,7 +132,7 @@ Status take_network(Collection& in);
 Status take_raw(Collection& in);
 Status take_suspicious_memory(Collection& in);
 Status take_other_memory(Collection& in);
-// Bytes of memory that other processes have, as far as the limits go.
+// Bytes of memory that the processes have, as far as the limits go: which are suspicious is not known before.
 std::uint64_t memory_bytes(const source::LiveSnapshot& snapshot, const MemoryOptions& memory);
 Status take_programs(Collection& in);
 Status take_upper(Collection& in);

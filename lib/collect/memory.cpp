@@ -96,11 +96,13 @@ class Members final : public ByteSink {
 
 class Taking {
  public:
-  Taking(Collection& in, bool suspicious)
+  Taking(Collection& in, bool suspicious, std::uint64_t chosen)
       : in_(in),
         limited_(!suspicious && in.options.memory.mode == MemoryMode::automatic),
         counts_(suspicious ? in.counts.suspicious_memory : in.counts.other_memory),
-        room_(in.out, suspicious ? most_before_the_rest() : UINT64_MAX) {}
+        room_(in.out, suspicious ? most_before_the_rest() : UINT64_MAX) {
+    counts_.chosen = chosen;
+  }
 
   Status take(const MemoryMember& member, const std::string& why, std::uint64_t anonymous_bytes);
   void not_reached(const MemoryMember& member, const Error& why) {
@@ -231,7 +233,7 @@ Status take_memory(Collection& in, bool suspicious) {
   }
   std::ranges::stable_sort(
       turns, {}, [](const Turn& turn) { return turn.parts.anonymous_bytes + turn.parts.shared_bytes; });
-  Taking taking(in, suspicious);
+  Taking taking(in, suspicious, turns.size());
   Status going = Done{};
   for (const Turn& turn : turns) {
     const MemoryMember& member = members[turn.member];

@@ -44,6 +44,17 @@ Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std
     if (collector.group == kMemoryGroup && memory == MemoryMode::none)
       left_out.emplace(collector.name, "--memory none");
   }
+  // What memory is told by wins over it where it was left out by name: nothing is undone in silence.
+  const auto skipped = [&](const char* name) {
+    const auto found = left_out.find(name);
+    return found != left_out.end() && found->second == "--skip";
+  };
+  if (skipped("mappings") || skipped("processes")) {
+    for (const Collector& collector : collectors()) {
+      if (collector.group == kMemoryGroup)
+        left_out.emplace(collector.name, "--skip of processes or mappings, which it needs");
+    }
+  }
   const bool takes_memory = std::ranges::any_of(collectors(), [&](const Collector& collector) {
     return collector.group == kMemoryGroup && !left_out.contains(collector.name);
   });

@@ -192,8 +192,13 @@ Result<DumpedProcess> Dump::write(ByteSink& core, const Emit<PageRange>& ranges)
   if (!before) return before.error();
   if (auto listed = list_regions(process_, readers_, stat_.pid, plan_, task_); !listed)
     return std::move(listed).error();
-  if (plan_.regions.empty())
+  if (plan_.regions.empty()) {
+    const auto now = identity_of(process_);
+    if (!now || !before->is_same(*now))
+      return Error{Errc::vanished,
+                   "pid " + std::to_string(stat_.pid) + ": ended before its mappings were listed"};
     return Error{Errc::unsupported, "pid " + std::to_string(stat_.pid) + ": has no memory of its own"};
+  }
   choose_regions(process_, readers_, options_.plan, plan_, task_);
   DumpedProcess dumped;
   dumped.pid = stat_.pid;

@@ -1,5 +1,6 @@
 #include "lib/memory/visit.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "lib/core/limits.h"
@@ -47,6 +48,23 @@ void tell_left(const StateBytes& bytes, const Plan& plan, std::int32_t pid, GapL
                                        " of shared memory that it has mapped and not touched: not read"}));
 }
 
+// A file in memory that is open and mapped by nobody has bytes that no mapping shows, memfd_create(2).
+void tell_unmapped(const Root& process, const Plan& plan, std::int32_t pid, Task& task) {
+  const Emit<Descriptor> look = [&](Descriptor&& file) -> Status {
+    const bool mapped = std::ranges::any_of(
+        plan.regions, [&](const Region& region) { return region.inode == file.inode.value; });
+    if (file.kind == "memfd" && file.size_bytes > 0 && !mapped)
+      task.gaps.add(gap_of(
+          Impact::lost, "memfd", pid,
+          {Errc::unsupported, "descriptor " + std::to_string(file.fd) + " " + file.target.raw + ", " +
+                                  human_size(file.size_bytes) + ": open and not mapped, not searched"}));
+    return Done{};
+  };
+  if (auto listed = proc::list_descriptors(process, pid, look, task); !listed && task.check())
+    task.gaps.add(gap_of(Impact::lost, "memfd", pid,
+                         Error(listed.error()).within("whether it has files in memory that nobody maps")));
+}
+
 }  // namespace
 
 Status visit_process(const Root& proc, proc::Readers& readers, std::int32_t pid, std::uint64_t start_ticks,
@@ -63,8 +81,12 @@ Status visit_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
   if (!before) return before.error();
   Plan plan;
   if (auto listed = list_regions(*process, readers, pid, plan, task); !listed) return listed;
-  if (plan.regions.empty())
+  if (plan.regions.empty()) {
+    const auto now = identity_of(*process);
+    if (!now || !before->is_same(*now))
+      return Error{Errc::vanished, "pid " + std::to_string(pid) + ": ended before its mappings were listed"};
     return Error{Errc::unsupported, "pid " + std::to_string(pid) + ": has no memory of its own"};
+  }
   choose_regions(*process, readers, options, plan, task);
   MemoryArea common = like;
   common.pid = pid;
@@ -99,9 +121,16 @@ Status visit_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
   };
   Streamer streamer(plan, pid, options.swap_in, 0, *memory, is_same, take, ranges, task);
   if (auto done = streamer.run(); !done) return done;
-  tell_lost(streamer.bytes_in(), pid, task.gaps);
-  tell_left(streamer.bytes_in(), plan, pid, task.gaps);
-  if (!is_same())
+  const StateBytes& bytes = streamer.bytes_in();
+  tell_lost(bytes, pid, task.gaps);
+  tell_left(bytes, plan, pid, task.gaps);
+  tell_unmapped(*process, plan, pid, task);
+  const bool same = is_same();
+  // What it did not deliver of shared pages, the next one has.
+  const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
+  const bool whole = of(PageState::unreadable) + of(PageState::timeout) + of(PageState::vanished) == 0;
+  if (options.shared != nullptr && (!same || !whole)) options.shared->forget(pid);
+  if (!same)
     task.gaps.add(
         gap_of(Impact::lost, "identity", pid,
                {Errc::changed, "it ended or ran another program before its memory was read whole"}));

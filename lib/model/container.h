@@ -137,7 +137,7 @@ struct Container {
 };
 
 struct Source {      // where this evidence is from: the answer of Snapshot::describe
-  std::string kind;  // live, bundle, checkpoint
+  std::string kind;  // live, disk, bundle, checkpoint
   Bytes target;
   Bytes node;
   Bytes kernel;
@@ -150,7 +150,8 @@ struct Source {      // where this evidence is from: the answer of Snapshot::des
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
-    v("kind", self.kind, "live, bundle, checkpoint");
+    v("kind", self.kind,
+      "live, bundle, checkpoint; disk: what an engine keeps of containers that do not run");
     v("target", self.target, "what was asked for, as it resolved");
     v("node", self.node, "host name");
     v("kernel", self.kernel, "uname(2) release");

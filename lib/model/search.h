@@ -122,8 +122,9 @@ struct SearchSummary {
     v("objects", self.objects, "shared memory, files without names, queues and the like that were read");
     v("searched_bytes", self.searched_bytes, "of all of them");
     v("complete", self.complete,
-      "nothing of what was to be read was lost: without it no match does not mean that nothing is there; the "
-      "gaps say what else was not read");
+      "nothing of what was to be read was lost, nor left in swap or untouched: without it no match does not "
+      "mean "
+      "that nothing is there; the gaps say what else was not read");
     v("counts", self.counts, "of the patterns that were found, the most frequent first: 1,000 at most");
     v("took_ns", self.took_ns, "to read and search");
   }

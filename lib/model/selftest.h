@@ -36,8 +36,8 @@ struct SelftestResult {
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
-    v("checks", self.checks, "each tried once, now");
-    v("gaps", self.gaps, "what could not be tried");
+    v("checks", self.checks, "each tried once, now; freezers are only looked for");
+    v("gaps", self.gaps, "what could not be seen on the way");
   }
 };
 

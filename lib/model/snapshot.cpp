@@ -57,6 +57,11 @@ Status Snapshot::list_files(const FileKey& key, const Emit<FileEntry>&, Task&) {
 Result<OpenedFile> Snapshot::open_file(const FileKey& key, Task&) {
   return Error{Errc::unsupported, key.path + ": this kind of source has no files to look at"};
 }
+Status Snapshot::visit_memory(const MemoryQuery&, MemoryVisitor&, Task& task) {
+  const auto source = describe(task);
+  return Error{Errc::unsupported, (source ? source->kind : "this source") +
+                                      ": its memory is not looked through by this version"};
+}
 Status Snapshot::list_findings(const Emit<Finding>&, Task& task) {
   return cannot_know(*this, Facet::findings, {}, task);
 }

@@ -10,6 +10,7 @@
 #include "lib/model/file.h"
 #include "lib/model/finding.h"
 #include "lib/model/gap.h"
+#include "lib/model/pages.h"
 #include "lib/model/process.h"
 #include "lib/model/tree.h"
 
@@ -47,6 +48,10 @@ class Snapshot {
   virtual Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task);
   // What the key names, whatever it is; bytes from their beginning.
   virtual Result<OpenedFile> open_file(const FileKey& key, Task& task);
+  // Processes by pid and address, then what belongs to none; of a compressed checkpoint in the order of the
+  // archive. What could not be read is a gap; an error of the visitor ends it. Errc::unsupported where this
+  // source has no memory, not_found: no such process.
+  virtual Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task);
   virtual Status list_findings(const Emit<Finding>& emit, Task& task);
   virtual Status list_gaps(const Emit<GapRecord>& emit, Task& task);  // those recorded in the source itself
 };

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kShownBytes = 200;  // of a match; JSON has all
 constexpr std::size_t kShownBefore = 16;
-constexpr std::size_t kFlushBytes = 64 << 10;
+constexpr std::size_t kFlushBytes = 4 << 10;  // somebody is waiting for them
 
 template <class T>
 std::string pid_cell(const T& found) {
@@ -29,6 +29,16 @@ std::string place_cell(const T& found) {
   if (found.kind != AreaKind::memory) place = std::string(to_text(found.kind));
   if (!found.path.empty()) place += (place.empty() ? "" : " ") + safe(found.path.raw);
   return place;
+}
+
+// A pid alone does not say which process it is where each container has one of that number.
+void with_container(std::vector<Column>& columns, const SearchOptions& options) {
+  if (options.containers.size() > 1) columns.insert(columns.begin(), {"CONTAINER", 12});
+}
+void with_container(std::vector<std::string>& cells, const std::string& id, const SearchOptions& options) {
+  if (options.containers.size() <= 1) return;
+  const auto known = options.containers.find(id);
+  cells.insert(cells.begin(), known == options.containers.end() ? "-" : safe(known->second));
 }
 
 std::string match_cell(const MemoryMatch& match) {
@@ -141,11 +151,13 @@ Status search_report(const std::function<Status(const Emit<MemoryMatch>&)>& run,
   if (options.format != Format::text)
     return as_json<MemoryMatch>(run, end, "ctriage.search/1", "matches", options.format, out);
   std::vector<Column> columns{{"PID", 7, true}, {"ADDRESS", 14}, {"IN", 24}};
+  with_container(columns, options);
   if (options.many_patterns) columns.push_back({"PATTERN", 16});
   columns.push_back({"[MATCH]", 0, false, true});
   Rows rows(columns, options.style, out);
   auto done = run([&](MemoryMatch&& match) {
     std::vector<std::string> cells{pid_cell(match), address_cell(match), place_cell(match)};
+    with_container(cells, match.container, options);
     if (options.many_patterns) cells.push_back(safe(match.pattern.raw));
     cells.push_back(match_cell(match));
     return rows.add(cells);
@@ -158,11 +170,14 @@ Status strings_report(const std::function<Status(const Emit<FoundString>&)>& run
                       const std::function<SearchEnd()>& end, const SearchOptions& options, const Out& out) {
   if (options.format != Format::text)
     return as_json<FoundString>(run, end, "ctriage.strings/1", "strings", options.format, out);
-  Rows rows({{"PID", 7, true}, {"ADDRESS", 14}, {"ENCODED", 7}, {"STRING", 0, false, true}}, options.style,
-            out);
+  std::vector<Column> columns{{"PID", 7, true}, {"ADDRESS", 14}, {"ENCODED", 7}, {"STRING", 0, false, true}};
+  with_container(columns, options);
+  Rows rows(columns, options.style, out);
   auto done = run([&](FoundString&& found) {
-    return rows.add(
-        {pid_cell(found), address_cell(found), std::string(to_text(found.encoding)), safe(found.text)});
+    std::vector<std::string> cells{pid_cell(found), address_cell(found), std::string(to_text(found.encoding)),
+                                   safe(found.text)};
+    with_container(cells, found.container, options);
+    return rows.add(cells);
   });
   if (!done) return done;
   return rows.end(end_text(end(), "string", "strings", options));

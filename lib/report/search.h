@@ -1,6 +1,8 @@
 #pragma once
 // What `search` and `strings` say: ctriage.search/1 and ctriage.strings/1, lines, or text.
 #include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "lib/core/task.h"
@@ -19,6 +21,8 @@ struct SearchOptions {
   Style style;
   bool every_gap = false;
   bool many_patterns = false;  // then each match says which it is of
+  std::map<std::string, std::string> containers =
+      {};  // names by id, where there are several: each row has it
 };
 
 // `run` finds and hands over; `end` is asked when it is done. An error of either comes back.

@@ -16,14 +16,11 @@ Result<RootLayers> read_layer(const Root& node, const std::string& directory, co
   RootLayers found{directory, layer + "/diff", {}};
   const std::string file = directory + "/" + layer + "/lower";
   const auto lower = node.read_file_in_root(file, kMaxLowerBytes);
-  if (!lower && lower.error().code != Errc::not_found) return Error(lower.error()).within(file);
-  // The lowest layer has no such file; neither has one that was removed.
-  if (!lower) {
-    auto upper = node.stat_in_root(directory + "/" + found.upper);
-    if (!upper) return std::move(upper).error();
-    return found;
+  if (!lower) return Error(lower.error()).within("the layers below are not known");
+  for (const std::string_view name : split(trim(*lower), ':')) {
+    if (name.empty()) return Error{Errc::malformed, file + ": an empty name: half-written?"};
+    found.lowers.emplace_back(name);
   }
-  for (const std::string_view name : split(trim(*lower), ':')) found.lowers.emplace_back(name);
   return found;
 }
 

@@ -1,6 +1,5 @@
 #include <set>
 
-#include "lib/core/cursor.h"
 #include "lib/runtime/bolt_file.h"
 #include "lib/runtime/layers.h"
 

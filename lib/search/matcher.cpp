@@ -8,8 +8,6 @@
 namespace ctriage::search {
 namespace {
 
-// Each costs up to three times kMaxMatchBytes.
-constexpr std::uint32_t kMaxTries = 1 << 20;
 // Places that are looked at together: more, and what is found has to be found again to be cut to its length.
 constexpr std::size_t kStepBytes = 32 << 10;
 
@@ -72,7 +70,7 @@ std::optional<Found> Matcher::find_expression(std::size_t pattern, std::string_v
                                               std::size_t before) {
   const re2::RE2& expression = *expressions_[pattern];
   const std::size_t to = std::min(text.size(), before + kMaxMatchBytes);
-  while (from < before && tries_[pattern] <= kMaxTries) {
+  while (from < before && tries_[pattern] <= kMaxTooLong) {
     re2::StringPiece part;
     if (!expression.Match(text, from, to, re2::RE2::UNANCHORED, &part, 1)) return std::nullopt;
     const auto start = static_cast<std::size_t>(part.data() - text.data());
@@ -83,7 +81,7 @@ std::optional<Found> Matcher::find_expression(std::size_t pattern, std::string_v
     if (!known && !expression.Match(text, start, end, re2::RE2::ANCHOR_START, &part, 1)) part = {};
     if (!part.empty()) return Found{start, start + part.size()};
     from = start + 1;
-    if (!known && ++tries_[pattern] > kMaxTries) given_up_.push_back(pattern);
+    if (!known) ++tries_[pattern];
   }
   return std::nullopt;
 }

@@ -22,6 +22,9 @@ struct Found {
   std::size_t end = 0;
 };
 
+// Places of one pattern where only what is too long matches: with more it is not looked for any more.
+constexpr std::uint32_t kMaxTooLong = 1 << 20;
+
 class Matcher {
  public:
   // `prefilter`: with Vectorscan where there is one. What is found is the same without.
@@ -35,8 +38,8 @@ class Matcher {
   std::optional<Found> find(std::size_t pattern, std::string_view text, std::size_t from, std::size_t before);
   [[nodiscard]] std::span<const Pattern> patterns() const { return patterns_; }
   [[nodiscard]] Prefilter* prefilter() const { return prefilter_.get(); }
-  // Patterns whose tries cost more than they may, and are not looked for any more: sorted.
-  [[nodiscard]] const std::vector<std::size_t>& given_up() const { return given_up_; }
+  // Of each pattern: places where only what is too long for a match matches.
+  [[nodiscard]] const std::vector<std::uint32_t>& too_long() const { return tries_; }
 
  private:
   std::optional<Found> find_expression(std::size_t pattern, std::string_view text, std::size_t from,
@@ -44,8 +47,7 @@ class Matcher {
   std::vector<Pattern> patterns_;
   std::unique_ptr<Prefilter> prefilter_;
   std::vector<std::unique_ptr<re2::RE2>> expressions_;  // none for literals
-  std::vector<std::uint32_t> tries_;                    // of places where only what is too long matches
-  std::vector<std::size_t> given_up_;
+  std::vector<std::uint32_t> tries_;
 };
 
 }  // namespace ctriage::search

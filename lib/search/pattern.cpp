@@ -88,9 +88,6 @@ Status Patterns::add(Pattern pattern) {
   if (pattern.text.empty()) return malformed("an empty pattern");
   if (pattern.text.size() > kMaxPatternBytes)
     return Error{Errc::limit, "a pattern of over " + std::to_string(kMaxPatternBytes) + " bytes"};
-  if (pattern.is_regex) {
-    if (auto fine = check_expression(pattern); !fine) return fine;
-  }
   std::string key =
       std::string(pattern.is_regex ? "r" : "l") + (pattern.ignore_case ? "i" : "c") + pattern.text;
   if (seen_.contains(key)) return Done{};
@@ -100,6 +97,9 @@ Status Patterns::add(Pattern pattern) {
     return Error{Errc::limit, "over " + std::to_string(kMaxRegexes) + " expressions"};
   if (pattern.text.size() > kMaxPatternsBytes - bytes_)
     return Error{Errc::limit, "patterns of over " + human_size(kMaxPatternsBytes) + " in all"};
+  if (pattern.is_regex) {
+    if (auto fine = check_expression(pattern); !fine) return fine;
+  }
   bytes_ += pattern.text.size();
   regexes_ += pattern.is_regex ? 1 : 0;
   seen_.insert(std::move(key));
@@ -166,7 +166,7 @@ Status Patterns::add_file(std::string_view content) {
 Status Patterns::add_preset(std::string_view name) {
   const auto expressions = expressions_of(name);
   if (expressions.empty())
-    return Error{Errc::not_found, std::string(name) + ": no such preset; there are " + preset_names()};
+    return Error{Errc::malformed, std::string(name) + ": no such preset; there are " + preset_names()};
   for (const std::string_view expression : expressions) {
     if (auto added = add({std::string(name), true, std::string(expression), options_.ignore_case}); !added)
       return std::move(added).error().within(name);

@@ -183,7 +183,6 @@ Scanner::~Scanner() = default;
 
 std::uint64_t Scanner::searched_bytes() const { return state_->searched; }
 const std::vector<std::uint64_t>& Scanner::counts() const { return state_->counts; }
-bool Scanner::is_accelerated() const { return state_->matcher.prefilter() != nullptr; }
 
 Status Scanner::enter(MemoryArea&& area) {
   State& state = *state_;
@@ -222,13 +221,17 @@ Status Scanner::filled(std::uint64_t address, std::size_t count) {
 Status Scanner::finish() {
   if (auto done = state_->hand_over(true); !done) return done;
   if (auto done = state_->hand_over(true); !done) return done;  // what the worker had
-  for (const std::size_t pattern : state_->matcher.given_up()) {
+  const std::vector<std::uint32_t>& too_long = state_->matcher.too_long();
+  for (std::size_t pattern = 0; pattern < too_long.size(); ++pattern) {
+    if (too_long[pattern] == 0) continue;
+    const std::string rest =
+        too_long[pattern] > kMaxTooLong ? "; what comes after was not searched for it" : "";
     state_->task.gaps.add(
         {Impact::lost,
          "search.pattern",
          state_->matcher.patterns()[pattern].name,
-         {Errc::limit, "costs too much here: most of what it matches is over " + with_commas(kMaxMatchBytes) +
-                           " bytes; not all was searched for it"}});
+         {Errc::limit, "at " + with_commas(too_long[pattern]) + " places only more than " +
+                           with_commas(kMaxMatchBytes) + " bytes match: not among the matches" + rest}});
   }
   return Done{};
 }
@@ -302,6 +305,7 @@ Status Scanner::State::confirm(Block& block) {
   std::ranges::sort(block.marks, {}, [](const Mark& each) { return std::pair(each.pattern, each.cell); });
   std::size_t first = 0;
   for (std::size_t at = 0; at < block.marks.size();) {
+    if (auto go_on = task.check(); !go_on) return go_on;
     const Mark& mark = block.marks[at];
     if (at == 0 || block.marks[at - 1].pattern != mark.pattern) first = 0;
     std::uint32_t end = mark.cell + 1;

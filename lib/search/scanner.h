@@ -38,7 +38,6 @@ class Scanner final : public MemoryVisitor {
   // Matches of each pattern.
   [[nodiscard]] const std::vector<std::uint64_t>& counts() const;
   // Whether Vectorscan is at work.
-  [[nodiscard]] bool is_accelerated() const;
 
  private:
   struct State;

@@ -217,7 +217,8 @@ Status walk_members(CheckpointStore& store, const std::string& name, const Memor
   return store.walk_tar(
       name,
       [&](const archive::TarMember& member, archive::BytesAt& tar) -> Status {
-        if (member.type != '0' || member.size_bytes == 0) return Done{};
+        // Of a sparse file what is stored: its holes are no bytes, and offsets are those of the stored ones.
+        if ((member.type != '0' && member.type != 'S') || member.size_bytes == 0) return Done{};
         MemoryArea area = like;
         area.space = ++space;
         area.address = std::nullopt;
@@ -270,8 +271,9 @@ Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor&
     if (held.tasks) {
       Again again(task);
       for (const CheckpointTasks::Pages& pages : held.tasks->list_pages(again.task())) {
-        if (query.pid != 0 && pages.pid != query.pid) continue;
-        any = any || pages.shared == 0;
+        // Shared memory is listed with the first who maps it, and may be the wanted one's, too.
+        if (query.pid != 0 && pages.pid != query.pid && pages.shared == 0) continue;
+        any = any || query.pid == 0 || pages.pid == query.pid;
         CheckpointTasks& tasks = *held.tasks;
         all.push_back({part.images, pages.file,
                        [&tasks, pages, &task](MemoryVisitor& to, std::uint64_t at) {

@@ -31,8 +31,7 @@ class CheckpointSnapshot final : public Snapshot {
   Status list_mounts(const std::string& container, const Emit<Mount>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
-  // As of memory.h.
-  Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task);
+  Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
   // What the images of a container say beyond the lists; null: it has none. Errc::not_found.
   Result<CheckpointTasks*> tasks_of(const std::string& container);

@@ -152,7 +152,7 @@ void CheckpointTasks::tell_unread(const Task& task) {
             (count > 1 ? " (" + std::to_string(count) + ")" : "");
   if (!list.empty())
     task.gaps.add({Impact::note, "checkpoint.unread", store_.name() + "!" + dir_,
-                   Error{Errc::unsupported, "images that are not shown: " + list}});
+                   Error{Errc::unsupported, "images that show has no view of: " + list}});
 }
 
 void CheckpointTasks::lose(const std::string& name, Error error, const Task& task) {

@@ -169,6 +169,10 @@ Result<OpenedFile> EndedSnapshot::open_file(const FileKey& key, Task& task) {
   return source::open_file(layered(*ended), key, task);
 }
 
+Status EndedSnapshot::visit_memory(const MemoryQuery&, MemoryVisitor&, Task&) {
+  return Error{Errc::unsupported, name_ + ": has ended, its memory is gone"};
+}
+
 Status EndedSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
   rules::Engine engine(rules_);
   for (const Ended& ended : ended_) {

@@ -93,7 +93,9 @@ void name_layers(const Root& node, const Container& container, overlay::Stack& s
                                        " layers, the container is made of " + std::to_string(lowers)};
   }
   if (!layers) {
-    task.gaps.add({Impact::note, "container.layer_digests", container.id, std::move(layers).error()});
+    // Fewer layers than the image has would make what they hold look added.
+    const Impact impact = layers.error().code == Errc::mismatch ? Impact::degraded : Impact::note;
+    task.gaps.add({impact, "container.layer_digests", container.id, std::move(layers).error()});
     return;
   }
   std::vector<overlay::Stack::Origin> origins;

@@ -405,7 +405,8 @@ Status LiveSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
 void LiveSnapshot::name_layers(LiveContainer& live, Task& task) {
   if (!live.stack || live.container.engine == "none" || std::exchange(live.layers_named, true)) return;
   const auto node = node_->proc.descend_magic(node_->host_link("root"));
-  if (node) source::name_layers(*node, live.container, *live.stack, task);
+  if (node) return source::name_layers(*node, live.container, *live.stack, task);
+  task.gaps.add({Impact::note, "container.layer_digests", live.container.id, node.error()});
 }
 
 Status LiveSnapshot::walk_upper(LiveContainer& live, overlay::Visitor& visitor, Task& task) {

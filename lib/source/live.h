@@ -179,6 +179,7 @@ class LiveSnapshot final : public Snapshot {
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
+  Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
 
   // Containers of the pod that have ended, which no process leads to: not taken, and that is said. After the

@@ -94,8 +94,8 @@ Result<Root> open_procfs_below(const std::string& directory) {
   const auto system = proc ? sys::statfs(proc->fd(), path) : Result<sys::FsInfo>(proc.error());
   if (!system || system->f_type != PROC_SUPER_MAGIC)
     return Error{Errc::unsupported,
-                 path + ": no procfs: a disk that nothing runs on; list, show and diff --root " + directory +
-                     " tell what its records and layers have"};
+                 path + ": no procfs: a disk that nothing runs on; list, show, diff, ls, cat and cp --root " +
+                     directory + " tell what its records and layers have"};
   if (!shows_node(*proc)) return Error{Errc::mismatch, path + ": the procfs of a container, not the node's"};
   return proc;
 }

@@ -74,11 +74,6 @@ Result<std::unique_ptr<Snapshot>> open_path(const std::string& path, std::vector
                        task);
 }
 
-bool forced_live(const std::string& token) {
-  return token.starts_with("pid:") || token.starts_with("pod:") || token.starts_with("ctr:") ||
-         token.find("://") != std::string::npos;
-}
-
 constexpr std::int64_t kLookAgainNs = 20'000'000;
 
 // Whether a container that is meant runs, the pod's sandbox alone not counted. An error for what waiting does
@@ -214,7 +209,7 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
                    "-: a bundle on standard input can only be verified, and a checkpoint not be read"};
     return open_path(*path, std::move(rules), writable, task);
   }
-  const bool is_file = !forced_live(query.token) && query.labels.empty() &&
+  const bool is_file = !is_live_token(query.token) && query.labels.empty() &&
                        (open_file(query.token) || Root::open(query.token));
   GapLog aside;  // what this node hides is no gap of a file
   Task looking = task.with(is_file ? aside : task.gaps);

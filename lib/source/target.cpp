@@ -1,6 +1,7 @@
 #include "lib/source/target.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "lib/core/text.h"
@@ -282,6 +283,12 @@ Result<std::optional<std::int32_t>> parse_pid_token(std::string_view token) {
   const auto pid = parse_number<std::int32_t>(token.substr(4));
   if (!pid || *pid <= 0) return Error{Errc::malformed, std::string(token) + ": not a process id"};
   return std::optional<std::int32_t>{*pid};
+}
+
+bool is_live_token(std::string_view token) {
+  constexpr std::array<std::string_view, 7> kPrefixes{"pid:",      "pod:",     "ctr:",         "docker://",
+                                                      "podman://", "cri-o://", "containerd://"};
+  return std::ranges::any_of(kPrefixes, [&](std::string_view prefix) { return token.starts_with(prefix); });
 }
 
 std::optional<std::string> path_of_token(std::string_view token) {

@@ -41,6 +41,9 @@ Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runt
 // N of "pid:N"; nullopt where the token is of another form. Errc::malformed for "pid:" and no number.
 Result<std::optional<std::int32_t>> parse_pid_token(std::string_view token);
 
+// A token that can be nothing but a live target: "pid:", "pod:", "ctr:" or "ENGINE://".
+bool is_live_token(std::string_view token);
+
 // A token that starts with '/', './' or '../', or is "-", or has the "file:" prefix, is a path.
 std::optional<std::string> path_of_token(std::string_view token);
 

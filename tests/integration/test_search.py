@@ -58,7 +58,7 @@ class Search(Case):
         self.assertEqual(at[f"{MARK}-memfd"][0]["offset_bytes"], 4096)
         self.assertGreater(summary["searched_bytes"], 80 << 20)
         self.assertLess(summary["searched_bytes"], 100 << 20)
-        self.assertTrue(summary["complete"])
+        self.assertFalse(summary["complete"], "of its shared memory not all was touched")
         # A page of a file that nobody changed is in the file; that it was left is told, and how to take it.
         where = {int(m["address"], 16) for m in found}
         self.assertNotIn(target.places["sharedfile"], where)
@@ -66,6 +66,48 @@ class Search(Case):
         self.assertTrue([g for g in gaps if "not touched" in g["reason"]])
         found, _, _ = self.search(f"pid:{target.pid}", f"{MARK}-sharedfile", "--file-pages", "all")
         self.assertIn(target.places["sharedfile"], [int(m["address"], 16) for m in found])
+
+    def test_what_hides_is_told(self):
+        """A file in memory that nobody maps, and a match that is too long: neither is nothing found."""
+        script = ("import os,sys,time; fd = os.memfd_create('stash'); os.write(fd, b'x' * 9000); "
+                  "kept = b'GET /' + b'a' * 5000 + b' HTTP/1.1'; print('ready', flush=True); time.sleep(1000)")
+        hidden = subprocess.Popen(["/usr/bin/python3", "-c", script], stdout=subprocess.PIPE)
+        self.addCleanup(hidden.stdout.close)
+        self.addCleanup(hidden.wait)
+        self.addCleanup(hidden.kill)
+        hidden.stdout.readline()
+        found, gaps, summary = self.search(f"pid:{hidden.pid}", "re:GET /a[!-~]+ HTTP/1\\.[01]", statuses=(3,))
+        self.assertEqual((found, summary["complete"]), ([], False))
+        reasons = [g["reason"] for g in gaps if g["impact"] == "lost"]
+        self.assertTrue([r for r in reasons if "/memfd:stash" in r and "not mapped" in r], reasons)
+        self.assertTrue([r for r in reasons if "only more than 4,096" in r], reasons)
+
+    def test_a_search_that_is_stopped_tells_what_it_found(self):
+        target = Target(self, self.program, resident_mib=1500)
+        process = subprocess.Popen([lab.binary(), "search", f"pid:{target.pid}", f"{MARK}-heap"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        time.sleep(1)
+        process.terminate()
+        out, err = process.communicate(timeout=60)
+        if process.returncode == 0:
+            self.skipTest("searched all of it within a second")
+        self.assertEqual(process.returncode, 3, err)
+        self.assertIn(b"NOT", out)
+        self.assertIn(b"[heap]", out)
+
+    def test_sparse_files_of_a_checkpoint(self):
+        """CRIU packs a tmpfs with tar --sparse."""
+        base = self.temp()
+        os.mkdir(f"{base}/shm")
+        with open(f"{base}/shm/holes", "wb") as file:
+            file.seek(1 << 20)
+            file.write(b"sparse-secret-of-the-test")
+        os.mkdir(f"{base}/checkpoint")
+        subprocess.run(["tar", "-C", f"{base}/shm", "--sparse", "-czf", f"{base}/checkpoint/tmpfs-dev-58.tar.gz.img", "."], check=True)
+        shutil.copy(self.plain, f"{base}/with.tar")
+        subprocess.run(["tar", "-C", base, "-rf", f"{base}/with.tar", "checkpoint/tmpfs-dev-58.tar.gz.img"], check=True)
+        found, _, _ = self.search(f"{base}/with.tar", "sparse-secret-of-the-test")
+        self.assertEqual([(m["kind"], m["path"]) for m in found], [("tmpfs", "/holes")])
 
     def test_the_same_as_what_is_in_memory(self):
         """Four bytes of a known sequence: everywhere they stand, and nowhere else."""
