@@ -64,6 +64,7 @@ std::uint32_t CheckpointTasks::shared_of(const criu::Vma& vma) const {
 
 std::vector<CheckpointTasks::Pages> CheckpointTasks::list_pages(const Task& task) {
   std::vector<Pages> all;
+  std::map<std::uint32_t, std::set<std::int32_t>> mappers;
   const auto add = [&](Pages pages) {
     auto map = memory_.page_map(pages.of, pages.page_bytes);
     if (!map) {
@@ -87,8 +88,10 @@ std::vector<CheckpointTasks::Pages> CheckpointTasks::list_pages(const Task& task
     const auto memory = text ? criu::parse_memory(*text) : Result<criu::Memory>(Error{});
     if (!memory) continue;
     for (const criu::Vma& vma : memory->vmas) {
-      if (const std::uint32_t id = shared_of(vma); id != 0)
+      if (const std::uint32_t id = shared_of(vma); id != 0) {
         shared_.try_emplace(id, SharedVma{static_cast<std::int32_t>(about.pid), vma});
+        mappers[id].insert(static_cast<std::int32_t>(about.pid));
+      }
     }
   }
   const std::string first = dir_ + std::string(kSharedPrefix);
@@ -103,7 +106,8 @@ std::vector<CheckpointTasks::Pages> CheckpointTasks::list_pages(const Task& task
          {},
          page_bytes,
          mapped == shared_.end() ? 0 : mapped->second.pid,
-         *id});
+         *id,
+         mappers[*id]});
   }
   return all;
 }
@@ -271,8 +275,7 @@ Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor&
     if (held.tasks) {
       Again again(task);
       for (const CheckpointTasks::Pages& pages : held.tasks->list_pages(again.task())) {
-        // Shared memory is listed with the first who maps it, and may be the wanted one's, too.
-        if (query.pid != 0 && pages.pid != query.pid && pages.shared == 0) continue;
+        if (query.pid != 0 && pages.pid != query.pid && !pages.mapped_by.contains(query.pid)) continue;
         any = any || query.pid == 0 || pages.pid == query.pid;
         CheckpointTasks& tasks = *held.tasks;
         all.push_back({part.images, pages.file,

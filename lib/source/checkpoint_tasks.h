@@ -46,8 +46,9 @@ class CheckpointTasks {
     std::string of;    // as of CheckpointMemory::page_map()
     std::string file;  // in which they lie
     std::uint32_t page_bytes = 0;
-    std::int32_t pid = 0;      // of shared memory the first that maps it; 0: nobody does
-    std::uint32_t shared = 0;  // shared memory, by CRIU's number
+    std::int32_t pid = 0;                   // of shared memory the first that maps it; 0: nobody does
+    std::uint32_t shared = 0;               // shared memory, by CRIU's number
+    std::set<std::int32_t> mapped_by = {};  // of a shared object: all who map it
   };
   // Of each process, then each piece of shared memory. A page map that cannot be read is a gap: it was told
   // for processes.
