@@ -35,6 +35,19 @@ def build(directory, *flags):
     return path
 
 
+def in_its_own_namespaces(case, play):
+    """A Python program that says "ready", in a mount and a pid namespace of its own: its pid."""
+    parent = subprocess.Popen(["unshare", "-mpf", "--kill-child", "--propagation", "private", sys.executable, "-c", play],
+                              stdout=subprocess.PIPE)
+    case.addCleanup(parent.stdout.close)
+    case.addCleanup(parent.wait)
+    case.addCleanup(parent.kill)
+    case.assertEqual(parent.stdout.readline(), b"ready\n")
+    time.sleep(0.2)
+    with open(f"/proc/{parent.pid}/task/{parent.pid}/children") as children:
+        return int(children.read().split()[0])
+
+
 class Target:
     """The program, and where its marks lie."""
 
@@ -269,15 +282,7 @@ class Dump(Case):
         play = ("import mmap, os, time\nm = mmap.mmap(-1, 1 << 20)\nm.write(b'together' * 1000)\n"
                 "for _ in range(3):\n  if os.fork() == 0:\n    m[0:1]; m[4096:4097]; time.sleep(1000)\n"
                 "print('ready', flush=True); time.sleep(1000)")
-        parent = subprocess.Popen(["unshare", "-mpf", "--kill-child", "--propagation", "private", sys.executable, "-c", play],
-                                  stdout=subprocess.PIPE)
-        self.addCleanup(parent.stdout.close)
-        self.addCleanup(parent.wait)
-        self.addCleanup(parent.kill)
-        self.assertEqual(parent.stdout.readline(), b"ready\n")
-        time.sleep(0.2)
-        with open(f"/proc/{parent.pid}/task/{parent.pid}/children") as children:
-            first = int(children.read().split()[0])
+        first = in_its_own_namespaces(self, play)
         into = self.temp()
         run = self.expect(ctriage("dump", f"pid:{first}", "--all", "-o", into, "--json"), 0)
         processes = run.json()["processes"]
