@@ -16,6 +16,7 @@
 
 #include "lib/core/text.h"
 #include "lib/search/matcher.h"
+#include "lib/search/place.h"
 
 namespace ctriage::search {
 namespace {
@@ -371,20 +372,12 @@ Status Scanner::State::tell(const Block& block) {
 Status Scanner::State::tell_one(const Block& block, const Hit& hit) {
   ++counts[hit.pattern];
   const Segment& segment = block.segments[hit.segment];
-  const MemoryArea& in = block.area_at(hit.start);
   const std::uint64_t address = segment.address + (hit.start - segment.offset);
   const auto text = [&](std::size_t start, std::size_t end) {
     return Bytes(std::string(reinterpret_cast<const char*>(block.bytes.data()) + start, end - start));
   };
   MemoryMatch match;
-  match.container = in.container;
-  if (in.pid != 0) match.pid = in.pid;
-  if (in.container_pid != 0) match.container_pid = in.container_pid;
-  match.kind = in.kind;
-  if (in.address) match.address = Hex{*in.address + (address - in.start)};
-  match.protection = in.protection;
-  match.path = in.path;
-  if (in.has_offset) match.offset_bytes = in.offset_bytes + (address - in.start);
+  place_in(block.area_at(hit.start), address, match);
   match.pattern = Bytes(matcher.patterns()[hit.pattern].name);
   match.size_bytes = hit.end - hit.start;
   match.before = text(hit.start - std::min(hit.start - segment.offset, kContextBytes), hit.start);

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "lib/search/place.h"
+
 namespace ctriage::search {
 namespace {
 
@@ -82,15 +84,7 @@ Status StringFinder::end(Open& open) {
 
 Status StringFinder::tell(Open& open, bool goes_on) {
   FoundString found;
-  const MemoryArea& in = *open.area;
-  found.container = in.container;
-  if (in.pid != 0) found.pid = in.pid;
-  if (in.container_pid != 0) found.container_pid = in.container_pid;
-  found.kind = in.kind;
-  if (in.address) found.address = Hex{*in.address + (open.address - in.start)};
-  found.protection = in.protection;
-  found.path = in.path;
-  if (in.has_offset) found.offset_bytes = in.offset_bytes + (open.address - in.start);
+  place_in(*open.area, open.address, found);
   found.encoding = open.encoding;
   found.text = std::exchange(open.text, {});
   found.goes_on = goes_on;
