@@ -7,11 +7,6 @@
 namespace ctriage::report {
 namespace {
 
-std::string seconds_text(std::int64_t ns) {
-  const std::int64_t tenths = (ns + 50'000'000) / 100'000'000;
-  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
-}
-
 std::string process_text(const DumpedProcess& process) {
   std::string out = "pid " + std::to_string(process.pid) + ", " + safe(process.exe.raw) + ": " +
                     human_size(process.data_bytes) + " of memory (" + human_size(process.mapped_bytes) +

@@ -10,10 +10,6 @@ namespace {
 
 constexpr std::size_t kMaxGapLines = 6;
 
-std::string seconds_text(std::int64_t took_ns) {
-  return fmt::format("{:.1f} s", static_cast<double>(took_ns) / 1e9);
-}
-
 std::string with_right(std::string line, std::string_view right, const Style& style) {
   if (right.empty()) return line;
   const std::string shown = safe(right);

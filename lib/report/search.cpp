@@ -49,12 +49,6 @@ std::string match_cell(const MemoryMatch& match) {
   return text + safe(match.after.raw);
 }
 
-std::string seconds_text(std::int64_t ns) {
-  const std::int64_t hundredths = (ns + 5'000'000) / 10'000'000;
-  const std::string rest = std::to_string(hundredths % 100);
-  return std::to_string(hundredths / 100) + "." + (rest.size() < 2 ? "0" : "") + rest + " s";
-}
-
 std::string searched_text(const SearchSummary& summary) {
   std::string text =
       human_size(summary.searched_bytes) + " of " + counted(summary.processes, "process", "processes");
@@ -75,7 +69,7 @@ std::string end_text(const SearchEnd& end, std::string_view one, std::string_vie
     out += "no " + std::string(one) + " in what could be read, " + searched_text(summary) +
            ": that is NOT all, see the gaps";
   }
-  out += ", " + seconds_text(summary.took_ns) + "\n";
+  out += ", " + seconds_text(summary.took_ns, 2) + "\n";
   if (options.many_patterns) {
     constexpr std::size_t kFew = 20;
     for (std::size_t i = 0; i < summary.counts.size() && i < kFew; ++i)

@@ -172,6 +172,10 @@ std::string from_text(const Executable& exe) {
 
 std::string user_text(std::uint32_t uid) { return uid == 0 ? std::string("root") : std::to_string(uid); }
 
+std::string seconds_text(std::int64_t ns, int decimals) {
+  return fmt::format("{:.{}f} s", static_cast<double>(ns) / 1e9, decimals);
+}
+
 std::string mode_text(std::uint32_t mode) { return fmt::format("{:04o}", mode & 07777U); }
 
 std::string column_size(std::uint64_t bytes) {

@@ -46,6 +46,8 @@ std::string severity_word(Severity severity);  // "CRIT", "HIGH", "MED", "LOW", 
 std::string painted(Severity severity, std::string text, const Style& style);
 std::string from_text(const Executable& exe);  // "image", "UPPER", "DELETED"
 std::string user_text(std::uint32_t uid);      // "root", "1000"
+// "1.3 s": how long something took, with that many decimals.
+std::string seconds_text(std::int64_t ns, int decimals = 1);
 std::string mode_text(std::uint32_t mode);     // "4755"
 std::string column_size(std::uint64_t bytes);  // "214M", "1.2M", "12K", "0"
 std::string short_id(std::string_view id);     // the first 12 characters
