@@ -11,7 +11,6 @@ namespace {
 using nlohmann::json;
 
 constexpr JsonLimits kLimits{.bytes = kMaxImageJsonBytes, .depth = kMaxJsonDepth, .elements = 50'000};
-constexpr std::size_t kMaxLayers = 512;  // overlayfs stops at 500
 constexpr std::size_t kMaxMadeByBytes = 4'096;
 
 // GOARCH of uname(2)'s machine, OCI image-spec image-index.md "platform".
@@ -32,7 +31,8 @@ Result<std::vector<ImageLayer>> parse_image_config(std::string_view text) {
   std::vector<ImageLayer> layers;
   for (std::string& digest : members.texts(members.object(&*document, "rootfs"), "diff_ids"))
     layers.push_back({std::move(digest), std::nullopt});
-  if (layers.size() > kMaxLayers) return Error{Errc::limit, std::string(kWhat) + ": more than 512 layers"};
+  if (layers.size() > kMaxLayers)
+    return Error{Errc::limit, std::string(kWhat) + ": more than " + std::to_string(kMaxLayers) + " layers"};
   std::vector<std::string> made_by;
   if (const json* history = members.list(&*document, "history")) {
     for (const json& element : *history) {

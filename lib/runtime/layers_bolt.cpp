@@ -1,12 +1,11 @@
 #include <set>
 
+#include "lib/core/limits.h"
 #include "lib/runtime/bolt_file.h"
 #include "lib/runtime/layers.h"
 
 namespace ctriage::runtime {
 namespace {
-
-constexpr std::size_t kMaxParents = 512;  // overlayfs itself stops at 500 lower layers
 
 struct SnapshotName {
   std::string snapshotter;
@@ -62,7 +61,8 @@ Result<std::vector<std::uint64_t>> read_chain(Bolt& bolt, std::string name) {
   std::set<std::string> seen;
   while (!name.empty()) {
     if (!seen.insert(name).second) return Error{Errc::malformed, "snapshot " + name + " is below itself"};
-    if (chain.size() >= kMaxParents) return Error{Errc::limit, "more than 512 snapshots below each other"};
+    if (chain.size() >= kMaxLayers)
+      return Error{Errc::limit, "more than " + std::to_string(kMaxLayers) + " snapshots below each other"};
     auto snapshot = bucket_at(bolt, {"v1", "snapshots", name});
     if (!snapshot) return std::move(snapshot).error();
     const auto id = value_of(bolt, *snapshot, "id");
