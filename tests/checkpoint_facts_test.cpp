@@ -177,12 +177,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"victim-criu41-style.tar.zst", "victim-podman.tar.zst.facts.json", true},
                     Case{"crio.tar.xz", "victim-podman.tar.zst.facts.json", false},
                     Case{"shell-podman.tar.gz", "shell-podman.tar.gz.facts.json", true}),
-    [](const auto& made) {
-      std::string name = made.param.archive;
-      std::ranges::replace_if(
-          name, [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
-      return name;
-    });
+    [](const auto& made) { return test_name_of(made.param.archive); });
 
 TEST(CheckpointLayout, EngineFiles) {
   CheckpointTestTask test;

@@ -123,12 +123,7 @@ INSTANTIATE_TEST_SUITE_P(All, CheckpointSearch,
                                               "victim-podman.tar.zst.facts.json", true},
                                          Case{"crio.tar.xz", "victim-podman.tar.zst.facts.json", false},
                                          Case{"shell-podman.tar.gz", "shell-podman.tar.gz.facts.json", true}),
-                         [](const auto& made) {
-                           std::string name = made.param.archive;
-                           std::ranges::replace_if(
-                               name, [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
-                           return name;
-                         });
+                         [](const auto& made) { return test_name_of(made.param.archive); });
 
 // What lab/implant.c leaves: in a memfd, a pipe, a unix socket, a TCP queue, a deleted file.
 TEST(CheckpointSearchBeside, WhatIsNotPrivateMemory) {

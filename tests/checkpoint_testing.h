@@ -1,7 +1,9 @@
 #pragma once
 // What the tests of checkpoints share: bytes in memory, a task, and a writer of CRIU images and tars for what
 // no real archive has.
+#include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -41,6 +43,13 @@ struct CheckpointTestTask {
     return all;
   }
 };
+
+// "crio_tar_xz": what a test may be called.
+inline std::string test_name_of(std::string archive) {
+  std::ranges::replace_if(
+      archive, [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+  return archive;
+}
 
 inline Result<std::unique_ptr<CheckpointSnapshot>> open_checkpoint(std::string archive, Task& task) {
   auto store = CheckpointStore::open_tar(std::make_unique<MemoryBytes>(std::move(archive)), "test.tar", task);
