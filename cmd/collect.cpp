@@ -88,7 +88,8 @@ Status take_size(const char* option, const std::string& text, std::uint64_t& int
 Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
   collect::MemoryOptions memory;
   memory.mode = parse_enum<collect::MemoryMode>(arguments.memory).value_or(collect::MemoryMode::automatic);
-  memory.file_pages = memory::parse_file_pages(arguments.file_pages).value_or(memory::FilePages::changed);
+  memory.file_pages =
+      parse_enum<memory::FilePages>(arguments.file_pages).value_or(memory::FilePages::changed);
   const struct {
     const char* option;
     const std::string& text;

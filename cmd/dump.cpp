@@ -206,7 +206,7 @@ Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
   memory::SharedPages shared;
   memory::DumpOptions options;
   options.plan.file_pages =
-      memory::parse_file_pages(arguments.file_pages).value_or(memory::FilePages::changed);
+      parse_enum<memory::FilePages>(arguments.file_pages).value_or(memory::FilePages::changed);
   options.plan.swap_in = arguments.swap_in;
   if (wanted->size() > 1) options.plan.shared = &shared;
   if (arguments.registers == "none") options.registers = memory::Registers::none;

@@ -15,15 +15,11 @@ namespace {
 
 constexpr std::size_t kMaxAuxvBytes = 64 << 10;
 
-Gap gap_of(Impact impact, std::string_view facet, std::int32_t pid, Error error) {
-  return {impact, std::string("memory.").append(facet), "pid " + std::to_string(pid), std::move(error)};
-}
-
 class Dump {
  public:
-  Dump(const Root& proc, const Root& process, proc::Readers& readers, const proc::Stat& stat,
-       const DumpOptions& options, Task& task)
-      : proc_(proc), process_(process), readers_(readers), stat_(stat), options_(options), task_(task) {}
+  Dump(const Root& proc, const Subject& subject, proc::Readers& readers, const DumpOptions& options,
+       Task& task)
+      : proc_(proc), subject_(subject), readers_(readers), options_(options), task_(task) {}
 
   Result<DumpedProcess> write(ByteSink& core, const Emit<PageRange>& ranges);
 
@@ -31,13 +27,14 @@ class Dump {
   Result<elf::Notes> make_notes(DumpedProcess& dumped);
   void add_threads(elf::Notes& notes, DumpedProcess& dumped, const std::string& auxv);
   std::vector<elf::ThreadNote> list_threads(DumpedProcess& dumped);
-  void look_again(proc::Memory& memory, const Identity& before);
+  void look_again(proc::Memory& memory);
   [[nodiscard]] std::string living() const { return proc::live_path(proc_, stat_); }
 
   const Root& proc_;
-  const Root& process_;
+  const Subject& subject_;
+  const Root& process_ = subject_.process;
+  const proc::Stat& stat_ = subject_.stat;
   proc::Readers& readers_;
-  const proc::Stat& stat_;
   const DumpOptions& options_;
   Task& task_;
   Plan plan_;
@@ -154,9 +151,9 @@ Result<elf::Notes> Dump::make_notes(DumpedProcess& dumped) {
 }
 
 // After the last page: whether it is the same program still, and what has come since.
-void Dump::look_again(proc::Memory& memory, const Identity& before) {
+void Dump::look_again(proc::Memory& memory) {
   const auto after = identity_of(process_);
-  if (!after || !before.is_same(*after)) {
+  if (!after || !subject_.identity.is_same(*after)) {
     task_.gaps.add(gap_of(Impact::lost, "identity", stat_.pid,
                           {Errc::changed, after ? "it ran another program before its memory was read whole"
                                                 : "it ended before its memory was read whole"}));
@@ -188,22 +185,13 @@ void Dump::look_again(proc::Memory& memory, const Identity& before) {
 }
 
 Result<DumpedProcess> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
-  const auto before = identity_of(process_);
-  if (!before) return before.error();
-  if (auto listed = list_regions(process_, readers_, stat_.pid, plan_, task_); !listed)
+  if (auto listed = list_regions_of(subject_, readers_, plan_, task_); !listed)
     return std::move(listed).error();
-  if (plan_.regions.empty()) {
-    const auto now = identity_of(process_);
-    if (!now || !before->is_same(*now))
-      return Error{Errc::vanished,
-                   "pid " + std::to_string(stat_.pid) + ": ended before its mappings were listed"};
-    return Error{Errc::unsupported, "pid " + std::to_string(stat_.pid) + ": has no memory of its own"};
-  }
   choose_regions(process_, readers_, options_.plan, plan_, task_);
   DumpedProcess dumped;
   dumped.pid = stat_.pid;
   dumped.start_ticks = stat_.start_ticks;
-  dumped.exe = before->exe.path;
+  dumped.exe = subject_.identity.exe.path;
   auto notes = make_notes(dumped);
   if (!notes) return std::move(notes).error();
 
@@ -223,27 +211,19 @@ Result<DumpedProcess> Dump::write(ByteSink& core, const Emit<PageRange>& ranges)
                                  " may be written"};
   auto head = elf::write_head(*notes, each, sys::page_size(), core);
   if (!head) return std::move(head).error();
-  const auto is_same = [&] {
-    const auto now = identity_of(process_);
-    return now && before->is_same(*now);
-  };
   Streamer streamer(
-      plan_, stat_.pid, options_.plan.swap_in, *head, *memory, is_same,
+      plan_, stat_.pid, options_.plan.swap_in, *head, *memory, [this] { return subject_.is_same(); },
       [&core](std::uint32_t, std::uint64_t, std::span<const std::byte> bytes, std::span<const PageState>) {
         return core.write(bytes);
       },
       ranges, task_);
   if (auto done = streamer.run(); !done) return std::move(done).error();
 
-  if (plan_.untouched_bytes > 0)
-    task_.gaps.add(
-        gap_of(Impact::degraded, "pages", stat_.pid,
-               {Errc::unsupported, human_size(plan_.untouched_bytes) +
-                                       " of shared memory that it has mapped and not touched: not read"}));
+  tell_untouched(plan_, stat_.pid, task_.gaps);
   const StateBytes& bytes = streamer.bytes_in();
   const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
   tell_lost(bytes, stat_.pid, task_.gaps);
-  look_again(*memory, *before);
+  look_again(*memory);
   dumped.size_bytes += *head;
   dumped.data_bytes = of(PageState::data);
   dumped.left_bytes =
@@ -258,15 +238,9 @@ Result<DumpedProcess> Dump::write(ByteSink& core, const Emit<PageRange>& ranges)
 Result<DumpedProcess> dump_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
                                    std::uint64_t start_ticks, const DumpOptions& options, ByteSink& core,
                                    const Emit<PageRange>& ranges, Task& task) {
-  auto process = proc::open_process(proc, pid, start_ticks);
-  if (!process) return std::move(process).error();
-  auto stat = proc::read_own_stat(*process);
-  if (!stat) return std::move(stat).error();
-  if (stat->is_kernel_thread())
-    return Error{Errc::unsupported, "pid " + std::to_string(pid) + ": a kernel thread, without memory"};
-  if (stat->has_ended())
-    return Error{Errc::vanished, "pid " + std::to_string(pid) + ": has ended (zombie), its memory is gone"};
-  auto dumped = Dump(proc, *process, readers, *stat, options, task).write(core, ranges);
+  const auto subject = open_subject(proc, pid, start_ticks);
+  if (!subject) return subject.error();
+  auto dumped = Dump(proc, *subject, readers, options, task).write(core, ranges);
   // What its core has not is for the next process that maps it.
   if (options.plan.shared != nullptr && (!dumped || dumped->lost_bytes > 0)) options.plan.shared->forget(pid);
   return dumped;

@@ -3,12 +3,6 @@
 #include "lib/proc/proc.h"
 
 namespace ctriage::memory {
-std::optional<FilePages> parse_file_pages(std::string_view text) {
-  if (text == "changed") return FilePages::changed;
-  if (text == "all") return FilePages::all;
-  if (text == "none") return FilePages::none;
-  return std::nullopt;
-}
 
 // Memory that only looks like a file has a path, too: memfd, SysV, shared anonymous and deleted files end in
 // " (deleted)"; "[heap]", "anon_inode:[io_uring]" and "socket:[7]" do not begin with '/'. Who names a file so

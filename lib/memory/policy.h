@@ -16,7 +16,6 @@ enum class FilePages : std::uint8_t {  // of files that are mapped and have a na
   none,
 };
 constexpr auto enum_names(FilePages) { return std::array<std::string_view, 3>{"changed", "all", "none"}; }
-std::optional<FilePages> parse_file_pages(std::string_view text);
 
 enum class Take : std::uint8_t { all, changed, nothing };
 

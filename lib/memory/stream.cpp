@@ -8,12 +8,21 @@
 
 namespace ctriage::memory {
 
+Gap gap_of(Impact impact, std::string_view facet, std::int32_t pid, Error error) {
+  return {impact, std::string("memory.").append(facet), "pid " + std::to_string(pid), std::move(error)};
+}
+
+void tell_untouched(const Plan& plan, std::int32_t pid, GapLog& gaps) {
+  if (plan.untouched_bytes == 0) return;
+  gaps.add(gap_of(Impact::degraded, "pages", pid,
+                  {Errc::unsupported, human_size(plan.untouched_bytes) +
+                                          " of shared memory that it has mapped and not touched: not read"}));
+}
+
 void tell_lost(const StateBytes& bytes, std::int32_t pid, GapLog& gaps) {
   const auto tell = [&](PageState state, Impact impact, Errc code, const std::string& what) {
     const std::uint64_t count = bytes[static_cast<std::size_t>(state)];
-    if (count > 0)
-      gaps.add(
-          {impact, "memory.pages", "pid " + std::to_string(pid), {code, human_size(count) + " " + what}});
+    if (count > 0) gaps.add(gap_of(impact, "pages", pid, {code, human_size(count) + " " + what}));
   };
   tell(PageState::unreadable, Impact::lost, Errc::denied, "could not be read: the ranges tell why");
   tell(PageState::timeout, Impact::lost, Errc::timeout, "did not come in time: the ranges tell which");

@@ -26,6 +26,10 @@ using StateBytes = std::array<std::uint64_t, enum_names(PageState{}).size()>;
 using TakePages = std::function<Status(std::uint32_t region, std::uint64_t address,
                                        std::span<const std::byte> bytes, std::span<const PageState> states)>;
 
+// Of memory of a process: "memory.<facet>".
+Gap gap_of(Impact impact, std::string_view facet, std::int32_t pid, Error error);
+// Shared memory that it has mapped and never touched, where there is some.
+void tell_untouched(const Plan& plan, std::int32_t pid, GapLog& gaps);
 // What of memory was to be read and was not: one gap for each kind.
 void tell_lost(const StateBytes& bytes, std::int32_t pid, GapLog& gaps);
 

@@ -13,10 +13,6 @@
 namespace ctriage::memory {
 namespace {
 
-Gap gap_of(Impact impact, std::string_view facet, std::int32_t pid, Error error) {
-  return {impact, std::string("memory.").append(facet), "pid " + std::to_string(pid), std::move(error)};
-}
-
 MemoryArea area_of(const Plan& plan, const Region& region, const MemoryArea& like) {
   MemoryArea area = like;
   area.start = region.start;
@@ -35,24 +31,20 @@ std::int32_t container_pid_of(const Root& process) {
 }
 
 // By plan, and still: what was not looked at is named.
-void tell_left(const StateBytes& bytes, const Plan& plan, std::int32_t pid, GapLog& gaps) {
+void tell_left(const StateBytes& bytes, std::int32_t pid, GapLog& gaps) {
   const std::uint64_t file = bytes[static_cast<std::size_t>(PageState::file)];
   if (file > 0)
     gaps.add(gap_of(Impact::note, "pages", pid,
                     {Errc::unsupported, human_size(file) + " as in the files that are mapped: not searched; "
                                                            "--file-pages all takes it"}));
-  if (plan.untouched_bytes > 0)
-    gaps.add(
-        gap_of(Impact::degraded, "pages", pid,
-               {Errc::unsupported, human_size(plan.untouched_bytes) +
-                                       " of shared memory that it has mapped and not touched: not read"}));
 }
 
 // A file in memory that is open and mapped by nobody has bytes that no mapping shows, memfd_create(2).
 void tell_unmapped(const Root& process, const Plan& plan, std::int32_t pid, Task& task) {
   const Emit<Descriptor> look = [&](Descriptor&& file) -> Status {
-    const bool mapped = std::ranges::any_of(
-        plan.regions, [&](const Region& region) { return region.inode == file.inode.value; });
+    const bool mapped = std::ranges::any_of(plan.regions, [&](const Region& region) {
+      return region.inode == file.inode.value && region.device == file.device.value;
+    });
     if (file.kind == "memfd" && file.size_bytes > 0 && !mapped)
       task.gaps.add(gap_of(
           Impact::lost, "memfd", pid,
@@ -65,33 +57,17 @@ void tell_unmapped(const Root& process, const Plan& plan, std::int32_t pid, Task
                          Error(listed.error()).within("whether it has files in memory that nobody maps")));
 }
 
-}  // namespace
-
-Status visit_process(const Root& proc, proc::Readers& readers, std::int32_t pid, std::uint64_t start_ticks,
-                     const PlanOptions& options, const MemoryArea& like, MemoryVisitor& visitor, Task& task) {
-  auto process = proc::open_process(proc, pid, start_ticks);
-  if (!process) return std::move(process).error();
-  auto stat = proc::read_own_stat(*process);
-  if (!stat) return std::move(stat).error();
-  if (stat->is_kernel_thread())
-    return Error{Errc::unsupported, "pid " + std::to_string(pid) + ": a kernel thread, without memory"};
-  if (stat->has_ended())
-    return Error{Errc::vanished, "pid " + std::to_string(pid) + ": has ended (zombie), its memory is gone"};
-  const auto before = identity_of(*process);
-  if (!before) return before.error();
+// `whole`: all of it came.
+Status visit(const Root& proc, const Subject& subject, proc::Readers& readers, const PlanOptions& options,
+             const MemoryArea& like, MemoryVisitor& visitor, bool& whole, Task& task) {
+  const std::int32_t pid = subject.stat.pid;
   Plan plan;
-  if (auto listed = list_regions(*process, readers, pid, plan, task); !listed) return listed;
-  if (plan.regions.empty()) {
-    const auto now = identity_of(*process);
-    if (!now || !before->is_same(*now))
-      return Error{Errc::vanished, "pid " + std::to_string(pid) + ": ended before its mappings were listed"};
-    return Error{Errc::unsupported, "pid " + std::to_string(pid) + ": has no memory of its own"};
-  }
-  choose_regions(*process, readers, options, plan, task);
+  if (auto listed = list_regions_of(subject, readers, plan, task); !listed) return listed;
+  choose_regions(subject.process, readers, options, plan, task);
   MemoryArea common = like;
   common.pid = pid;
-  common.container_pid = container_pid_of(*process);
-  auto memory = proc::Memory::open(readers, proc::live_path(proc, *stat), task);
+  common.container_pid = container_pid_of(subject.process);
+  auto memory = proc::Memory::open(readers, proc::live_path(proc, subject.stat), task);
   if (!memory) return std::move(memory).error();
   if (auto found = find_runs(*memory, pid, options, plan, task); !found) return found;
 
@@ -115,26 +91,35 @@ Status visit_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
     return Done{};
   };
   const Emit<PageRange> ranges = [](PageRange&&) -> Status { return Done{}; };
-  const auto is_same = [&] {
-    const auto now = identity_of(*process);
-    return now && before->is_same(*now);
-  };
-  Streamer streamer(plan, pid, options.swap_in, 0, *memory, is_same, take, ranges, task);
+  Streamer streamer(
+      plan, pid, options.swap_in, 0, *memory, [&] { return subject.is_same(); }, take, ranges, task);
   if (auto done = streamer.run(); !done) return done;
   const StateBytes& bytes = streamer.bytes_in();
   tell_lost(bytes, pid, task.gaps);
-  tell_left(bytes, plan, pid, task.gaps);
-  tell_unmapped(*process, plan, pid, task);
-  const bool same = is_same();
-  // What it did not deliver of shared pages, the next one has.
+  tell_left(bytes, pid, task.gaps);
+  tell_untouched(plan, pid, task.gaps);
+  tell_unmapped(subject.process, plan, pid, task);
+  const bool same = subject.is_same();
   const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
-  const bool whole = of(PageState::unreadable) + of(PageState::timeout) + of(PageState::vanished) == 0;
-  if (options.shared != nullptr && (!same || !whole)) options.shared->forget(pid);
+  whole = same && of(PageState::unreadable) + of(PageState::timeout) + of(PageState::vanished) == 0;
   if (!same)
     task.gaps.add(
         gap_of(Impact::lost, "identity", pid,
                {Errc::changed, "it ended or ran another program before its memory was read whole"}));
   return Done{};
+}
+
+}  // namespace
+
+Status visit_process(const Root& proc, proc::Readers& readers, std::int32_t pid, std::uint64_t start_ticks,
+                     const PlanOptions& options, const MemoryArea& like, MemoryVisitor& visitor, Task& task) {
+  const auto subject = open_subject(proc, pid, start_ticks);
+  if (!subject) return subject.error();
+  bool whole = false;
+  auto visited = visit(proc, *subject, readers, options, like, visitor, whole, task);
+  // What it did not deliver of shared pages, the next one has.
+  if (options.shared != nullptr && !whole) options.shared->forget(pid);
+  return visited;
 }
 
 }  // namespace ctriage::memory

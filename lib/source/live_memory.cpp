@@ -28,7 +28,6 @@ Status LiveSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& visit
       if (auto go_on = task.check(); !go_on) return go_on;
       const Impact impact = visited.error().code == Errc::unsupported ? Impact::note : Impact::lost;
       task.gaps.add({impact, "memory.process", "pid " + std::to_string(pid), std::move(visited).error()});
-      if (options.shared != nullptr) options.shared->forget(pid);
     }
   }
   if (any || query.pid == 0) return Done{};
