@@ -288,5 +288,8 @@ template Result<Source> parse_artifact<Source>(std::string_view);
 template Result<Finding> parse_artifact<Finding>(std::string_view);
 template Result<BundleHeader> parse_artifact<BundleHeader>(std::string_view json);
 template Result<GapRecord> parse_artifact<GapRecord>(std::string_view);
+// What one process of ours tells another.
+template Result<CollectedTarget> parse_artifact<CollectedTarget>(std::string_view);
+template Result<PlanResult> parse_artifact<PlanResult>(std::string_view);
 
 }  // namespace ctriage

@@ -66,7 +66,11 @@ inline constexpr std::string_view kKind<CoverageRecord> = "coverage";
 template <>
 inline constexpr std::string_view kKind<CollectResult> = "collect";
 template <>
+inline constexpr std::string_view kKind<CollectManyResult> = "collect_many";
+template <>
 inline constexpr std::string_view kKind<PlanResult> = "plan";
+template <>
+inline constexpr std::string_view kKind<PlanManyResult> = "plan_many";
 template <>
 inline constexpr std::string_view kKind<WhoisResult> = "whois";
 template <>
@@ -77,6 +81,8 @@ template <>
 inline constexpr std::string_view kKind<WhoisMatch> = "whois_match";
 template <>
 inline constexpr std::string_view kKind<CollectCounts> = "collect_counts";
+template <>
+inline constexpr std::string_view kKind<CollectedTarget> = "collected_target";
 template <>
 inline constexpr std::string_view kKind<PlannedStep> = "planned_step";
 template <>

@@ -172,6 +172,61 @@ struct VerifyResult {
   }
 };
 
+struct CollectedTarget {  // one of several
+  Bytes target;
+  std::int32_t exit_status = 0;
+  std::optional<Bytes> error;
+  std::uint64_t critical = 0;
+  std::uint64_t high = 0;
+  std::optional<CollectResult> bundle;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("target", self.target, "as it resolved");
+    v("exit_status", self.exit_status, "as collect of this target alone would have it");
+    v("error", self.error, "why there is no bundle of it");
+    v("critical", self.critical, "findings of that severity");
+    v("high", self.high, "findings of that severity");
+    v("bundle", self.bundle, "as collect of one target tells it; absent: there is none");
+  }
+};
+
+struct CollectManyResult {
+  std::vector<CollectedTarget> bundles;
+  std::vector<Bytes> left_out;
+  bool complete = false;
+  std::int32_t exit_status = 0;
+  std::uint64_t size_bytes = 0;
+  std::int64_t took_ns = 0;
+  std::vector<GapRecord> gaps;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("bundles", self.bundles, "one entry for each target, in the order they were taken");
+    v("left_out", self.left_out, "what was not asked for by name and is not taken, and why");
+    v("complete", self.complete, "every target has a sealed bundle and nothing was lost");
+    v("exit_status", self.exit_status, "of the targets' the first that applies: 1, 4, 3, 0");
+    v("size_bytes", self.size_bytes, "of all bundles");
+    v("took_ns", self.took_ns, "all of it");
+    v("gaps", self.gaps, "of finding the targets; those of a bundle stand with it");
+  }
+};
+
+struct PlanManyResult {
+  std::vector<PlanResult> plans;
+  std::vector<Bytes> left_out;
+  std::uint64_t seconds = 0;
+  std::vector<GapRecord> gaps;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("plans", self.plans, "one for each target, in the order they would be taken");
+    v("left_out", self.left_out, "what was not asked for by name and would not be taken, and why");
+    v("seconds", self.seconds, "they would take at least, about");
+    v("gaps", self.gaps, "of finding the targets, and those that could not be looked at");
+  }
+};
+
 struct WhoisMatch {
   std::string as;
   Bytes detail;

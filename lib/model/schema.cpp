@@ -137,9 +137,9 @@ std::string schema_markdown() {
                 Executable, Credentials, Capabilities, NamespaceId, Limit, Thread, Mapping, Descriptor,
                 Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile,
                 NetworkEntry, Flow, NodeFact, Finding, GapRecord, CoverageRecord, CollectResult,
-                CollectCounts, PlanResult, PlannedStep, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream,
-                PageRange, DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch, FoundString,
-                SearchSummary, PatternCount>(out);
+                CollectCounts, CollectManyResult, CollectedTarget, PlanResult, PlannedStep, PlanManyResult,
+                WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, DumpResult, DumpedProcess,
+                SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount>(out);
   return out;
 }
 

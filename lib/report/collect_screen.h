@@ -30,6 +30,7 @@ class CollectScreen {
   void close(Closing closing) const;
 
   [[nodiscard]] std::optional<Severity> worst() const { return findings_.worst(); }
+  [[nodiscard]] const FindingTally& findings() const { return findings_; }
   [[nodiscard]] bool link_times_kept() const { return link_times_kept_; }
 
  private:

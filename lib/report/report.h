@@ -44,6 +44,9 @@ class FindingTally {
  public:
   void add(Severity severity) { ++counts_[static_cast<std::size_t>(severity)]; }
   [[nodiscard]] std::uint64_t total() const;
+  [[nodiscard]] std::uint64_t of(Severity severity) const {
+    return counts_[static_cast<std::size_t>(severity)];
+  }
   [[nodiscard]] std::optional<Severity> worst() const;
   [[nodiscard]] std::string text() const;  // "none" when there is none
 
