@@ -213,6 +213,36 @@ void find_user_storages(const Root& node, Storages& storages, Task& task) {
   }
 }
 
+// The kubelet's, kuberuntime's BuildContainerLogsDirectory: <namespace>_<pod>_<uid>/<container>/<n>.log where
+// the sandbox says, or in its usual place.
+constexpr std::string_view kPodLogs = "/var/log/pods/";
+
+// Of containers that have ended; those that run were served with their sandbox.
+void find_logs(const Root& node, std::vector<Found>& found) {
+  std::map<std::string, std::string> by_sandbox;
+  for (const Found& one : found) {
+    if (one.container.sandbox && !one.container.log_dir.empty())
+      by_sandbox.emplace(one.container.id, one.container.log_dir.raw);
+  }
+  for (Found& one : found) {
+    Container& container = one.container;
+    if (!container.pod || container.sandbox || !container.log_dir.empty() || container.init_pid > 0) continue;
+    const PodRef& pod = *container.pod;
+    const auto is_name = [](const std::string& name) {
+      return !name.empty() && name.find('/') == std::string::npos && name != "." && name != "..";
+    };
+    if (!is_name(container.name.raw)) continue;
+    const auto said = by_sandbox.find(pod.sandbox_id);
+    std::string path;
+    if (said != by_sandbox.end()) {
+      path = said->second + "/" + container.name.raw;
+    } else if (is_name(pod.ns) && is_name(pod.name) && is_name(pod.uid)) {
+      path = std::string(kPodLogs) + pod.ns + "_" + pod.name + "_" + pod.uid + "/" + container.name.raw;
+    }
+    if (!path.empty() && node.descend_in_root(path)) container.log_dir = Bytes(path);
+  }
+}
+
 // The records of containerd, Docker and containers/storage below these roots; the usual storages are added.
 Status list_records(const Root& node, std::set<std::string> containerd,
                     const std::set<std::string>& data_roots, Storages& storages, std::vector<Found>& found,
@@ -239,6 +269,7 @@ Status list_records(const Root& node, std::set<std::string> containerd,
   for (const EngineRoot& root : roots) {
     if (auto added = add_removed_containers(root, found, task); !added) return added;
   }
+  find_logs(node, found);
   return Done{};
 }
 

@@ -89,6 +89,21 @@ void add_storage_record(const Root& node, const Storage& storage, const StorageR
 
 }  // namespace
 
+std::vector<std::string> record_files(const Container& container) {
+  if (!is_identifier(container.id)) return {};
+  if (container.engine == "docker") {
+    const std::string& record = container.record.raw;
+    if (!record.ends_with("/" + container.id + "/config.v2.json")) return {};
+    return {record, record.substr(0, record.rfind('/')) + "/hostconfig.json"};
+  }
+  if (container.engine == "containerd" && container.pod) {
+    const std::string kind = container.sandbox ? "/sandboxes/" : "/containers/";
+    return {container.engine_root.raw + "/io.containerd.grpc.v1.cri" + kind + container.id + "/status"};
+  }
+  if (container.engine == "cri-o") return {container.bundle_dir.raw + "/state.json"};
+  return {};  // of Podman's and of others there is one file for all
+}
+
 Found* find_container(std::vector<Found>& in, const std::string& id, const std::string& root,
                       const std::string& engine_namespace) {
   const auto at = std::find_if(in.begin(), in.end(), [&](const Found& one) {

@@ -13,6 +13,9 @@
 
 namespace ctriage::runtime {
 
+// Files below the node's / that an engine keeps of this container alone.
+std::vector<std::string> record_files(const Container& container);
+
 struct EngineRoot {  // of a containerd
   Root node;
   std::string path;

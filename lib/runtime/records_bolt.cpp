@@ -145,6 +145,7 @@ void add_containerd_record(const EngineRoot& root, const std::string& file, Reco
     const Status parsed =
         spec ? parse_spec(*spec, container) : Status(Error{Errc::malformed, "its spec is no protobuf Any"});
     if (!parsed) gap(task, Impact::lost, file, Error(parsed.error()).within("container " + record.id));
+    if (spec) found.raw_spec = std::string(*spec);
     container.engine = "containerd";
     container.engine_namespace = Bytes(record.space);
     container.engine_root = Bytes(root.path);
