@@ -47,7 +47,8 @@ bool knows_changes(const collect::Summary& summary, const collect::LeftOut& left
 std::string up_text(const source::LiveSnapshot& snapshot, const Source& source) {
   std::int64_t longest = -1;
   for (const source::LiveContainer& live : snapshot.containers()) {
-    if (!source.booted_at || !source.taken_at || source.ticks_per_second == 0 || live.container.sandbox)
+    if (live.ended || !source.booted_at || !source.taken_at || source.ticks_per_second == 0 ||
+        live.container.sandbox)
       continue;
     const auto since_boot =
         static_cast<std::int64_t>(live.container.init_start_ticks / source.ticks_per_second);
@@ -85,12 +86,15 @@ std::uint64_t seconds_of(const std::vector<collect::PlanLine>& plan) {
 std::string target_text(const source::LiveSnapshot& snapshot, const Source& source) {
   std::uint64_t processes = 0;
   std::uint64_t containers = 0;
+  std::uint64_t ended = 0;
   for (const source::LiveContainer& live : snapshot.containers()) {
     processes += live.processes.size();
+    ended += live.ended;
     if (!live.container.sandbox) ++containers;
   }
   return snapshot.name() + " on " + source.node.raw + ": " + counted(containers, "container", "containers") +
-         ", " + counted(processes, "process", "processes") + up_text(snapshot, source);
+         (ended > 0 ? ", " + with_commas(ended) + " of them ended" : "") + ", " +
+         counted(processes, "process", "processes") + up_text(snapshot, source);
 }
 
 CollectResult result_of(const std::string& path, const collect::Summary& summary,
@@ -143,7 +147,10 @@ std::vector<std::string> left_out_lines(const collect::LeftOut& left_out, const 
     names += (names.empty() ? "" : ", ") + name;
   }
   std::vector<std::string> lines;
-  for (const auto& [option, names] : by_option) lines.push_back("by plan: " + names + " (" + option + ")");
+  for (const auto& [option, names] : by_option) {
+    lines.push_back(option == collect::kGone ? "nothing runs any more, so none: " + names
+                                             : "by plan: " + names + " (" + option + ")");
+  }
   for (const std::string& process : summary.memory_left_out) lines.push_back("memory of " + process);
   const std::uint64_t all = summary.counts.suspicious_memory.left_out + summary.counts.other_memory.left_out;
   if (all > summary.memory_left_out.size())

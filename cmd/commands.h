@@ -36,7 +36,8 @@ struct Io {  // where results and everything else go; tests hand in strings
   report::Style err_style;
   const std::atomic<bool>& stop;
   std::vector<std::string> command_line;
-  Meter* meter = nullptr;  // what the progress line shows; none: nobody watches
+  Meter* meter = nullptr;          // what the progress line shows; none: nobody watches
+  void (*on_stop)(int) = nullptr;  // sets `stop`: for a process that does a part of the work
 };
 
 using Action = std::function<Exit(Io&)>;
@@ -84,6 +85,14 @@ Result<std::vector<rules::Rule>> load_rules(const Common& common);
 // What views print for a source in the commands they offer: a live one as it resolved, so that -n and -c need
 // not be typed again; a bundle as it was typed.
 std::string source_word(Snapshot& snapshot, const source::TargetQuery& query, Task& task);
+// Of several the first that applies.
+Exit worse(Exit one, Exit other);
+// A view of one source, or of each that -l means, in a process of its own, one after the other.
+using View = std::function<Exit(const source::TargetQuery& query, Io& io)>;
+// A query for each word, or the one of labels alone.
+std::vector<source::TargetQuery> each_word(const source::TargetQuery& query,
+                                           const std::vector<std::string>& words);
+Exit view_each(const std::vector<source::TargetQuery>& queries, Io& io, const View& view);
 // 4 when `worst` reaches --fail-on, 3 when evidence was lost, else 0.
 Exit exit_for(const Common& common, std::optional<Severity> worst, std::uint64_t lost);
 // Gaps on stderr, for a view that ended before it could print them itself.

@@ -3,6 +3,7 @@
 #include "cmd/commands.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/source/several.h"
 
 namespace ctriage {
 
@@ -65,6 +66,66 @@ Exit exit_for(const Common& common, std::optional<Severity> worst, std::uint64_t
   const auto limit = parse_enum<Severity>(common.fail_on);
   if (limit && worst && *worst >= *limit) return Exit::findings;
   return lost > 0 ? Exit::lost : Exit::complete;
+}
+
+Exit worse(Exit one, Exit other) {
+  for (const Exit exit : {Exit::usage, Exit::failed, Exit::findings, Exit::lost}) {
+    if (one == exit || other == exit) return exit;
+  }
+  return Exit::complete;
+}
+
+namespace {
+
+// By labels alone several may be meant: which they are is looked up first. What else they say is told by who
+// opens them.
+Result<std::vector<source::TargetQuery>> each_meant(const source::TargetQuery& query, Io& io) {
+  if (query.labels.empty() || !query.token.empty()) return std::vector{query};
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  auto found = source::find_targets({query, false}, io.on_stop, task);
+  if (!found) return std::move(found).error();
+  std::vector<source::TargetQuery> each;
+  for (source::Target& target : found->targets) each.push_back(std::move(target.query));
+  if (each.size() == 1) each.front() = query;
+  return each;
+}
+
+}  // namespace
+
+std::vector<source::TargetQuery> each_word(const source::TargetQuery& query,
+                                           const std::vector<std::string>& words) {
+  if (words.empty()) return {query};
+  std::vector<source::TargetQuery> each;
+  for (const std::string& word : words) each.emplace_back(query).token = word;
+  return each;
+}
+
+Exit view_each(const std::vector<source::TargetQuery>& queries, Io& io, const View& view) {
+  std::vector<source::TargetQuery> all;
+  for (const source::TargetQuery& query : queries) {
+    auto each = each_meant(query, io);
+    if (!each) return fail(io, each.error());
+    all.insert(all.end(), each->begin(), each->end());
+  }
+  if (all.size() == 1) return view(all.front(), io);
+  Exit exit = Exit::complete;
+  for (const source::TargetQuery& query : all) {
+    const Child::Work work = [&](Channel&) {
+      const Exit done = view(query, io);
+      io.err("");  // the progress line goes
+      return static_cast<int>(done);
+    };
+    auto child = Child::start(work, io.on_stop);
+    if (!child) return fail(io, child.error());
+    // It says nothing; its end is waited for, and a stop passed on once.
+    auto ended = child->channel().receive(0, io.stop);
+    if (!ended) child->stop();
+    const auto status = child->wait();
+    exit = worse(exit, status ? static_cast<Exit>(*status) : fail(io, status.error()));
+    if (io.stop) return worse(exit, Exit::lost);
+  }
+  return exit;
 }
 
 void tell_gaps(Io& io, const Common& common, const GapLog& gaps) {

@@ -125,7 +125,8 @@ int run(int argc, char** argv) {
         style_of(common, kStderr),
         stop_requested,
         std::vector<std::string>(argv, argv + argc),
-        meter.shown ? &meter : nullptr};
+        meter.shown ? &meter : nullptr,
+        on_stop_signal};
   const Exit exit = chosen(io);
   progress.clear();
   return static_cast<int>(exit);

@@ -245,5 +245,69 @@ TEST(PathOfToken, Forms) {
   EXPECT_EQ(path_of_token(".web"), std::nullopt);
 }
 
+// Each pod once, and each container without one; what each is asked for again resolves to the same.
+TEST(ResolveTarget, Each) {
+  auto all = node();
+  all[0].container.labels = {Bytes("app=web")};  // the sandbox's, so the pod's
+  for (runtime::Found& found : all) {
+    if (found.container.pod)
+      found.container.pod->sandbox_id =
+          found.container.pod->name == "web-7d9f8c6b5-x2x4q" ? "aaaa0000" : "other";
+  }
+  all[5].container.labels = {Bytes("app=web")};
+  all[6].container.labels = {Bytes("app=web")};
+  all[2].container.labels = {Bytes("kind=proxy")};  // of one container of the pod
+  using Names = std::vector<std::string>;
+  const struct {
+    const char* why;
+    std::vector<std::string> labels;
+    const char* ns;
+    const char* container;
+    Names names;  // none: not_found
+  } cases[] = {
+      {"everything",
+       {},
+       "",
+       "",
+       {"shop/web-7d9f8c6b5-x2x4q", "shop/pay-5f77d9c44-9kk2m", "shop/pay", "test/web-1",
+        "ctr:cafe00000001 (plain, containerd)"}},
+      {"of a namespace",
+       {},
+       "shop",
+       "",
+       {"shop/web-7d9f8c6b5-x2x4q", "shop/pay-5f77d9c44-9kk2m", "shop/pay"}},
+      {"by label",
+       {"app=web"},
+       "",
+       "",
+       {"shop/web-7d9f8c6b5-x2x4q", "test/web-1", "ctr:cafe00000001 (plain, containerd)"}},
+      {"containers by label", {"app=web"}, "", "app", {"shop/web-7d9f8c6b5-x2x4q/app", "test/web-1/app"}},
+      {"of some containers", {"kind=proxy"}, "", "", {"shop/web-7d9f8c6b5-x2x4q"}},
+      {"no such label", {"app=none"}, "", "", {}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.why);
+    const TargetQuery query{"", c.ns, c.container, c.labels};
+    const auto each = resolve_each(query, all);
+    ASSERT_EQ(each.has_value(), !c.names.empty());
+    if (!each) {
+      EXPECT_EQ(each.error().code, Errc::not_found);
+      continue;
+    }
+    Names names;
+    for (const Resolved& one : *each) {
+      const Container& first = all[one.containers.front()].container;
+      names.push_back(first.pod ? one.name : "ctr:" + first.id + " (" + one.name + ", containerd)");
+      const auto again = resolve_target(exact_query(query, one, all), all);
+      ASSERT_TRUE(again) << again.error().what;
+      EXPECT_EQ(again->name, one.name);
+      EXPECT_EQ(again->containers, one.containers);
+      EXPECT_TRUE(again->exact);
+    }
+    EXPECT_EQ(names, c.names);
+  }
+  EXPECT_EQ(resolve_each({"", "", "", {"web"}}, all).error().code, Errc::malformed);
+}
+
 }  // namespace
 }  // namespace ctriage::source

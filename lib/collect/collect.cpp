@@ -6,9 +6,11 @@
 #include <set>
 
 #include "lib/collect/collection.h"
+#include "lib/collect/plan.h"
 #include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/source/ended.h"
 #include "lib/source/programs.h"
 
 namespace ctriage::collect {
@@ -33,34 +35,40 @@ constexpr std::array<Collector, 21> kCollectors{{
     {"containers", "state", Volatility::pod, "identity and OCI spec of each container", nullptr,
      take_containers},
     {"processes", "state", Volatility::process,
-     "processes with credentials, capabilities, namespaces, programs", nullptr, take_processes},
+     "processes with credentials, capabilities, namespaces, programs", nullptr, take_processes,
+     Needs::processes},
     {"posture", "state", Volatility::pod, "what the containers may do, tokens, execs", nullptr, take_posture},
     {"sockets", "state", Volatility::process, "sockets of the pod's network namespace with their owners",
-     nullptr, take_sockets},
+     nullptr, take_sockets, Needs::processes},
     {"network", "state", Volatility::process,
-     "interfaces, routes, neighbours, and the node's flows of the pod", nullptr, take_network},
-    {"descriptors", "state", Volatility::process, "open files", nullptr, take_descriptors},
-    {"threads", "state", Volatility::process, "threads", nullptr, take_threads},
-    {"mappings", "state", Volatility::process, "memory mappings", nullptr, take_mappings},
+     "interfaces, routes, neighbours, and the node's flows of the pod", nullptr, take_network,
+     Needs::processes},
+    {"descriptors", "state", Volatility::process, "open files", nullptr, take_descriptors, Needs::processes},
+    {"threads", "state", Volatility::process, "threads", nullptr, take_threads, Needs::processes},
+    {"mappings", "state", Volatility::process, "memory mappings", nullptr, take_mappings, Needs::processes},
     {"mounts", "state", Volatility::process, "mounts and layers", nullptr, take_mounts},
-    {"raw", "state", Volatility::process, "texts of /proc/PID as they are", nullptr, take_raw},
+    {"raw", "state", Volatility::process, "texts of /proc/PID as they are", nullptr, take_raw,
+     Needs::processes},
     {"suspicious_memory", kMemoryGroup, Volatility::process,
-     "memory of processes that do not belong, and of what they started", nullptr, take_suspicious_memory},
+     "memory of processes that do not belong, and of what they started", nullptr, take_suspicious_memory,
+     Needs::processes},
     {"programs", "files", Volatility::process, "running programs that are not in the image", nullptr,
-     take_programs},
-    {"tmpfs", "files", Volatility::container, "the tmpfs of the containers", nullptr, take_tmpfs},
+     take_programs, Needs::processes},
+    {"tmpfs", "files", Volatility::container, "the tmpfs of the containers", nullptr, take_tmpfs,
+     Needs::processes},
     {"upper", "files", Volatility::container, "the UpperDir and what it changed", upper_bytes, take_upper},
     {"logs", "logs", Volatility::pod, "container logs", log_bytes, take_logs},
     {"node", "node", Volatility::node, "kernel, mounts and os-release of the node", nullptr, take_node},
     {"node_config", "node", Volatility::node, "configuration of kubelet and runtimes, kernel modules",
      nullptr, take_node_config},
-    {"kernel_log", "node", Volatility::node, "what the node's kernel said", nullptr, take_kernel_log},
+    {"kernel_log", "node", Volatility::node, "what the node's kernel said", nullptr, take_kernel_log,
+     Needs::running_node},
     {"newer", "node", Volatility::node, "what on the node is newer than the pod and may be its work", nullptr,
      take_newer},
     {"node_logs", "node", Volatility::node, "what kubelet and runtime wrote about the pod, and the journal",
      nullptr, take_node_logs},
     {"other_memory", kMemoryGroup, Volatility::process, "memory of the other processes, within the limits",
-     memory_bytes, take_other_memory},
+     memory_bytes, take_other_memory, Needs::processes},
 }};
 
 std::string time_stamp(Timestamp at) {
@@ -201,7 +209,8 @@ std::string phase_text(Phase phase, const Counts& counts, const LeftOut& left_ou
   const std::string_view group = phase.front().group;
   std::string text;
   const auto add = [&](std::string_view collector, std::string words) {
-    if (left_out.contains(collector)) words = std::string(collector) + " left out";
+    if (const auto left = left_out.find(collector); left != left_out.end())
+      words = std::string(collector) + (left->second == kGone ? " gone" : " left out");
     text += (text.empty() ? "" : ", ") + words;
   };
   if (group == "state") {
@@ -234,7 +243,9 @@ Status run_phase(Collection& in, Phase phase, const Status& so_far) {
     const std::string name = std::string(collector.group) + "." + std::string(collector.name);
     if (const auto left = in.options.left_out.find(collector.name); left != in.options.left_out.end()) {
       in.task.gaps.add({Impact::note, name, in.snapshot.name(),
-                        Error{Errc::unsupported, "left out by plan (" + left->second + ")"}});
+                        left->second == kGone
+                            ? Error{Errc::vanished, "nothing of the target runs: there is none any more"}
+                            : Error{Errc::unsupported, "left out by plan (" + left->second + ")"}});
       continue;
     }
     if (going) going = in.task.check();
@@ -290,6 +301,13 @@ Status Collection::add_file(const std::string& path, Result<std::string> text, s
   task.gaps.add({Impact::lost, std::string(artifact), source, text.error()});
   out.not_collected(path, std::move(source), text.error().what);
   return Done{};
+}
+
+bool is_gone(Collection& in, const source::LiveContainer& container, std::string_view name) {
+  if (!container.ended) return false;
+  in.out.not_collected(in.path_of(container, std::string(name) + ".jsonl"), "procfs",
+                       std::string(source::kNoProcesses));
+  return true;
 }
 
 std::string bundle_name(const std::string& case_id, const Source& source,

@@ -130,6 +130,9 @@ constexpr auto enum_names(Volatility) {
   return std::array<std::string_view, 4>{"process", "container", "pod", "node"};
 }
 
+// What there must be for it: of a container that has ended there are records, layers and logs.
+enum class Needs : std::uint8_t { records, processes, running_node };
+
 struct Collector {
   std::string_view name;   // "processes"
   std::string_view group;  // "state", "files", "logs"; --only and --skip name either; may come twice
@@ -138,6 +141,7 @@ struct Collector {
   // Bytes before compression, about, of a snapshot that holds; none: not known before they are read.
   std::uint64_t (*estimate)(const source::LiveSnapshot& snapshot, const MemoryOptions& memory);
   Status (*take)(class Collection& collection);
+  Needs needs = Needs::records;
 };
 constexpr std::string_view kMemoryGroup = "memory";
 // In the order they run: the most volatile first, but the bulk of memory last.

@@ -115,6 +115,9 @@ Status take_list(Collection& in, const source::LiveContainer& container, std::st
   return out.finish(bundle::Outcome::collected, "");
 }
 
+// Of a container that has ended there is no such list, which is not an empty one: said in the manifest.
+bool is_gone(Collection& in, const source::LiveContainer& container, std::string_view name);
+
 // The collectors, by what they read.
 Status take_node(Collection& in);
 Status take_node_config(Collection& in);

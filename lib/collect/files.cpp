@@ -126,6 +126,13 @@ Status take_upper(Collection& in) {
 
 Status take_logs(Collection& in) {
   for (LiveContainer& live : in.snapshot.containers()) {
+    if (live.ended && live.logs.empty()) {
+      in.out.not_collected(in.path_of(live, "logs.jsonl"), live.container.log_dir.raw,
+                           live.container.log_dir.empty()
+                               ? "where its logs lie is not recorded where we looked"
+                               : "there is none, or they are with another instance of the container");
+      continue;
+    }
     for (source::HeldLog& held : live.logs) {
       const std::string name = held.log.path.raw.substr(held.log.path.raw.rfind('/') + 1);
       held.log.stream = in.bulk_path(in.path_of(live, "logs/" + bundle::member_name(name)));

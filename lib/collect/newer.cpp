@@ -46,6 +46,7 @@ class TakeNewer {
     auto mounts = node_mounts(in_);
     if (!mounts) return std::move(mounts).error();
     table_ = *std::move(mounts);
+    if (in_.snapshot.node().disk) return newer_files();  // no kernel runs, so it has no settings
     if (auto status = settings(); !status) return status;
     if (auto status = release_agents(); !status) return status;
     if (auto status = binfmt(); !status) return status;
@@ -133,12 +134,13 @@ class TakeNewer {
     const auto system = sys::uname();
     GapLog told;  // by who asks where a bundle may lie
     Task quiet = in_.task.with(told);
-    const auto kubelet = runtime::find_kubelet(node.proc, quiet);
+    const auto kubelet =
+        node.disk ? std::optional<runtime::Kubelet>() : runtime::find_kubelet(node.proc, quiet);
     const std::string kubelet_root = kubelet ? kubelet->root : "/var/lib/kubelet";
     const std::string config = text_of(kubelet_root + "/config.yaml");
     const auto places =
-        source::watched_places(text_of("/etc/passwd"), system ? system->release : "", kubelet_root,
-                               source::find_config_value(config, "staticPodPath"));
+        source::watched_places(text_of("/etc/passwd"), system && !node.disk ? system->release : "",
+                               kubelet_root, source::find_config_value(config, "staticPodPath"));
     source::NewerOptions options;
     options.since = pod_began(in_);
     options.asks_server = [this](std::string_view path) { return table_.asks_server(path); };
@@ -175,7 +177,7 @@ Status take_newer(Collection& in) {
   auto stream = in.out.open(path, bundle::Encoding::jsonl, "the node's files");
   if (!stream) return std::move(stream).error();
   const source::Node& node = in.snapshot.node();
-  auto root = node.proc.descend_magic(node.host_link("root"));
+  auto root = node.root();
   const Status taken =
       root ? TakeNewer(in, *root, **stream).take()
            : Status(Error(root.error()).within("the node's root directory (needs CAP_SYS_PTRACE)"));

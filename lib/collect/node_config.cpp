@@ -104,9 +104,22 @@ Result<UniqueFd> open_kernel_log(const Root& node) {
   return sys::reopen(pinned->get(), O_RDONLY | O_NONBLOCK | O_NOCTTY, "/dev/kmsg");
 }
 
+// Of a disk nobody can be asked where the files are: their usual places.
+Status take_configs_of_disk(Collection& in, const Root& disk) {
+  for (const Program& program : kPrograms) {
+    const std::string path(program.config);
+    const std::string member = "node/config/" + std::string(program.name) + "." +
+                               bundle::member_name(path.substr(path.rfind('/') + 1));
+    auto status = add_if_there(in, member, disk.read_file_in_root(path, kMaxConfigBytes), path);
+    if (!status) return status;
+  }
+  return Done{};
+}
+
 }  // namespace
 
 Status take_node_config(Collection& in) {
+  if (in.snapshot.node().disk) return take_configs_of_disk(in, *in.snapshot.node().disk);
   const Root& proc = in.snapshot.node().proc;
   auto engines = list_engines(in);
   if (!engines) return std::move(engines).error();
@@ -122,7 +135,7 @@ Status take_node_config(Collection& in) {
 Status take_kernel_log(Collection& in) {
   const std::string member = in.bulk_path("node/kmsg");
   const std::string origin = "/dev/kmsg";
-  auto root = in.snapshot.node().proc.descend_magic(in.snapshot.node().host_link("root"));
+  auto root = in.snapshot.node().root();
   auto file = root ? open_kernel_log(*root) : Result<UniqueFd>(root.error());
   auto log = file ? read_kernel_log(file->get(), in.task) : Result<std::string>(std::move(file).error());
   if (!log) {

@@ -255,7 +255,7 @@ class TakeLogs {
 
 Status take_node_logs(Collection& in) {
   const source::Node& node = in.snapshot.node();
-  auto root = node.proc.descend_magic(node.host_link("root"));
+  auto root = node.root();
   if (!root) return std::move(root).error().within("the node's root directory (needs CAP_SYS_PTRACE)");
   auto table = node_mounts(in);
   if (!table) return std::move(table).error();

@@ -22,6 +22,7 @@ bool NodeMounts::asks_server(std::string_view path) const {
 }
 
 Result<NodeMounts> node_mounts(Collection& in) {
+  if (in.snapshot.node().disk) return NodeMounts();  // whoever mounted it sees no other
   auto mounts = proc::read_mounts(in.snapshot.node().proc, in.snapshot.node().host, in.task);
   if (!mounts) return std::move(mounts).error().within("the node's mount table");
   NodeMounts table;
@@ -40,7 +41,7 @@ Timestamp pod_began(const Collection& in) {
   for (const source::LiveContainer& live : in.snapshot.containers()) {
     take(live.container.created_at);
     take(live.container.started_at);
-    take(proc::time_of_ticks(in.snapshot.node().clock, live.container.init_start_ticks));
+    if (!live.ended) take(proc::time_of_ticks(in.snapshot.node().clock, live.container.init_start_ticks));
   }
   return oldest.value_or(Timestamp{});
 }

@@ -110,7 +110,11 @@ Error refused(const std::string& path, std::string_view why) {
 }  // namespace
 
 KeepOut keep_out_of(const source::LiveSnapshot& target, Task& task) {
-  KeepOut keep_out{target.engine_root(), {}, runtime::find_kubelet(target.node().proc, task)};
+  KeepOut keep_out;
+  if (!target.node().disk) {
+    keep_out.engine_root = target.engine_root();
+    keep_out.kubelet = runtime::find_kubelet(target.node().proc, task);
+  }
   for (const source::LiveContainer& live : target.containers()) {
     if (!live.stack) continue;
     for (const FileInfo& layer : live.stack->directories()) keep_out.layers.push_back(layer);

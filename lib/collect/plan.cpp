@@ -64,6 +64,14 @@ Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std
   return left_out;
 }
 
+void leave_out_gone(const source::LiveSnapshot& snapshot, LeftOut& left_out) {
+  for (const Collector& collector : collectors()) {
+    const bool gone = (collector.needs == Needs::processes && !snapshot.any_runs()) ||
+                      (collector.needs == Needs::running_node && snapshot.node().disk);
+    if (gone) left_out.insert_or_assign(std::string(collector.name), std::string(kGone));
+  }
+}
+
 std::vector<PlanLine> plan_of(const source::LiveSnapshot& snapshot, const LeftOut& left_out,
                               const MemoryOptions& memory) {
   std::vector<PlanLine> plan;

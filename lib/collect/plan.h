@@ -17,6 +17,11 @@ namespace ctriage::collect {
 Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std::string> skip,
                           MemoryMode memory = MemoryMode::automatic);
 
+// In LeftOut: it is no option that leaves it out.
+constexpr std::string_view kGone = "has ended";
+// Adds what a target of which nothing runs has no more.
+void leave_out_gone(const source::LiveSnapshot& snapshot, LeftOut& left_out);
+
 struct PlanLine {
   const Collector* collector = nullptr;
   std::string left_out;                // by which option; empty: it is taken

@@ -8,7 +8,8 @@ namespace ctriage::collect {
 
 Status take_posture(Collection& in) {
   const source::Node& node = in.snapshot.node();
-  auto of_node = proc::read_mounts(node.proc, node.host, in.task);
+  auto of_node = in.snapshot.any_runs() ? proc::read_mounts(node.proc, node.host, in.task)
+                                        : Result<std::vector<Mount>>(std::vector<Mount>());
   if (!of_node) {
     if (auto go_on = in.task.check(); !go_on) return go_on;
     in.task.gaps.add({Impact::lost, "container.posture", "the node's mount table", of_node.error()});
@@ -21,6 +22,13 @@ Status take_posture(Collection& in) {
       pod.name = live.container.pod->name;
       pod.uid = live.container.pod->uid;
       pod.sandbox_id = live.container.pod->sandbox_id;
+    }
+    if (live.ended) {
+      in.task.gaps.add(
+          {Impact::note, "container.posture", live.container.id,
+           Error{Errc::vanished,
+                 "has ended: what it was to be allowed stands in container.json and spec.json"}});
+      continue;
     }
     pod.containers.push_back(source::read_posture(node, live, *of_node, in.task));
   }

@@ -7,6 +7,7 @@
 #include "lib/core/cursor.h"
 #include "lib/core/limits.h"
 #include "lib/model/kinds.h"
+#include "lib/runtime/records.h"
 
 namespace ctriage::collect {
 namespace {
@@ -65,6 +66,26 @@ std::string document(const T& artifact) {
   return out + "\n";
 }
 
+// What the engine wrote down of a container, as it is.
+Status take_records(Collection& in, const LiveContainer& live) {
+  const auto root = in.snapshot.node().root();
+  if (!root) {
+    in.task.gaps.add({Impact::lost, "container.record", live.container.id, root.error()});
+    return Done{};
+  }
+  for (const std::string& path : runtime::record_files(live.container)) {
+    const std::string member =
+        in.path_of(live, "runtime/" + bundle::member_name(path.substr(path.rfind('/') + 1)));
+    auto text = root->read_file_in_root(path, kMaxJsonLineBytes);
+    if (!text && text.error().code == Errc::not_found) {
+      in.out.not_collected(member, path, text.error().what);
+      continue;
+    }
+    if (auto status = in.add_file(member, std::move(text), "container.record", path); !status) return status;
+  }
+  return Done{};
+}
+
 // A process of the host runs programs of the host; one of a container that does has them from outside.
 bool takes_bytes_of(const Process& process) {
   if (process.exe.origin == Origin::host) return process.membership != Membership::alone;
@@ -83,10 +104,13 @@ Status take_containers(Collection& in) {
       return status;
     }
     if (!live.raw_spec.empty()) {
-      const std::string source = container.bundle_dir.raw + "/config.json";
+      const std::string source =
+          container.bundle_dir.empty() ? container.record.raw : container.bundle_dir.raw + "/config.json";
       if (auto status = in.out.add(in.path_of(live, "spec.json"), live.raw_spec, source); !status)
         return status;
     }
+    if (!live.ended) continue;
+    if (auto status = take_records(in, live); !status) return status;
   }
   return Done{};
 }
@@ -95,6 +119,7 @@ Status take_processes(Collection& in) {
   std::size_t index = 0;
   for (LiveContainer& live : in.snapshot.containers()) {
     const std::size_t place = index++;
+    if (is_gone(in, live, "processes")) continue;
     const std::string& id = live.container.id;
     const Emit<Finding> found = [&](Finding&& finding) { return in.add_finding(std::move(finding)); };
     const std::function<Status(const Process&)> each = [&](const Process& process) -> Status {
@@ -118,6 +143,7 @@ Status take_processes(Collection& in) {
 
 Status take_threads(Collection& in) {
   for (const LiveContainer& live : in.snapshot.containers()) {
+    if (is_gone(in, live, "threads")) continue;
     const auto list = [&](const Emit<Thread>& emit) {
       return in.snapshot.list_threads(live.container.id, emit, in.task);
     };
@@ -128,6 +154,7 @@ Status take_threads(Collection& in) {
 
 Status take_descriptors(Collection& in) {
   for (const LiveContainer& live : in.snapshot.containers()) {
+    if (is_gone(in, live, "descriptors")) continue;
     const auto list = [&](const Emit<Descriptor>& emit) {
       return in.snapshot.list_descriptors(live.container.id, emit, in.task);
     };
@@ -140,6 +167,7 @@ Status take_mappings(Collection& in) {
   std::size_t index = 0;
   for (const LiveContainer& live : in.snapshot.containers()) {
     const std::size_t place = index++;
+    if (is_gone(in, live, "mappings")) continue;
     const std::function<Status(const Mapping&)> each = [&](const Mapping& mapping) -> Status {
       const auto member = in.memory.at.find({place, mapping.pid});
       if (member != in.memory.at.end() && is_anonymous_code(mapping))
@@ -156,6 +184,7 @@ Status take_mappings(Collection& in) {
 
 Status take_sockets(Collection& in) {
   for (const LiveContainer& live : in.snapshot.containers()) {
+    if (is_gone(in, live, "sockets")) continue;
     const std::function<Status(const Socket&)> each = [&](const Socket&) -> Status {
       ++in.counts.sockets;
       return Done{};
@@ -171,8 +200,10 @@ Status take_sockets(Collection& in) {
 Status take_mounts(Collection& in) {
   for (const LiveContainer& live : in.snapshot.containers()) {
     const std::string& id = live.container.id;
-    const auto mounts = [&](const Emit<Mount>& emit) { return in.snapshot.list_mounts(id, emit, in.task); };
-    if (auto status = take_list<Mount>(in, live, "mounts", mounts, nullptr); !status) return status;
+    if (!is_gone(in, live, "mounts")) {
+      const auto mounts = [&](const Emit<Mount>& emit) { return in.snapshot.list_mounts(id, emit, in.task); };
+      if (auto status = take_list<Mount>(in, live, "mounts", mounts, nullptr); !status) return status;
+    }
     const auto layers = [&](const Emit<Layer>& emit) { return in.snapshot.list_layers(id, emit, in.task); };
     if (auto status = take_list<Layer>(in, live, "layers", layers, nullptr); !status) return status;
   }

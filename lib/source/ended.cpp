@@ -7,11 +7,8 @@
 #include "lib/source/logs.h"
 
 namespace ctriage::source {
-namespace {
 
-constexpr std::string_view kNoProcesses = "the container has ended: its processes and memory are gone";
-
-Result<overlay::Stack> open_stack(const Root& node, const Container& container, Task& task) {
+Result<overlay::Stack> open_recorded_layers(const Root& node, const Container& container, Task& task) {
   auto layers = runtime::find_layers(node, container, task);
   if (!layers) return std::move(layers).error();
   overlay::Options options;
@@ -35,7 +32,16 @@ bool has_ended(const Container& container) {
          container.init_pid == 0;
 }
 
-}  // namespace
+std::vector<Mount> mounts_asked_for(const Container& container) {
+  std::vector<Mount> mounts;
+  for (const HostMount& mount : container.mounts) {
+    Mount& made = mounts.emplace_back();
+    made.container = container.id;
+    made.mountpoint = mount.destination;
+    made.fstype = mount.type;
+  }
+  return mounts;
+}
 
 Result<std::unique_ptr<EndedSnapshot>> EndedSnapshot::open(EndedPlace place, const TargetQuery& query,
                                                            std::vector<runtime::Found> all,
@@ -57,7 +63,7 @@ Result<std::unique_ptr<EndedSnapshot>> EndedSnapshot::open(EndedPlace place, con
 
 void EndedSnapshot::add(Container container, Task& task) {
   Ended ended;
-  auto stack = open_stack(place_.node, container, task);
+  auto stack = open_recorded_layers(place_.node, container, task);
   if (stack) {
     name_layers(place_.node, container, *stack, task);
     ended.stack = *std::move(stack);
@@ -65,12 +71,7 @@ void EndedSnapshot::add(Container container, Task& task) {
     ended.no_stack = stack.error().what;
     task.gaps.add({Impact::lost, "container.layers", container.id, std::move(stack).error()});
   }
-  for (const HostMount& mount : container.mounts) {
-    Mount& made = ended.mounts.emplace_back();
-    made.container = container.id;
-    made.mountpoint = mount.destination;
-    made.fstype = mount.type;
-  }
+  ended.mounts = mounts_asked_for(container);
   ended.container = std::move(container);
   ended_.push_back(std::move(ended));
 }

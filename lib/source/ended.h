@@ -17,6 +17,13 @@
 
 namespace ctriage::source {
 
+// The layers of a container that does not run, by its engine's records. Before forbid_clones().
+Result<overlay::Stack> open_recorded_layers(const Root& node, const Container& container, Task& task);
+bool has_ended(const Container& container);
+// What the spec asked to mount there is not in the layers.
+std::vector<Mount> mounts_asked_for(const Container& container);
+constexpr std::string_view kNoProcesses = "the container has ended: its processes and memory are gone";
+
 struct EndedPlace {
   Root node;   // its /
   Bytes name;  // of the node

@@ -69,8 +69,13 @@ Result<Source> LiveSnapshot::describe(Task& task) {
     source.kernel = Bytes(static_cast<const char*>(name->release));
     source.machine = static_cast<const char*>(name->machine);
   }
-  if (auto root = node_->proc.descend_magic(node_->host_link("root"))) {
-    source.os = os_name(*root);
+  if (auto root = node_->root()) source.os = os_name(*root);
+  if (!any_runs()) source.kind = "disk";
+  if (node_->disk) {  // what was asked so far is of who looks
+    source.node = node_->disk_name;
+    source.kernel = Bytes();
+    source.machine.clear();
+    source.booted_at.reset();
   }
   return source;
 }
@@ -106,7 +111,7 @@ void tell_own_mounts(const LiveContainer& live, const Process& process, std::set
 
 Status LiveSnapshot::read_processes(const std::string& container, const Emit<Process>& emit, Task& task) {
   LiveContainer* live = find(container);
-  if (live == nullptr) return Done{};
+  if (live == nullptr || live->ended) return Done{};
   proc::Census census(node_->proc);
   if (auto refreshed = refresh_members(*node_, *live, census, task); !refreshed) return refreshed;
   HoldCounts ignored;
@@ -404,7 +409,7 @@ Status LiveSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
 
 void LiveSnapshot::name_layers(LiveContainer& live, Task& task) {
   if (!live.stack || live.container.engine == "none" || std::exchange(live.layers_named, true)) return;
-  const auto node = node_->proc.descend_magic(node_->host_link("root"));
+  const auto node = node_->root();
   if (node) return source::name_layers(*node, live.container, *live.stack, task);
   task.gaps.add({Impact::note, "container.layer_digests", live.container.id, node.error()});
 }

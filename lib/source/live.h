@@ -37,7 +37,15 @@ struct Node {
   std::size_t descriptors_for_files = 0;
   UniqueFd conntrack = {};  // netlink socket for the node's flows; none: why not
   std::optional<Error> no_conntrack = {};
+  // The / of a disk that nothing runs on: then `proc` is of who looks, and no part of the evidence.
+  std::optional<Root> disk = {};
+  Bytes disk_name = {};
+  std::size_t share = 1;  // of the memory for what is held: with how many others that hold
 
+  // The node's /, whether it runs or not.
+  [[nodiscard]] Result<Root> root() const {
+    return disk ? disk->duplicate() : proc.descend_magic(host_link("root"));
+  }
   [[nodiscard]] std::string host_link(std::string_view name) const {
     return std::to_string(host) + "/" + std::string(name);
   }
@@ -46,6 +54,8 @@ struct Node {
 // pid namespace of its own /host. Errc::unsupported where there is no procfs: a disk. Enters the sandbox, in
 // which clones of layers may be made until forbid_clones().
 Result<std::unique_ptr<Node>> open_node(Task& task, const std::string& root = {});
+// The same for a disk that nothing runs on, mounted at `root`.
+Result<std::unique_ptr<Node>> open_disk_node(Task& task, const std::string& root);
 // What helps where Node::whole is false.
 constexpr std::string_view kNodeNotSeen =
     "this is a container that does not see the processes of the node: it needs hostPID, or the node's / at "
@@ -93,6 +103,8 @@ struct LiveContainer {
   std::int32_t shim_pid = 0;
   std::set<std::int32_t> other_inits;  // first processes of the node's other containers
   bool alone = false;                  // one process, not a container
+  bool ended = false;                  // nothing runs: it has what its engine keeps of it
+  bool hold_tried = false;             // what it has was opened, as far as that went
   bool init_gone = false;              // its first process ended while we looked
   std::vector<Mount> mounts;
   std::uint64_t mount_namespace = 0;  // of its first process; 0: not known
@@ -153,17 +165,27 @@ struct HoldCounts {
 
 class LiveSnapshot final : public Snapshot {
  public:
+  // Of containers that have ended: a gap, or what is left of them, by add_ended().
+  enum class Ended : std::uint8_t { told, taken };
   // A pod or container by name. Errc::not_found and mismatch as resolve_target; denied names the capability.
   // After an error the node is the caller's still.
   static Result<std::unique_ptr<LiveSnapshot>> open(std::unique_ptr<Node>& node, const TargetQuery& query,
-                                                    Task& task);
+                                                    Task& task, Ended ended = Ended::told);
+  // The same of the records of a disk: open_disk_node(). All that there is has ended.
+  static Result<std::unique_ptr<LiveSnapshot>> open_disk(std::unique_ptr<Node> node, const TargetQuery& query,
+                                                         Task& task);
   // "pid:N": the container of N if its mount namespace is not the host's, else that process alone.
   static Result<std::unique_ptr<LiveSnapshot>> open_pid(std::unique_ptr<Node> node, std::int32_t pid,
                                                         Task& task);
 
   // Opens what would be gone with the container (programs, UpperDir files, tmpfs, logs) before anything is
-  // read.
+  // read. Once for each container; gives the sum.
   HoldCounts hold(Task& task);
+  // With Ended::taken: the containers of the target that have ended, with their layers; of a whole pod those
+  // too that another instance has replaced. After the hold, since it reads what the engines recorded; before
+  // forbid_clones().
+  void add_ended(Task& task);
+  [[nodiscard]] bool any_runs() const;
 
   Coverage covers(Facet facet) const override;
   Result<Source> describe(Task& task) override;
@@ -223,6 +245,7 @@ class LiveSnapshot final : public Snapshot {
   LiveContainer* find(const std::string& container);
   // After the hold: it reads what the engine recorded.
   void name_layers(LiveContainer& live, Task& task);
+  void add_ended_one(runtime::Found found, Task& task);
   bool hold_current_program(LiveContainer& live, HeldProcess& held, const Process& process, Task& task);
   void classify_program(LiveContainer& container, Process& process, Task& task);
 
@@ -231,7 +254,10 @@ class LiveSnapshot final : public Snapshot {
   std::vector<LiveContainer> containers_;
   std::optional<std::vector<rules::Rule>> rules_;
   bool access_times_told_ = false;
-  bool ended_untold_ = false;  // records of ended containers were not looked at yet
+  bool ended_untold_ = false;          // records of ended containers were not looked at yet
+  bool add_ended_ = false;             // of the whole pod, not only those that were found
+  std::vector<runtime::Found> ended_;  // found, not opened yet
+  HoldCounts held_counts_;
   Remembered<Process> processes_{8 << 20};
   Remembered<FileChange> changes_{16 << 20};
   struct ProgramHash {

@@ -16,11 +16,12 @@ namespace {
 
 void hold_logs(Node& node, LiveContainer& container, HoldCounts& counts, Task& task) {
   const std::string& path = container.container.log_dir.raw;
-  if (path.empty() || container.shim_pid == 0) return;
+  if (path.empty() || (container.shim_pid == 0 && !container.ended)) return;
   const auto lose = [&task](const Bytes& log, Error error) {
     task.gaps.add({Impact::lost, "container.logs", log.raw, std::move(error)});
   };
-  auto root = node.proc.descend_magic(std::to_string(container.shim_pid) + "/root");
+  auto root =
+      container.ended ? node.root() : node.proc.descend_magic(std::to_string(container.shim_pid) + "/root");
   if (!root) return lose(Bytes(path), std::move(root).error());
   const TakeLog hold = [&](LogFile&& log, const Root& directory, const std::string& name) {
     if (node.descriptors_for_files == 0) return lose(log.path, {Errc::limit, no_room_for("a log")});
@@ -77,29 +78,37 @@ void hold_processes(Node& node, LiveContainer& container, HoldCounts& counts, Ta
 }
 
 HoldCounts LiveSnapshot::hold(Task& task) {
-  HoldCounts counts;
+  HoldCounts& counts = held_counts_;
   const std::int64_t began_ns = sys::boottime_ns();
-  for (LiveContainer& live : containers_) hold_processes(*node_, live, counts, task);
+  std::vector<LiveContainer*> to_hold;
   for (LiveContainer& live : containers_) {
-    hold_tmpfs(*node_, live, counts, task);
-    hold_logs(*node_, live, counts, task);
+    if (!std::exchange(live.hold_tried, true)) to_hold.push_back(&live);
   }
-  for (LiveContainer& live : containers_) {
-    if (!live.stack) continue;
+  for (LiveContainer* live : to_hold) hold_processes(*node_, *live, counts, task);
+  for (LiveContainer* live : to_hold) {
+    if (!live->ended) hold_tmpfs(*node_, *live, counts, task);
+    // The kubelet has one directory for all instances of a container.
+    const bool taken = live->ended && std::ranges::any_of(containers_, [&](const LiveContainer& other) {
+                         return &other < live && other.container.log_dir == live->container.log_dir;
+                       });
+    if (!taken) hold_logs(*node_, *live, counts, task);
+  }
+  for (LiveContainer* live : to_hold) {
+    if (!live->stack) continue;
     overlay::Held::Budget budget;
     budget.descriptors = (node_->descriptors_for_files + node_->descriptors) / containers_.size();
-    budget.memory_bytes /= containers_.size();
-    auto held = overlay::Held::take(*live.stack, budget, task);
+    budget.memory_bytes /= containers_.size() * node_->share;
+    auto held = overlay::Held::take(*live->stack, budget, task);
     if (!held) {
-      task.gaps.add({Impact::degraded, "container.hold", live.container.id, std::move(held).error()});
+      task.gaps.add({Impact::degraded, "container.hold", live->container.id, std::move(held).error()});
       counts.complete = false;
       continue;
     }
-    live.held = std::move(*held);
-    counts.files += live.held.files();
-    counts.complete = counts.complete && live.held.complete();
+    live->held = std::move(*held);
+    counts.files += live->held.files();
+    counts.complete = counts.complete && live->held.complete();
   }
-  counts.took_ns = sys::boottime_ns() - began_ns;
+  counts.took_ns += sys::boottime_ns() - began_ns;
   return counts;
 }
 

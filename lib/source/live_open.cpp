@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/core/limits.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
@@ -127,11 +128,11 @@ Result<NodeProcfs> open_node_procfs(const std::string& root) {
 
 }  // namespace
 
-Result<std::unique_ptr<Node>> open_node(Task& task, const std::string& root) {
-  auto found = open_node_procfs(root);
-  if (!found) return std::move(found).error();
-  const std::string& note = found->note;
-  Root* const procfs = &found->proc;
+namespace {
+
+Result<std::unique_ptr<Node>> make_node(NodeProcfs found, Task& task) {
+  const std::string& note = found.note;
+  Root* const procfs = &found.proc;
   auto readers = proc::Readers::start(*procfs);
   if (!readers) return std::move(readers).error();
   auto clock = proc::read_clock(*procfs);
@@ -155,7 +156,7 @@ Result<std::unique_ptr<Node>> open_node(Task& task, const std::string& root) {
   const auto self = procfs->read_link_beneath("self");
   const auto ourselves = self ? parse_number<std::int32_t>(*self) : std::nullopt;
   auto node = std::make_unique<Node>(Node{std::move(*procfs), std::move(*readers), *clock, host, touched,
-                                          ourselves.value_or(0), found->whole});
+                                          ourselves.value_or(0), found.whole});
   const std::size_t descriptors = raise_descriptors();
   node->descriptors = descriptors / 2;
   node->descriptors_for_files = descriptors - node->descriptors;
@@ -164,6 +165,28 @@ Result<std::unique_ptr<Node>> open_node(Task& task, const std::string& root) {
   } else {
     node->no_conntrack = std::move(conntrack).error();
   }
+  return node;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Node>> open_node(Task& task, const std::string& root) {
+  auto found = open_node_procfs(root);
+  if (!found) return std::move(found).error();
+  return make_node(*std::move(found), task);
+}
+
+Result<std::unique_ptr<Node>> open_disk_node(Task& task, const std::string& root) {
+  auto disk = Root::open(root);
+  if (!disk) return std::move(disk).error().within("--root");
+  std::string note;
+  auto own = proc::open_procfs(note);
+  if (!own) return std::move(own).error();
+  auto node = make_node({*std::move(own), "", true}, task);
+  if (!node) return node;
+  const auto name = disk->read_file_in_root("etc/hostname", kMaxLineBytes);
+  (*node)->disk_name = Bytes(name ? std::string(trim(*name)) : root);
+  (*node)->disk = *std::move(disk);
   return node;
 }
 
@@ -276,7 +299,7 @@ void LiveSnapshot::tell_ended(Task& task) {
 }
 
 Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& node,
-                                                         const TargetQuery& query, Task& task) {
+                                                         const TargetQuery& query, Task& task, Ended ended) {
   // First those that run: reading what the engines recorded of all others would keep the hold waiting. A name
   // that is not whole may be the whole name of one that has ended.
   GapLog told;
@@ -311,7 +334,11 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
     runtime::Found& found = (*all)[index];
     const std::string id = found.container.id;
     if (found.container.init_pid == 0 || found.container.state == ContainerState::exited) {
-      last = gap_of_ended(found.container, task);
+      if (ended == Ended::taken) {
+        snapshot->ended_.push_back(std::move(found));
+      } else {
+        last = gap_of_ended(found.container, task);
+      }
       continue;
     }
     auto live = open_container(*snapshot->node_, std::move(found), inits, survey, task);
@@ -327,8 +354,9 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
       task.gaps.add({Impact::lost, "container", id, *last});
     }
   }
-  snapshot->ended_untold_ = quick && resolved->whole_pod;
-  if (snapshot->containers_.empty()) {
+  snapshot->ended_untold_ = ended == Ended::told && quick && resolved->whole_pod;
+  snapshot->add_ended_ = ended == Ended::taken && resolved->whole_pod;
+  if (snapshot->containers_.empty() && snapshot->ended_.empty()) {
     node = std::move(snapshot->node_);
     return last ? *last : Error{Errc::vanished, resolved->name + ": not running"};
   }

@@ -159,25 +159,20 @@ Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& 
   return snapshot;
 }
 
-Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::int64_t seconds, Task& task) {
-  if (auto pid = parse_pid_token(query.token); !pid || *pid)
-    return Error{Errc::malformed, query.token + ": --wait is for a pod or a container"};
-  auto node = open_node(task, query.root);
-  if (!node) return std::move(node).error();
+namespace {
+
+Result<std::unique_ptr<LiveSnapshot>> wait_live(std::unique_ptr<Node> node, const TargetQuery& query,
+                                                std::int64_t seconds, Task& task) {
   const std::int64_t until_ns = sys::boottime_ns() + seconds * 1'000'000'000;
   std::string last = "no such pod or container";
   for (;;) {
     GapLog aside;  // what cannot be seen now is told when the target is there
     Task looking = task.with(aside);
-    auto starts = starts_now(**node, query, looking, last);
+    auto starts = starts_now(*node, query, looking, last);
     if (!starts) return std::move(starts).error();
     if (*starts) {
-      auto snapshot = LiveSnapshot::open(*node, query, task);
-      if (snapshot) {
-        forbid_clones(task.gaps);
-        return snapshot;
-      }
-      if (snapshot.error().code != Errc::vanished) return snapshot;
+      auto snapshot = LiveSnapshot::open(node, query, task, LiveSnapshot::Ended::taken);
+      if (snapshot || snapshot.error().code != Errc::vanished) return snapshot;
       last = snapshot.error().what;
     }
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
@@ -185,6 +180,39 @@ Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::i
       return Error{Errc::not_found, query.token + ": did not start within the time of --wait: " + last};
     sys::sleep_ns(kLookAgainNs);
   }
+}
+
+Result<std::unique_ptr<LiveSnapshot>> open_to_hold(const TargetQuery& query, const HoldOptions& options,
+                                                   Task& task) {
+  const auto pid = parse_pid_token(query.token);
+  if (!pid) return pid.error();
+  if (options.wait_s && *pid)
+    return Error{Errc::malformed, query.token + ": --wait is for a pod or a container"};
+  auto node = open_node(task, query.root);
+  if (!node && !query.root.empty() && node.error().code == Errc::unsupported && !*pid && !options.wait_s) {
+    node = open_disk_node(task, query.root);
+    if (!node) return std::move(node).error();
+    (*node)->share = options.share;
+    return LiveSnapshot::open_disk(*std::move(node), query, task);
+  }
+  if (!node) return std::move(node).error();
+  (*node)->share = options.share;
+  if (*pid) return LiveSnapshot::open_pid(*std::move(node), **pid, task);
+  if (options.wait_s) return wait_live(*std::move(node), query, *options.wait_s, task);
+  return LiveSnapshot::open(*node, query, task, LiveSnapshot::Ended::taken);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LiveSnapshot>> open_held(const TargetQuery& query, const HoldOptions& options,
+                                                Task& task) {
+  auto snapshot = open_to_hold(query, options, task);
+  if (snapshot) {
+    (*snapshot)->hold(task);
+    (*snapshot)->add_ended(task);
+  }
+  forbid_clones(task.gaps);  // the layers are open
+  return snapshot;
 }
 
 Result<UniqueFd> open_file(const std::string& path) {

@@ -1,6 +1,8 @@
 #pragma once
 // What turns a token into a Snapshot, for every view.
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,8 +24,15 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
 // The live half of it, for collect.
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task);
 
-// The same as soon as a container of the target runs: at once, or when it starts within `seconds`.
-Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::int64_t seconds, Task& task);
+struct HoldOptions {
+  std::size_t share = 1;  // as Node::share
+  // As soon as a container of the target runs: at once, or when it starts within that time.
+  std::optional<std::int64_t> wait_s = {};
+};
+// For collect. What would be gone with the target is held before anything is read; then what is left of its
+// containers that have ended is opened, too. All of it may have ended; of a disk all has.
+Result<std::unique_ptr<LiveSnapshot>> open_held(const TargetQuery& query, const HoldOptions& options,
+                                                Task& task);
 
 // The bundle file itself, for verify: a seekable descriptor or standard input for "-".
 Result<UniqueFd> open_file(const std::string& path);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "lib/core/text.h"
@@ -204,11 +205,15 @@ Result<Resolved> resolve_found(const std::string& what, const Candidates& found,
   return resolved;
 }
 
-// By labels alone: the pod, or the container with -c or without a pod.
-Result<Resolved> resolve_labels(const TargetQuery& query, const std::vector<bool>& selected,
-                                const std::vector<runtime::Found>& all) {
+std::string labels_text(const TargetQuery& query) {
   std::string what = "-l";
   for (const std::string& label : query.labels) what += " " + label;
+  return what;
+}
+
+// By labels alone: the pod, or the container with -c or without a pod.
+Candidates find_labelled(const TargetQuery& query, const std::vector<bool>& selected,
+                         const std::vector<runtime::Found>& all) {
   Candidates found;
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Container& container = all[i].container;
@@ -219,7 +224,7 @@ Result<Resolved> resolve_labels(const TargetQuery& query, const std::vector<bool
         {whole ? pod_label(container) : (container.pod ? container_label(container) : id_label(container)),
          i});
   }
-  return resolve_found(what, found, true, all);
+  return found;
 }
 
 }  // namespace
@@ -248,7 +253,8 @@ Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runt
   if (!query.labels.empty()) {
     auto by_labels = select_by_labels(query.labels, all);
     if (!by_labels) return std::move(by_labels).error();
-    if (query.token.empty()) return resolve_labels(query, *by_labels, all);
+    if (query.token.empty())
+      return resolve_found(labels_text(query), find_labelled(query, *by_labels, all), true, all);
     selected = *std::move(by_labels);
   }
   const Scope scope = scope_of(query.token);
@@ -276,6 +282,48 @@ Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runt
     if (!found.empty()) break;
   }
   return resolve_found(query.token, found, whole_name, all);
+}
+
+Result<std::vector<Resolved>> resolve_each(const TargetQuery& query, const std::vector<runtime::Found>& all) {
+  const auto selected = select_by_labels(query.labels, all);
+  if (!selected) return selected.error();
+  std::vector<std::string> order;
+  std::map<std::string, Candidates> by_label;
+  for (Match& match : find_labelled(query, *selected, all)) {
+    Candidates& of = by_label[match.label];
+    if (of.empty()) order.push_back(match.label);
+    of.push_back(std::move(match));
+  }
+  if (order.empty()) return unknown(query.labels.empty() ? "--all-pods" : labels_text(query), all);
+  std::vector<Resolved> each;
+  for (const std::string& label : order) {
+    auto resolved = resolve_found(label, by_label[label], true, all);
+    if (!resolved) return std::move(resolved).error();
+    each.push_back(*std::move(resolved));
+  }
+  return each;
+}
+
+TargetQuery exact_query(const TargetQuery& query, const Resolved& resolved,
+                        const std::vector<runtime::Found>& all) {
+  const Container& first = all[resolved.containers.front()].container;
+  TargetQuery exact;
+  exact.root = query.root;
+  if (first.pod) {
+    exact.token = resolved.name.starts_with("pod:") ? resolved.name : "pod:" + resolved.name;
+    // A label that only some containers of the pod have still chooses among them.
+    const std::set<std::size_t> chosen(resolved.containers.begin(), resolved.containers.end());
+    for (std::size_t i = 0; i < all.size() && resolved.whole_pod; ++i) {
+      const Container& other = all[i].container;
+      if (other.pod && pod_label(other) == resolved.name && !has_ended(other) && !chosen.contains(i))
+        exact.labels = query.labels;
+    }
+    return exact;
+  }
+  const bool has_prefix = is_live_token(first.engine + "://");
+  exact.token = (has_prefix ? first.engine + "://" : "ctr:") + first.id;
+  exact.pod_namespace = first.engine_namespace.raw;
+  return exact;
 }
 
 Result<std::optional<std::int32_t>> parse_pid_token(std::string_view token) {

@@ -38,6 +38,14 @@ Result<std::vector<bool>> select_by_labels(const std::vector<std::string>& label
 // candidates.
 Result<Resolved> resolve_target(const TargetQuery& query, const std::vector<runtime::Found>& all);
 
+// By labels alone, or with none of them too everything: each pod, and each container without one. With -c
+// each such container. In the order of `all`; Errc::not_found where there is none.
+Result<std::vector<Resolved>> resolve_each(const TargetQuery& query, const std::vector<runtime::Found>& all);
+
+// What resolves to the same again, whatever else is there. Of one that resolve_each gave.
+TargetQuery exact_query(const TargetQuery& query, const Resolved& resolved,
+                        const std::vector<runtime::Found>& all);
+
 // N of "pid:N"; nullopt where the token is of another form. Errc::malformed for "pid:" and no number.
 Result<std::optional<std::int32_t>> parse_pid_token(std::string_view token);
 

@@ -83,6 +83,29 @@ class EngineCase(Case):
         if logs:
             self.assertTrue(any(log["path"].endswith(logs) for log in shown["logs"]), str(shown["logs"]))
 
+    def check_ended_collected(self, name, theirs, status=7):
+        """What is left of it, in a bundle: each added path that the engine's own diff names is in the layer, each deleted one
+        is a whiteout there or lies below one."""
+        out = self.temp()
+        self.expect(ctriage("collect", name, "-o", out), 0)
+        path = self.one_bundle(out)
+        self.expect(ctriage("verify", path), 0)
+        with Bundle(path) as bundle:
+            (folder,) = bundle.containers()
+            container = bundle.json(f"containers/{folder}/container.json")
+            self.assertEqual(container["name"], name)
+            if status is not None:
+                self.assertEqual(container["exit_code"], status)
+            layer = bundle.layer(folder)
+            for changed, letter in theirs.items():
+                if letter == "A":
+                    self.assertIn(changed.lstrip("/"), {entry.rstrip("/") for entry in layer})
+            self.assertEqual(layer["opt/new"][1], lab.hashlib.sha256(b"new\n").hexdigest())
+            self.assertIn("opt/.wh.readme", layer)
+            self.assertNotIn(f"containers/{folder}/processes.jsonl", bundle.streams)
+            self.assertEqual([g for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"], [])
+            return [name for name in bundle.streams if name.startswith(f"containers/{folder}/")]
+
     def check_disk(self, name, data, where, theirs):
         """The same when the engine's directory is a disk's."""
         disk = self.temp()
@@ -169,7 +192,9 @@ class DockerTest(OneContainer):
         self.assertEqual(expanded(ours, theirs), theirs)
         self.check_ended(f"left-{TAG}", "-json.log")
         self.check_disk(f"left-{TAG}", self.engine.data, "var/lib/docker", theirs)
-        self.expect(ctriage("collect", f"left-{TAG}", "-o", self.temp()), 1)
+        streams = self.check_ended_collected(f"left-{TAG}", theirs)
+        self.assertTrue([name for name in streams if "/runtime/config.v2.json" in name])
+        self.assertTrue([name for name in streams if "/logs/" in name and "-json.log" in name])
 
     def damaged(self, container_id):
         """Half a record costs what was in it, not the container, and the others nothing."""
@@ -239,6 +264,7 @@ class PodmanTest(OneContainer):
                         engines.ENDED, check=False)
         theirs = self.agrees_with_podman(f"left-{TAG}")
         self.check_ended(f"left-{TAG}")
+        self.check_ended_collected(f"left-{TAG}", theirs)
         self.check_disk(f"left-{TAG}", self.engine.root, "var/lib/containers/storage", theirs)
 
     def test_layers_by_digest(self):
@@ -338,6 +364,7 @@ class CtrTest(EngineCase):
         theirs, _ = our_changes(self, self.name)
         self.assertEqual(our_changes(self, name)[0], theirs)
         self.check_ended(name)
+        self.check_ended_collected(name, theirs, None)
         self.check_disk(name, f"{self.engine.base}/root", "var/lib/containerd", theirs)
 
     def test_a_killed_shim_hides_nothing(self):

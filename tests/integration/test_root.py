@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import lab
-from lab import Case, Containerd, Run, ctriage
+from lab import Bundle, Case, Containerd, Run, ctriage
 
 NS = f"root-{os.getpid()}"
 
@@ -25,7 +25,10 @@ class FromAPod(Case):
         cls.addClassCleanup(cls.lab.stop)
         cls.lab.add_images({"/etc/of-the-app": b"x\n"})
         cls.lab.run_pod(NS, "web", "app", "echo evil > /tmp/evil; exec sleep 1000000")
-        cls.tool = cls.lab.run_pod(NS, "tool", "ctriage", "exec sleep 1000000", privileged=True, mounts=[("/host", "/", True)])
+        cls.evidence = os.path.join(cls.lab.base, "evidence")
+        os.mkdir(cls.evidence)
+        cls.tool = cls.lab.run_pod(NS, "tool", "ctriage", "exec sleep 1000000", privileged=True,
+                                   mounts=[("/host", "/", True), ("/evidence", cls.evidence, False)])
 
     def inside(self, *arguments):
         """ctriage in the pod, started through its runtime."""
@@ -61,6 +64,22 @@ class FromAPod(Case):
         run = self.expect(self.inside("cat", f"{NS}/web:/tmp/evil"), 0, 3)
         self.assertEqual(run.out, b"evil\n")
 
+    def test_collect(self):
+        """Into the pod's own volume: its writable layer is refused."""
+        self.assertIn(b"writable layer", self.expect(self.inside("collect", f"{NS}/web", "-o", "/tmp"), 1).err)
+        run = self.expect(self.inside("collect", f"{NS}/web", "-o", "/evidence", "--json"), 0, 3)
+        self.assertEqual(run.json()["counts"]["processes"], 2)  # the sandbox's, too
+        path = os.path.join(self.evidence, os.path.basename(run.json()["path"]))
+        self.expect(ctriage("verify", path, "--digest", run.json()["manifest_sha256"]), 0)
+        with Bundle(path) as bundle:
+            self.assertIn("tmp/evil", bundle.layer("app"))
+            (process,) = bundle.records("containers/app/processes.jsonl")
+            self.assertEqual((process["argv"], process["exe"]["origin"]), (["sleep", "1000000"], "image"))
+            self.assertEqual([g for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"], [])
+        run = self.expect(self.inside("collect", "--all-pods", "-n", NS, "-o", "/evidence", "--json"), 0, 3)
+        self.assertEqual([b["target"] for b in run.json()["bundles"]], [f"{NS}/web"])
+        self.assertIn("where ctriage itself runs", str(run.json()["left_out"]))
+
     def test_never_ourselves_by_accident(self):
         run = self.expect(self.inside("diff", f"{NS}/to", "--json"), 1)
         self.assertIn(b"where ctriage itself runs", run.err)
@@ -85,7 +104,12 @@ class FromAPod(Case):
         self.assertIn(b"metadata.db", self.expect(ctriage("diff", f"{NS}/web", "--root", disk), 1).err)
         run = self.expect(ctriage("show", f"{NS}/web", "--root", disk, "--json"), 3)
         self.assertIn("metadata.db", str([g for g in run.json()["gaps"] if g["impact"] == "lost"]))
-        self.assertIn(b"nothing runs on", self.expect(ctriage("collect", f"{NS}/web", "--root", disk, "-o", self.temp()), 1).err)
+        # What is left of it here is its record.
+        out = self.temp()
+        self.expect(ctriage("collect", f"{NS}/web", "--root", disk, "-o", out), 3)
+        with Bundle(self.one_bundle(out)) as bundle:
+            self.assertEqual(bundle.json("containers/app/spec.json")["process"]["args"][0], "/bin/sh")
+            self.assertIn("metadata.db", str([g for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"]))
         self.assertIn(b"/nowhere", self.expect(ctriage("list", "--root", disk + "/nowhere"), 1).err)
 
 
