@@ -20,8 +20,9 @@
 namespace ctriage {
 namespace {
 
-struct MemoryArguments {  // that both take
-  source::TargetQuery query;
+struct MemoryArguments {             // that both take
+  source::TargetQuery query;         // of the source that is looked at; what all share before
+  std::vector<std::string> sources;  // as typed
   std::int32_t pid = 0;
   bool all = false;
   std::string file_pages = "changed";
@@ -75,11 +76,17 @@ Status tell_apart(SearchArguments& arguments) {
   const bool has_patterns =
       !arguments.patterns.empty() || !arguments.files.empty() || !arguments.presets.empty();
   std::vector<std::string>& words = arguments.words;
+  const bool by_labels = !arguments.memory.query.labels.empty();
   if (has_patterns) {
-    if (words.size() != 1) return usage("one source, where patterns are given by -e, -f or --preset");
-    arguments.memory.query.token = words[0];
+    if (words.empty() && !by_labels) return usage("a source is needed");
+    arguments.memory.sources = words;
     return Done{};
   }
+  if (by_labels && words.size() == 1) {
+    arguments.patterns.push_back(words[0]);
+    return Done{};
+  }
+  if (words.size() > 2) return usage("several sources: then the patterns are given by -e, -f or --preset");
   if (words.size() != 2) return usage("a source and a pattern are needed");
   const IsSource first = is_source(words[0]);
   const IsSource second = is_source(words[1]);
@@ -88,7 +95,7 @@ Status tell_apart(SearchArguments& arguments) {
   if (either)
     return usage(words[0] + " and " + words[1] + ": either may be the source; say -e PATTERN, or ./FILE");
   if (second > first) std::swap(words[0], words[1]);
-  arguments.memory.query.token = words[0];
+  arguments.memory.sources = {words[0]};
   arguments.patterns.push_back(words[1]);
   return Done{};
 }
@@ -177,17 +184,10 @@ Exit end_with(const Status& told, const Common& common, Io& io, const GapLog& ga
   return exit_for(common, std::nullopt, gaps.count(Impact::lost));
 }
 
-Exit run_search(SearchArguments arguments, const Common& common, Io& io) {
+Exit search_one(const SearchArguments& arguments, const search::Patterns& patterns, const Common& common,
+                Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
-  search::Patterns patterns(arguments.options);
-  auto read = tell_apart(arguments);
-  if (read) read = read_patterns(arguments, patterns, task);
-  if (!read) {
-    const Exit exit = fail(io, read.error());
-    const Errc code = read.error().code;
-    return code == Errc::malformed ? Exit::usage : exit;
-  }
   const std::int64_t began_ns = sys::boottime_ns();
   auto opened = source::open_source(arguments.memory.query, {}, task);
   if (!opened) return fail(io, opened.error());
@@ -212,7 +212,26 @@ Exit run_search(SearchArguments arguments, const Common& common, Io& io) {
   return end_with(report::search_report(run, end, options, io.out), common, io, gaps);
 }
 
-Exit run_strings(const StringsArguments& arguments, const Common& common, Io& io) {
+Exit run_search(SearchArguments arguments, const Common& common, Io& io) {
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  search::Patterns patterns(arguments.options);
+  auto read = tell_apart(arguments);
+  if (read) read = read_patterns(arguments, patterns, task);
+  if (!read) {
+    const Exit exit = fail(io, read.error());
+    const Errc code = read.error().code;
+    return code == Errc::malformed ? Exit::usage : exit;
+  }
+  const View view = [&](const source::TargetQuery& query, Io& to) {
+    SearchArguments one = arguments;
+    one.memory.query = query;
+    return search_one(one, patterns, common, to);
+  };
+  return view_each(each_word(arguments.memory.query, arguments.memory.sources), io, view);
+}
+
+Exit strings_one(const StringsArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
   const std::int64_t began_ns = sys::boottime_ns();
@@ -241,6 +260,7 @@ Exit run_strings(const StringsArguments& arguments, const Common& common, Io& io
 
 void add_memory_options(CLI::App& sub, MemoryArguments& arguments) {
   add_target_options(sub, arguments.query);
+  add_label_option(sub, arguments.query.labels);
   auto* pid = sub.add_option("--pid", arguments.pid, "this process alone")->check(CLI::PositiveNumber);
   sub.add_flag("--all", arguments.all, "the whole container of pid:N")->excludes(pid);
   sub.add_option("--file-pages", arguments.file_pages,
@@ -261,9 +281,8 @@ void add_search(CLI::App& app, const Common& common, Action& chosen) {
          "SOURCE PATTERN: a live pod, container or pid:N, or a checkpoint; text, hex:6a ?? 58, wide:TEXT "
          "(UTF-16LE), re:EXPRESSION (RE2), text:TEXT (as it stands). PATTERN SOURCE where the source is a "
          "path "
-         "or begins with pid:, pod:, ctr: or ENGINE://")
-      ->option_text("SOURCE PATTERN")
-      ->expected(1, 2);
+         "or begins with pid:, pod:, ctr: or ENGINE://; with -e, -f or --preset one source or several")
+      ->option_text("SOURCE PATTERN");
   sub->add_option("-e,--pattern", arguments->patterns, "a pattern; repeatable")->allow_extra_args(false);
   sub->add_option("-f,--file", arguments->files, "a file of patterns, one a line; # begins a comment")
       ->allow_extra_args(false);
@@ -286,8 +305,8 @@ void add_strings(CLI::App& app, const Common& common, Action& chosen) {
   auto arguments = std::make_shared<StringsArguments>();
   CLI::App* sub = app.add_subcommand("strings", "Printable text in the memory of all processes");
   sub->group("Analysis");
-  sub->add_option("source", arguments->memory.query.token, "a live pod, container or pid:N, or a checkpoint")
-      ->required();
+  sub->add_option("source", arguments->memory.sources,
+                  "live pods, containers or pid:N, or checkpoints, one after the other");
   sub->add_option("-m,--min-length", arguments->options.at_least, "characters that it has at least")
       ->check(CLI::Range(search::kMinStringCharacters, search::kMaxStringCharacters))
       ->capture_default_str();
@@ -297,7 +316,16 @@ void add_strings(CLI::App& app, const Common& common, Action& chosen) {
   sub->footer(
       "Examples:\n  ctriage strings pid:4711 -m 12\n  ctriage strings checkpoint.tar --format jsonl\n");
   sub->callback([arguments, &common, &chosen] {
-    chosen = [arguments, &common](Io& io) { return run_strings(*arguments, common, io); };
+    if (arguments->memory.sources.empty() && arguments->memory.query.labels.empty())
+      throw CLI::RequiredError("source");
+    chosen = [arguments, &common](Io& io) {
+      const View view = [&](const source::TargetQuery& query, Io& to) {
+        StringsArguments one = *arguments;
+        one.memory.query = query;
+        return strings_one(one, common, to);
+      };
+      return view_each(each_word(arguments->memory.query, arguments->memory.sources), io, view);
+    };
   });
 }
 

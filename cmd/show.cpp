@@ -9,23 +9,25 @@ namespace ctriage {
 namespace {
 
 struct ShowArguments {
-  source::TargetQuery query;
+  source::TargetQuery query;       // what all sources share
+  std::vector<std::string> words;  // sources, and after them a finding
   std::string finding;
   std::int32_t pid = 0;
   report::ShowOptions show;
 };
 
-Exit run_show(const ShowArguments& arguments, const Common& common, Io& io) {
+Exit run_show(const ShowArguments& arguments, const source::TargetQuery& query, const Common& common,
+              Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
   auto rules = load_rules(common);
   if (!rules) return fail(io, rules.error());
-  auto opened = source::open_source(arguments.query, *std::move(rules), task);
+  auto opened = source::open_source(query, *std::move(rules), task);
   if (!opened) return fail(io, opened.error());
   Snapshot& snapshot = **opened;
 
   report::ShowOptions options = arguments.show;
-  options.source = source_word(snapshot, arguments.query, task);
+  options.source = source_word(snapshot, query, task);
   options.judge = !common.fail_on.empty();
   options.every_gap = common.verbose;
   if (arguments.pid > 0) options.pid = arguments.pid;
@@ -46,6 +48,13 @@ Exit run_show(const ShowArguments& arguments, const Common& common, Io& io) {
   return exit_for(common, shown->worst, shown->lost);
 }
 
+// "F12", or a key: twelve hexadecimal digits.
+bool is_finding(const std::string& word) {
+  constexpr std::size_t kKeyDigits = 12;
+  const bool id = word.size() > 1 && word[0] == 'F' && word.find_first_not_of("0123456789", 1) == word.npos;
+  return id || (word.size() == kKeyDigits && word.find_first_not_of("0123456789abcdef") == word.npos);
+}
+
 }  // namespace
 
 void add_show(CLI::App& app, Common& common, Action& chosen) {
@@ -53,9 +62,11 @@ void add_show(CLI::App& app, Common& common, Action& chosen) {
   CLI::App* sub =
       app.add_subcommand("show", "Overview of a source, a part of it, or everything around a finding");
   sub->group("Analysis");
-  sub->add_option("source", arguments->query.token,
-                  "pod, ns/pod/container, pid:N, or the path of a bundle or checkpoint");
-  sub->add_option("finding", arguments->finding, "a finding, by its id (F1) or key");
+  sub->add_option(
+         "source", arguments->words,
+         "pods, ns/pod/container, pid:N, or paths of bundles or checkpoints, one after the other; then a "
+         "finding, by its id (F1) or key")
+      ->option_text("SOURCE... [FINDING]");
   add_target_options(*sub, arguments->query);
   add_label_option(*sub, arguments->query.labels);
   sub->add_flag("--ps", arguments->show.processes, "processes");
@@ -73,11 +84,20 @@ void add_show(CLI::App& app, Common& common, Action& chosen) {
       "Examples:\n  ctriage show shop/web-7d9f\n  ctriage show BUNDLE.ctriage.tar --ps --sockets\n"
       "  ctriage show BUNDLE.ctriage.tar F1\n");
   sub->callback([arguments, &common, &chosen] {
-    if (arguments->query.labels.empty() && arguments->query.token.empty()) throw CLI::RequiredError("source");
-    // Without a source the only word is the finding.
-    if (!arguments->query.labels.empty() && arguments->finding.empty())
-      arguments->finding.swap(arguments->query.token);
-    chosen = [arguments, &common](Io& io) { return run_show(*arguments, common, io); };
+    std::vector<std::string>& words = arguments->words;
+    const bool by_labels = !arguments->query.labels.empty();
+    // By labels the only word is the finding.
+    if (words.size() > 1 ? is_finding(words.back()) : by_labels && words.size() == 1) {
+      arguments->finding = words.back();
+      words.pop_back();
+    }
+    if (words.empty() && !by_labels) throw CLI::RequiredError("source");
+    chosen = [arguments, &common](Io& io) {
+      const View view = [&](const source::TargetQuery& query, Io& to) {
+        return run_show(*arguments, query, common, to);
+      };
+      return view_each(each_word(arguments->query, arguments->words), io, view);
+    };
   });
 }
 
