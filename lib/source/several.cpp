@@ -93,8 +93,9 @@ Status say_targets(const SeveralQuery& several, Channel& parent, Task& task) {
       return Error{Errc::limit, "more than " + std::to_string(kMaxTargets) + " targets"};
     } else {
       const TargetQuery exact = exact_query(query, resolved, *all);
-      if (auto told = parent.send(
-              message_of(Word::target, {exact.token, exact.pod_namespace, exact.container, resolved.name}));
+      if (auto told =
+              parent.send(message_of(Word::target, {exact.token, exact.pod_namespace, exact.container,
+                                                    resolved.name, exact.labels.empty() ? "" : "labels"}));
           !told)
         return told;
     }
@@ -140,6 +141,7 @@ Result<Targets> find_targets(const SeveralQuery& query, sys::Handler on_stop, Ta
       target.query.container = text_in(in);
       target.query.root = query.query.root;
       target.name = text_in(in);
+      if (!text_in(in).empty()) target.query.labels = query.query.labels;
       found.targets.push_back(std::move(target));
     } else if (word == Word::left_out) {
       found.left_out.push_back(std::move(first));

@@ -52,8 +52,11 @@ class Targets(Case):
     def test_source_by_label(self):
         run = self.expect(ctriage("show", "-n", NS, "-l", "app=web", "--json"), 3)
         self.assertEqual({c["name"] for c in run.json()["containers"] if not c["sandbox"]}, {"app"})
-        run = self.expect(ctriage("show", "-n", NS, "-l", "io.kubernetes.container.name=app"), 1)
-        self.assertIn(f"{NS}/till {NS}/web".encode(), run.err)
+        # Several: one after the other. Only what has the label: neither the sandbox nor the one that has ended.
+        run = self.expect(ctriage("show", "-n", NS, "-l", "io.kubernetes.container.name=app", "--json"), 0)
+        shown = [lab.json.loads(line) for line in run.out.splitlines()]
+        self.assertEqual([d["source"]["target"] for d in shown], [f"{NS}/till", f"{NS}/web"])
+        self.assertEqual([[c["name"] for c in d["containers"]] for d in shown], [["app"], ["app"]])
         self.expect(ctriage("show"), 2)
 
     def test_an_ended_sibling(self):
