@@ -43,6 +43,9 @@ Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
       return Error{Errc::malformed, std::string(limit.option) +
                                         ": is a limit of --memory auto, not of --memory " + arguments.memory};
   }
+  auto freeze = freeze_choice_of(arguments.freeze);
+  if (!freeze) return std::move(freeze).error();
+  memory.freeze = *freeze;
   return memory;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cmd/commands.h"
+#include "cmd/freeze.h"
 #include "lib/collect/collect.h"
 #include "lib/model/outcome.h"
 #include "lib/report/collect_screen.h"
@@ -28,6 +29,7 @@ struct CollectArguments {
   std::string memory = "auto";
   std::string memory_each;
   std::string memory_max;
+  FreezeArguments freeze;
   std::string file_pages = "changed";
   std::vector<std::string> only;
   std::vector<std::string> skip;
