@@ -146,6 +146,7 @@ Result<PlanResult> plan_one(const OneTarget& one, GapLog& gaps, Io& io) {
   auto opened = source::open_held(one.query, {one.hold_share, one.wanted.wait_s}, task);
   if (!opened) return std::move(opened).error();
   source::LiveSnapshot& snapshot = **opened;
+  snapshot.add_ended(task);
   snapshot.hold(task);
   collect::LeftOut left_out = one.wanted.left_out;
   collect::leave_out_gone(snapshot, left_out);
@@ -191,7 +192,8 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   source::LiveSnapshot& snapshot = **opened;
   Share share;
   if (one.turn) {
-    snapshot.hold(task);  // what has ended, too
+    snapshot.add_ended(task);  // the pod may be deleted before its turn
+    snapshot.hold(task);
     auto turn = one.turn(snapshot);
     if (!turn) return std::move(turn).error();
     share = *turn;

@@ -222,6 +222,8 @@ std::string phase_text(Phase phase, const Counts& counts, const LeftOut& left_ou
   if (group == "state") {
     add("processes", counted(counts.processes, "process", "processes"));
     add("sockets", counted(counts.sockets, "socket", "sockets"));
+    if (counts.ended > 0)
+      text += ", " + counted(counts.ended, "container that has ended", "containers that have ended");
   } else if (group == "files") {
     add("upper", counts.layers_unread > 0 ? "changes unknown: layers not readable"
                                           : counted(counts.changes, "change", "changes"));
@@ -265,6 +267,22 @@ Status run_phase(Collection& in, Phase phase, const Status& so_far) {
     if (ends_the_run(taken.error())) going = std::move(taken);
   }
   return going;
+}
+
+// Containers of the target that have ended: looked up now, held, and taken from here on as the others are.
+Status take_ended(Collection& in, const Status& so_far, source::HoldCounts& held) {
+  in.snapshot.tell_ended(in.task);
+  std::vector<source::LiveContainer>& containers = in.snapshot.containers();
+  const std::size_t before = containers.size();
+  in.snapshot.add_ended(in.task);
+  if (containers.size() == before) return so_far;
+  held = in.snapshot.hold(in.task);
+  name_folders(containers);
+  if (!so_far) return so_far;
+  auto taken = take_ended_state(in, before);
+  if (taken) return so_far;
+  in.task.gaps.add({Impact::lost, "state.containers", in.snapshot.name(), taken.error()});
+  return ends_the_run(taken.error()) ? std::move(taken) : so_far;
 }
 
 std::vector<Phase> phases() {
@@ -396,13 +414,13 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
 
   unsigned number = 0;
   Status going = Done{};
-  bool ended_told = false;
+  bool ended_taken = false;
   for (const Phase phase : phases()) {
     const std::string_view group = phase.front().group;
     const std::int64_t phase_ns = sys::boottime_ns();
     going = run_phase(in, phase, going);
-    if (!std::exchange(ended_told, true))
-      snapshot.tell_ended(working);  // with the state, after what may vanish
+    // With the state, after what may vanish.
+    if (!std::exchange(ended_taken, true)) going = take_ended(in, going, summary.held);
     auto mark = out.end_phase(group);
     // What ended the run before is told with the collectors that were not reached.
     if (!mark && (going || !ends_the_run(mark.error())))

@@ -74,6 +74,7 @@ struct MemoryCounts {
 
 struct Counts {
   std::uint64_t containers = 0;
+  std::uint64_t ended = 0;  // of them
   std::uint64_t processes = 0;
   std::uint64_t sockets = 0;
   std::uint64_t changes = 0;

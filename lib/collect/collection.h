@@ -132,6 +132,8 @@ Status take_descriptors(Collection& in);
 Status take_mappings(Collection& in);
 Status take_sockets(Collection& in);
 Status take_mounts(Collection& in);
+// What the state has of containers that were added after it, from this one on.
+Status take_ended_state(Collection& in, std::size_t first);
 Status take_network(Collection& in);
 Status take_raw(Collection& in);
 Status take_suspicious_memory(Collection& in);

@@ -86,6 +86,30 @@ Status take_records(Collection& in, const LiveContainer& live) {
   return Done{};
 }
 
+Status take_container(Collection& in, const LiveContainer& live) {
+  const Container& container = live.container;
+  ++in.counts.containers;
+  in.counts.ended += live.ended;
+  if (auto status = in.out.add(in.path_of(live, "container.json"), document(container), "OCI bundle, procfs");
+      !status) {
+    return status;
+  }
+  if (!live.raw_spec.empty()) {
+    const std::string source =
+        container.bundle_dir.empty() ? container.record.raw : container.bundle_dir.raw + "/config.json";
+    if (auto status = in.out.add(in.path_of(live, "spec.json"), live.raw_spec, source); !status)
+      return status;
+  }
+  return live.ended ? take_records(in, live) : Status(Done{});
+}
+
+Status take_layers(Collection& in, const LiveContainer& live) {
+  const auto layers = [&](const Emit<Layer>& emit) {
+    return in.snapshot.list_layers(live.container.id, emit, in.task);
+  };
+  return take_list<Layer>(in, live, "layers", layers, nullptr);
+}
+
 // A process of the host runs programs of the host; one of a container that does has them from outside.
 bool takes_bytes_of(const Process& process) {
   if (process.exe.origin == Origin::host) return process.membership != Membership::alone;
@@ -96,21 +120,23 @@ bool takes_bytes_of(const Process& process) {
 
 Status take_containers(Collection& in) {
   for (const LiveContainer& live : in.snapshot.containers()) {
-    const Container& container = live.container;
-    ++in.counts.containers;
-    if (auto status =
-            in.out.add(in.path_of(live, "container.json"), document(container), "OCI bundle, procfs");
-        !status) {
-      return status;
+    if (auto status = take_container(in, live); !status) return status;
+  }
+  return Done{};
+}
+
+Status take_ended_state(Collection& in, std::size_t first) {
+  constexpr std::array<std::string_view, 6> kGoneLists{"processes", "sockets",  "descriptors",
+                                                       "threads",   "mappings", "mounts"};
+  const auto wanted = [&](std::string_view collector) { return !in.options.left_out.contains(collector); };
+  const auto& containers = in.snapshot.containers();
+  for (std::size_t i = first; i < containers.size(); ++i) {
+    if (auto status = take_container(in, containers[i]); !status) return status;
+    for (const std::string_view list : kGoneLists) {
+      if (wanted(list)) static_cast<void>(is_gone(in, containers[i], list));
     }
-    if (!live.raw_spec.empty()) {
-      const std::string source =
-          container.bundle_dir.empty() ? container.record.raw : container.bundle_dir.raw + "/config.json";
-      if (auto status = in.out.add(in.path_of(live, "spec.json"), live.raw_spec, source); !status)
-        return status;
-    }
-    if (!live.ended) continue;
-    if (auto status = take_records(in, live); !status) return status;
+    if (!wanted("mounts")) continue;
+    if (auto status = take_layers(in, containers[i]); !status) return status;
   }
   return Done{};
 }
@@ -204,8 +230,7 @@ Status take_mounts(Collection& in) {
       const auto mounts = [&](const Emit<Mount>& emit) { return in.snapshot.list_mounts(id, emit, in.task); };
       if (auto status = take_list<Mount>(in, live, "mounts", mounts, nullptr); !status) return status;
     }
-    const auto layers = [&](const Emit<Layer>& emit) { return in.snapshot.list_layers(id, emit, in.task); };
-    if (auto status = take_list<Layer>(in, live, "layers", layers, nullptr); !status) return status;
+    if (auto status = take_layers(in, live); !status) return status;
   }
   return Done{};
 }

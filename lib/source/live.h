@@ -182,9 +182,10 @@ class LiveSnapshot final : public Snapshot {
   // read. Once for each container; gives the sum.
   HoldCounts hold(Task& task);
   // With Ended::taken: the containers of the target that have ended, with their layers; of a whole pod those
-  // too that another instance has replaced. After the hold, since it reads what the engines recorded; before
-  // forbid_clones().
+  // too that another instance has replaced. After what is gone with a process, since it reads what the
+  // engines recorded. Then clones of layers are forbidden, if they were not yet.
   void add_ended(Task& task);
+  [[nodiscard]] bool ended_pending() const { return ended_pending_; }
   [[nodiscard]] bool any_runs() const;
 
   Coverage covers(Facet facet) const override;
@@ -255,6 +256,7 @@ class LiveSnapshot final : public Snapshot {
   std::optional<std::vector<rules::Rule>> rules_;
   bool access_times_told_ = false;
   bool ended_untold_ = false;          // records of ended containers were not looked at yet
+  bool ended_pending_ = false;         // add_ended() is still to come
   bool add_ended_ = false;             // of the whole pod, not only those that were found
   std::vector<runtime::Found> ended_;  // found, not opened yet
   HoldCounts held_counts_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "lib/core/sandbox.h"
 #include "lib/core/text.h"
 #include "lib/source/ended.h"
 #include "lib/source/layered.h"
@@ -27,6 +28,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_disk(std::unique_ptr<No
   const auto resolved = resolve_target(query, *all);
   if (!resolved) return resolved.error();
   std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), resolved->name));
+  snapshot->ended_pending_ = true;
   for (const std::size_t index : resolved->containers) snapshot->ended_.push_back(std::move((*all)[index]));
   return snapshot;
 }
@@ -36,6 +38,7 @@ bool LiveSnapshot::any_runs() const {
 }
 
 void LiveSnapshot::add_ended(Task& task) {
+  if (!std::exchange(ended_pending_, false)) return;
   std::vector<runtime::Found> found = std::exchange(ended_, {});
   if (std::exchange(add_ended_, false) && any_runs()) {
     std::set<std::string> sandboxes;
@@ -78,6 +81,7 @@ void LiveSnapshot::add_ended(Task& task) {
     // A sandbox has nothing but its pause program.
     if (!one.container.sandbox || !some) add_ended_one(std::move(one), task);
   }
+  forbid_clones(task.gaps);  // all layers are open
 }
 
 void LiveSnapshot::add_ended_one(runtime::Found found, Task& task) {

@@ -355,6 +355,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
     }
   }
   snapshot->ended_untold_ = ended == Ended::told && quick && resolved->whole_pod;
+  snapshot->ended_pending_ = ended == Ended::taken;
   snapshot->add_ended_ = ended == Ended::taken && resolved->whole_pod;
   if (snapshot->containers_.empty() && snapshot->ended_.empty()) {
     node = std::move(snapshot->node_);

@@ -29,8 +29,9 @@ struct HoldOptions {
   // As soon as a container of the target runs: at once, or when it starts within that time.
   std::optional<std::int64_t> wait_s = {};
 };
-// For collect. What would be gone with the target is held before anything is read; then what is left of its
-// containers that have ended is opened, too. All of it may have ended; of a disk all has.
+// For collect. What would be gone with the target is held before anything is read. Where something runs,
+// LiveSnapshot::add_ended() is the caller's, when what is gone with a process is read: clones of layers are
+// forbidden by it. All of the target may have ended, of a disk all has.
 Result<std::unique_ptr<LiveSnapshot>> open_held(const TargetQuery& query, const HoldOptions& options,
                                                 Task& task);
 

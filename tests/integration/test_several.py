@@ -267,7 +267,7 @@ class Ended(Pods):
         """The sibling that has ended is taken with the pod."""
         out = self.temp()
         run = self.expect(ctriage("collect", f"{NS}/web", "-o", out), 0)
-        self.assertIn(b"1 of them ended", run.out)
+        self.assertIn(b"1 container that has ended", run.out)
         with Bundle(self.one_bundle(out)) as bundle:
             self.assertLessEqual({"app", "side"}, set(bundle.containers()))
             self.check_side(bundle, "side")
