@@ -37,6 +37,9 @@ class Readers {
   Result<std::unique_ptr<ByteSource>> open_pinned(int pinned, std::string_view name, const Task& task);
   // What kind of file system it lies on: f_type of statfs(2), for which FUSE and NFS ask their server.
   Result<std::uint64_t> file_system(int pinned, std::string_view name, const Task& task);
+  // What a magic link of /proc leads to ("48213/map_files/400000-401000"), O_PATH: looking that up takes the
+  // target's mmap lock.
+  Result<UniqueFd> pin_magic(std::string_view name, const Task& task);
   // open and read_all.
   Result<std::string> read_file(std::string_view name, std::size_t most, const Task& task);
 
