@@ -19,6 +19,7 @@ struct CollectArguments {
   std::string output;
   std::string compress = "zstd";
   std::string max_bytes;
+  std::string volume_max;
   std::string deadline;
   std::string wait;
   std::string memory = "auto";
@@ -35,6 +36,7 @@ struct CollectArguments {
 // What the arguments mean; anything wrong with them is a matter of usage.
 struct Wanted {
   std::uint64_t max_bytes = UINT64_MAX;
+  std::uint64_t volume_max_bytes = collect::kVolumeMaxBytes;
   std::optional<std::int64_t> deadline_s;
   std::optional<std::int64_t> wait_s;
   collect::LeftOut left_out;
@@ -108,6 +110,8 @@ Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
 Result<Wanted> wanted_of(const CollectArguments& arguments) {
   Wanted wanted;
   if (auto taken = take_size("--max-bytes", arguments.max_bytes, wanted.max_bytes); !taken)
+    return std::move(taken).error();
+  if (auto taken = take_size("--volume-max", arguments.volume_max, wanted.volume_max_bytes); !taken)
     return std::move(taken).error();
   auto memory = memory_of(arguments);
   if (!memory) return std::move(memory).error();
@@ -262,6 +266,7 @@ Exit run_collect(const CollectArguments& arguments, const Common& common, Io& io
   options.workers = std::min(sys::cpu_count(), 4U);
   options.left_out = wanted->left_out;
   options.memory = wanted->memory;
+  options.volume_max_bytes = wanted->volume_max_bytes;
   options.about = arguments.about;
   options.attachments = *std::move(attachments);
   screen.line("target", target_text(snapshot, *source));
@@ -322,6 +327,8 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
          "--file-pages", arguments->file_pages,
          "of mapped files in memory: changed (private copies), all (every page that is there) or none")
       ->check(CLI::IsMember({"changed", "all", "none"}));
+  sub->add_option("--volume-max", arguments->volume_max,
+                  "of files in writable volumes: bytes of those up to that size, and of programs; 8M");
   sub->add_option("--deadline", arguments->deadline, "end and seal after that time: 90s, 10m");
   sub->add_option("--wait", arguments->wait,
                   "wait that long for the target to start, and hold it at once: 10m");

@@ -29,7 +29,7 @@ std::uint64_t log_bytes(const source::LiveSnapshot& snapshot, const MemoryOption
 }
 
 // The one table: order, phases, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 21> kCollectors{{
+constexpr std::array<Collector, 23> kCollectors{{
     {"containers", "state", Volatility::pod, "identity and OCI spec of each container", nullptr,
      take_containers},
     {"processes", "state", Volatility::process,
@@ -48,8 +48,12 @@ constexpr std::array<Collector, 21> kCollectors{{
      "memory of processes that do not belong, and of what they started", nullptr, take_suspicious_memory},
     {"programs", "files", Volatility::process, "running programs that are not in the image", nullptr,
      take_programs},
+    {"libraries", "files", Volatility::process,
+     "mapped libraries that are not in the image, and those of suspicious programs", nullptr, take_libraries},
     {"tmpfs", "files", Volatility::container, "the tmpfs of the containers", nullptr, take_tmpfs},
     {"upper", "files", Volatility::container, "the UpperDir and what it changed", upper_bytes, take_upper},
+    {"volumes", "volumes", Volatility::pod,
+     "writable volumes: what is in them, bytes of programs and of small files", nullptr, take_volumes},
     {"logs", "logs", Volatility::pod, "container logs", log_bytes, take_logs},
     {"node", "node", Volatility::node, "kernel, mounts and os-release of the node", nullptr, take_node},
     {"node_config", "node", Volatility::node, "configuration of kubelet and runtimes, kernel modules",
@@ -135,6 +139,8 @@ std::string bundle_json(const Source& source, const Options& options,
     writer.key("file_pages");
     writer.text(to_text(options.memory.file_pages));
   }
+  writer.key("volume_max_bytes");
+  writer.value(options.volume_max_bytes);
   if (options.max_bytes != UINT64_MAX) {
     writer.key("max_bytes");
     writer.value(options.max_bytes);
@@ -212,7 +218,15 @@ std::string phase_text(Phase phase, const Counts& counts, const LeftOut& left_ou
                                           : counted(counts.changes, "change", "changes"));
     add("programs",
         counted(counts.programs, "program that is not in the image", "programs that are not in the image"));
+    if (counts.libraries > 0 || left_out.contains("libraries"))
+      add("libraries", counted(counts.libraries, "library", "libraries"));
     add("tmpfs", counted(counts.tmpfs, "tmpfs", "tmpfs"));
+  } else if (group == "volumes") {
+    add("volumes",
+        counted(counts.volumes, "writable volume", "writable volumes") +
+            (counts.volumes == 0 ? ""
+                                 : ", " + counted(counts.volume_files, "name", "names") + ", " +
+                                       with_commas(counts.volume_newer) + " newer than the container"));
   } else if (group == "logs") {
     add("logs", counted(counts.logs, "container log", "container logs"));
   } else if (group == kMemoryGroup) {

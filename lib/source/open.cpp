@@ -155,6 +155,7 @@ Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& 
   if (!node) return std::move(node).error();
   auto snapshot =
       *pid ? LiveSnapshot::open_pid(*std::move(node), **pid, task) : LiveSnapshot::open(*node, query, task);
+  if (snapshot) (*snapshot)->find_volumes(task);
   forbid_clones(task.gaps);  // the layers are open
   return snapshot;
 }
@@ -174,6 +175,7 @@ Result<std::unique_ptr<LiveSnapshot>> wait_live(const TargetQuery& query, std::i
     if (*starts) {
       auto snapshot = LiveSnapshot::open(*node, query, task);
       if (snapshot) {
+        (*snapshot)->find_volumes(task);
         forbid_clones(task.gaps);
         return snapshot;
       }
