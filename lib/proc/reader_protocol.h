@@ -22,11 +22,14 @@ constexpr std::size_t kMaxNameBytes = 4 << 10;     // of a name that is only for
 // To the watchdog.
 constexpr char kNewReader = 'N';   // answered: kReady with the reader's socket, or kFailed
 constexpr char kKillReader = 'K';  // not answered
+constexpr char kStop =
+    'H';  // SwitchKind in a byte, the longest time in eight, with what is thrown: kReady, kFailed
+constexpr char kLetGo = 'L';  // answered: kBytes and a byte: 1 when the time was over before; or kFailed
 // To a reader.
 constexpr char kOpen = 'O';   // and the name; answered: kReady or kFailed
 constexpr char kAdopt = 'A';  // and a name, with a pinned file; answered: kReady or kFailed
 constexpr char kKind = 'S';   // the same; answered: kBytes and f_type of statfs(2) in eight bytes, or kFailed
-constexpr char kPin = 'L';    // and a name below /proc; answered: kReady with the pinned file, or kFailed
+constexpr char kPin = 'I';    // and a name below /proc; answered: kReady with the pinned file, or kFailed
 constexpr char kRead = 'R';   // answered: kBytes or kFailed
 constexpr char kClose = 'C';  // not answered
 // Of memory: memory_reader.cpp has what follows the first byte.
