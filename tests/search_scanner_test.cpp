@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <random>
+#include <set>
 
 #include "lib/search/scanner.h"
 #include "lib/search/strings.h"
@@ -296,6 +297,70 @@ TEST(Strings, Table) {
       (each.encoding == TextEncoding::ascii ? ascii : wide).push_back(each.text);
     EXPECT_EQ(ascii, c.ascii);
     EXPECT_EQ(wide, c.wide);
+  }
+}
+
+// What a string is, one byte after the other: by expressions of RE2, which knows nothing of words of 64.
+TEST(Strings, AreWhatAnExpressionFindsInAnyPieces) {
+  std::mt19937 next(7);
+  const auto wide = [](const std::string& text) {
+    std::string bytes;
+    for (const char c : text) bytes += std::string{c, '\0'};
+    return bytes;
+  };
+  for (int round = 0; round < 60; ++round) {
+    std::string bytes;
+    const std::size_t size = next() % 900 + 1;
+    while (bytes.size() < size) {
+      const std::string text(next() % 90, static_cast<char>('a' + next() % 26));
+      switch (next() % 5) {
+        case 0:
+          bytes += text;
+          break;
+        case 1:
+          bytes += wide(text);
+          break;
+        case 2:
+          bytes += std::string(next() % 70, '\0');
+          break;
+        case 3:
+          bytes += static_cast<char>(next());
+          break;
+        default:
+          bytes += wide(text.substr(0, 5)) + text.substr(0, 6);
+      }
+    }
+    for (const std::size_t at_least : {2U, 4U, 8U, 33U, 70U}) {
+      const std::string count = "{" + std::to_string(at_least) + ",}";
+      std::multiset<std::pair<std::uint64_t, std::string>> expected;
+      std::size_t at = 0;
+      re2::StringPiece rest = bytes;
+      re2::StringPiece found;
+      const RE2 plain("([\\t -~]" + count + ")", RE2::Latin1);
+      while (RE2::FindAndConsume(&rest, plain, &found)) {
+        at = static_cast<std::size_t>(found.data() - bytes.data());
+        expected.emplace(0x1000 + at, found.as_string());
+      }
+      // UTF-16LE at even and at odd addresses: anchored, at each place that does not go on from one before.
+      for (std::size_t begin = 0; begin < bytes.size(); ++begin) {
+        const auto is_wide = [&](std::size_t i) {
+          return i + 1 < bytes.size() && bytes[i + 1] == '\0' &&
+                 ((bytes[i] >= ' ' && bytes[i] < 0x7f) || bytes[i] == '\t');
+        };
+        if (!is_wide(begin) || (begin >= 2 && is_wide(begin - 2))) continue;
+        std::string text;
+        for (std::size_t i = begin; is_wide(i); i += 2) text += bytes[i];
+        if (text.size() >= at_least) expected.emplace(0x1000 + begin, text);
+      }
+      for (const std::size_t piece : {1U, 2U, 7U, 63U, 64U, 65U, 1000U}) {
+        SCOPED_TRACE(std::to_string(round) + ", at least " + std::to_string(at_least) + ", pieces of " +
+                     std::to_string(piece));
+        std::multiset<std::pair<std::uint64_t, std::string>> seen;
+        for (const FoundString& each : strings_in(bytes, {at_least}, piece))
+          seen.emplace(each.address->value, each.text);
+        ASSERT_EQ(seen, expected);
+      }
+    }
   }
 }
 
