@@ -176,6 +176,8 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
          "--file-pages", arguments->file_pages,
          "of mapped files in memory: changed (private copies), all (every page that is there) or none")
       ->check(CLI::IsMember({"changed", "all", "none"}));
+  sub->add_option("--volume-max", arguments->volume_max,
+                  "of files in writable volumes: bytes of those up to that size, and of programs; 8M");
   add_freeze_options(*sub, arguments->freeze);
   sub->add_option("--deadline", arguments->deadline, "end and seal after that time: 90s, 10m");
   sub->add_option("--wait", arguments->wait,

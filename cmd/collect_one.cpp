@@ -112,6 +112,8 @@ Result<Wanted> wanted_of(const CollectArguments& arguments) {
   Wanted wanted;
   if (auto taken = take_size("--max-bytes", arguments.max_bytes, wanted.max_bytes); !taken)
     return std::move(taken).error();
+  if (auto taken = take_size("--volume-max", arguments.volume_max, wanted.volume_max_bytes); !taken)
+    return std::move(taken).error();
   auto memory = memory_of(arguments);
   if (!memory) return std::move(memory).error();
   wanted.memory = *memory;
@@ -231,6 +233,7 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   options.left_out = wanted.left_out;
   collect::leave_out_gone(snapshot, options.left_out);
   options.memory = wanted.memory;
+  options.volume_max_bytes = wanted.volume_max_bytes;
   options.about = arguments.about;
   options.attachments = *std::move(attachments);
   screen.line("target", target_text(snapshot, *source));

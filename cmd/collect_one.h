@@ -24,6 +24,7 @@ struct CollectArguments {
   std::string output;
   std::string compress = "zstd";
   std::string max_bytes;
+  std::string volume_max;
   std::string deadline;
   std::string wait;
   std::string memory = "auto";
@@ -41,6 +42,7 @@ struct CollectArguments {
 // What the arguments mean; anything wrong with them is a matter of usage.
 struct Wanted {
   std::uint64_t max_bytes = UINT64_MAX;
+  std::uint64_t volume_max_bytes = collect::kVolumeMaxBytes;
   std::optional<std::int64_t> deadline_s;
   std::optional<std::int64_t> wait_s;
   collect::LeftOut left_out;

@@ -121,6 +121,8 @@ CollectResult result_of(const std::string& path, const collect::Summary& summary
   counts.sockets = taken("sockets", summary.counts.sockets);
   if (knows_changes(summary, left_out)) counts.changes = summary.counts.changes;
   counts.programs = taken("programs", summary.counts.programs);
+  counts.libraries = taken("libraries", summary.counts.libraries);
+  counts.volumes = taken("volumes", summary.counts.volumes);
   counts.logs = taken("logs", summary.counts.logs);
   const collect::MemoryCounts& suspicious = summary.counts.suspicious_memory;
   const collect::MemoryCounts& others = summary.counts.other_memory;

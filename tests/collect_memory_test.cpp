@@ -23,6 +23,8 @@ TEST(MemoryChoice, WhatIsSuspicious) {
   deleted.deleted = true;
   MemoryMember code = member(1, 0);
   code.anonymous_code = true;
+  MemoryMember library = member(1, 0);
+  library.foreign_library = true;
   const struct {
     const char* name;
     MemoryMember member;
@@ -43,6 +45,7 @@ TEST(MemoryChoice, WhatIsSuspicious) {
       {"executed in", member(1, 0, Origin::image, Membership::executed_in), "came from outside"},
       {"escaped", member(1, 0, Origin::image, Membership::escaped), "left the container"},
       {"code", code, "has executable memory"},
+      {"library", library, "has mapped a library that is not in the image"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);

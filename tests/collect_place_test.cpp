@@ -170,7 +170,8 @@ TEST(Collectors, TableIsOrderedByGroup) {
     EXPECT_TRUE(names.insert(collector.name).second) << collector.name;
     EXPECT_NE(collector.take, nullptr);
   }
-  EXPECT_EQ(groups, (std::vector<std::string_view>{"state", "memory", "files", "logs", "node", "memory"}));
+  EXPECT_EQ(groups,
+            (std::vector<std::string_view>{"state", "memory", "files", "volumes", "logs", "node", "memory"}));
 }
 
 }  // namespace

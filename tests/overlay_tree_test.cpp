@@ -120,6 +120,62 @@ TEST_F(PlainTreeTest, OneFile) {
   EXPECT_EQ(seen.changes[0].after->sha256, sha256_hex("abc"));
 }
 
+// What is left is told with its reason and is in no layer, under none of its names.
+TEST_F(PlainTreeTest, Wishes) {
+  lab_->sh(
+      "cd tree; printf abc > small; printf '#!/bin/sh\\n' > script; printf abcdef > large; ln large twice;"
+      "printf abcdef > run; chmod 755 run; mkdir gone hidden; printf x > gone/file; printf x > hidden/file;"
+      "ln -s /etc/shadow link; mkfifo fifo; printf abcdef > left; chmod 711 left");
+  const auto wish = [](std::string_view path, const FileInfo& info) -> Wish {
+    if (path == "/gone") return {Part::outside};
+    if (path == "/hidden") return {Part::nothing};
+    if (path == "/left") return {Part::state, "left"};
+    if (!info.is_regular() || info.size_bytes <= 3) return {};
+    return {Part::program, "too large"};
+  };
+  auto top = Root::open(lab_->dir() + "/tree");
+  ASSERT_TRUE(top);
+  Recorder seen;
+  ASSERT_TRUE(walk_plain(PlainTree{*top, nullptr, "c1", nullptr, wish}, seen, kit_.task));
+  EXPECT_EQ(kit_.gaps.total(), 0U) << kit_.text();
+  std::vector<std::string> paths;
+  for (const FileChange& change : seen.changes) paths.push_back(change.path.raw);
+  EXPECT_EQ(paths, (std::vector<std::string>{"/", "/fifo", "/hidden/file", "/large", "/left", "/link", "/run",
+                                             "/script", "/small", "/twice"}));
+  std::vector<std::string> with_bytes;
+  for (const auto& [path, bytes] : seen.bytes) with_bytes.push_back(path);
+  EXPECT_EQ(with_bytes, (std::vector<std::string>{"/hidden/file", "/run", "/script", "/small"}));
+  for (const char* name : {"/large", "/twice"}) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(seen.find(name)->partial, "too large");
+    EXPECT_FALSE(seen.find(name)->after->sha256);
+    EXPECT_FALSE(seen.find(name)->program);
+  }
+  EXPECT_EQ(seen.find("/left")->partial, "left");
+  EXPECT_TRUE(seen.find("/left")->program);
+  EXPECT_TRUE(seen.find("/run")->program);
+  EXPECT_FALSE(seen.find("/run")->partial);
+}
+
+TEST_F(PlainTreeTest, ManyNamesAreALimit) {
+  lab_->sh("cd tree; touch a b c d e");
+  const struct {
+    std::uint64_t most;
+    std::size_t seen;  // the top counts by itself
+    std::size_t lost;
+  } cases[] = {{0, 1, 1}, {4, 5, 1}, {5, 6, 0}, {UINT64_MAX, 6, 0}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.most);
+    TaskKit kit;
+    auto top = Root::open(lab_->dir() + "/tree");
+    ASSERT_TRUE(top);
+    Recorder seen;
+    ASSERT_TRUE(walk_plain(PlainTree{*top, nullptr, "c1", nullptr, nullptr, c.most}, seen, kit.task));
+    EXPECT_EQ(seen.changes.size(), c.seen);
+    EXPECT_EQ(kit.gaps.count(Impact::lost), c.lost) << kit.text();
+  }
+}
+
 TEST_F(PlainTreeTest, RefusedAndStopped) {
   lab_->sh("printf abc > tree/file");
   kit_.stop = true;

@@ -102,6 +102,26 @@ TEST_F(ReadersTest, ErrorsAreThoseOfTheFile) {
   EXPECT_TRUE(readers_->open(own("cmdline"), task_).has_value());
 }
 
+TEST_F(ReadersTest, PinsWhatIsMapped) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: map_files";
+  const auto maps = readers_->read_file(own("maps"), kMaxProcTextBytes, task_);
+  ASSERT_TRUE(maps);
+  const auto lines = split(*maps, '\n');
+  const auto code = std::ranges::find_if(lines, [](std::string_view line) {
+    return line.find(" r-xp ") != std::string_view::npos && line.find(" /") != std::string_view::npos;
+  });
+  ASSERT_NE(code, lines.end());
+  std::string range((*code).substr(0, (*code).find(' ')));
+  const std::string name = own("map_files/") + range;
+  const auto pinned = readers_->pin_magic(name, task_);
+  ASSERT_TRUE(pinned) << pinned.error().what;
+  const auto fields = split_fields(*code);
+  EXPECT_EQ(file_info(pinned->get(), name)->inode, parse_number<std::uint64_t>(fields[4]));
+  EXPECT_EQ(readers_->pin_magic(own("map_files/1-2"), task_).error().code, Errc::not_found);
+  EXPECT_EQ(readers_->pin_magic("0/map_files/1-2", task_).error().code, Errc::not_found);
+  EXPECT_TRUE(readers_->read_file(own("cmdline"), kMaxCmdlineBytes, task_));
+}
+
 TEST_F(ReadersTest, OneOpenFileAtATime) {
   auto first = readers_->open(own("maps"), task_);
   std::byte room[16];

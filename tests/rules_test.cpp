@@ -334,6 +334,37 @@ TEST(BuiltIn, Processes) {
   }
 }
 
+TEST(BuiltIn, MappedLibraries) {
+  const struct {
+    std::optional<Origin> origin;
+    std::vector<std::string> rules;
+  } cases[] = {{std::nullopt, {}},
+               {Origin::image, {}},
+               {Origin::unknown, {}},
+               {Origin::upper, {"CT-LIB-002"}},
+               {Origin::tmpfs, {"CT-LIB-002"}},
+               {Origin::volume, {"CT-LIB-002"}},
+               {Origin::memfd, {"CT-LIB-001"}},
+               {Origin::deleted, {"CT-LIB-001"}},
+               {Origin::host, {"CT-LIB-003"}}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.origin ? to_text(*c.origin) : "none");
+    Mapping mapping;
+    mapping.container = "c1";
+    mapping.pid = 48213;
+    mapping.path = Bytes("/tmp/x.so");
+    mapping.origin = c.origin;
+    const auto found = evaluate(mapping);
+    EXPECT_EQ(found.rules, c.rules);
+    for (const Finding& finding : found.findings) {
+      EXPECT_EQ(finding.pid, 48213);
+      EXPECT_EQ(finding.artifact, "mapping");
+      EXPECT_EQ(finding.path, Bytes("/tmp/x.so"));
+      EXPECT_TRUE(finding.what.raw.ends_with(": /tmp/x.so")) << finding.what.raw;
+    }
+  }
+}
+
 TEST(BuiltIn, FindingSaysWhatWhereAndNext) {
   const auto findings = evaluate(process_of(Origin::upper, true)).findings;
   ASSERT_EQ(findings.size(), 1U);

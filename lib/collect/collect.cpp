@@ -31,7 +31,7 @@ std::uint64_t log_bytes(const source::LiveSnapshot& snapshot, const MemoryOption
 }
 
 // The one table: order, phases, --plan, --only and --skip come from it.
-constexpr std::array<Collector, 21> kCollectors{{
+constexpr std::array<Collector, 23> kCollectors{{
     {"containers", "state", Volatility::pod, "identity and OCI spec of each container", nullptr,
      take_containers},
     {"processes", "state", Volatility::process,
@@ -54,9 +54,15 @@ constexpr std::array<Collector, 21> kCollectors{{
      Needs::processes},
     {"programs", "files", Volatility::process, "running programs that are not in the image", nullptr,
      take_programs, Needs::processes},
+    {"libraries", "files", Volatility::process,
+     "mapped libraries that are not in the image, and those of suspicious programs", nullptr, take_libraries,
+     Needs::processes},
     {"tmpfs", "files", Volatility::container, "the tmpfs of the containers", nullptr, take_tmpfs,
      Needs::processes},
     {"upper", "files", Volatility::container, "the UpperDir and what it changed", upper_bytes, take_upper},
+    {"volumes", "volumes", Volatility::pod,
+     "writable volumes: what is in them, bytes of programs and of small files", nullptr, take_volumes,
+     Needs::processes},
     {"logs", "logs", Volatility::pod, "container logs", log_bytes, take_logs},
     {"node", "node", Volatility::node, "kernel, mounts and os-release of the node", nullptr, take_node},
     {"node_config", "node", Volatility::node, "configuration of kubelet and runtimes, kernel modules",
@@ -147,6 +153,8 @@ std::string bundle_json(const Source& source, const Options& options,
     writer.key("freeze_max_ns");
     writer.value(static_cast<std::uint64_t>(options.memory.freeze.most_ns));
   }
+  writer.key("volume_max_bytes");
+  writer.value(options.volume_max_bytes);
   if (options.max_bytes != UINT64_MAX) {
     writer.key("max_bytes");
     writer.value(options.max_bytes);
@@ -229,7 +237,15 @@ std::string phase_text(Phase phase, const Counts& counts, const LeftOut& left_ou
                                           : counted(counts.changes, "change", "changes"));
     add("programs",
         counted(counts.programs, "program that is not in the image", "programs that are not in the image"));
+    if (counts.libraries > 0 || left_out.contains("libraries"))
+      add("libraries", counted(counts.libraries, "library", "libraries"));
     add("tmpfs", counted(counts.tmpfs, "tmpfs", "tmpfs"));
+  } else if (group == "volumes") {
+    add("volumes",
+        counted(counts.volumes, "writable volume", "writable volumes") +
+            (counts.volumes == 0 ? ""
+                                 : ", " + counted(counts.volume_files, "name", "names") + ", " +
+                                       with_commas(counts.volume_newer) + " newer than the container"));
   } else if (group == "logs") {
     add("logs", counted(counts.logs, "container log", "container logs"));
   } else if (group == kMemoryGroup) {

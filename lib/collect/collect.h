@@ -5,10 +5,11 @@
 //   hold      open what would be gone with the container; read nothing yet
 //   1 state   processes, sockets, network, mounts, ... ; synced, its digest told; findings so far
 //   2 memory  of suspicious processes
-//   3 files   programs that are not in the image, tmpfs, the UpperDir
-//   4 logs    of the containers
-//   5 node    what outlives the pod: configuration, kernel log, what is newer than the pod, the engines' logs
-//   6 memory  of the other processes
+//   3 files   programs and libraries that are not in the image, tmpfs, the UpperDir
+//   4 volumes that the containers may write to
+//   5 logs    of the containers
+//   6 node    what outlives the pod: configuration, kernel log, what is newer than the pod, the engines' logs
+//   7 memory  of the other processes
 //   ending    the examiner's files, findings, gaps, custody, SUMMARY.txt, seal
 #include <array>
 #include <cstdint>
@@ -52,6 +53,8 @@ struct Attachment {  // a file of the examiner's, into attach/
   std::uint64_t size_bytes = 0;
 };
 
+constexpr std::uint64_t kVolumeMaxBytes = 8 << 20;
+
 struct Options {
   std::string tool;                       // name and version, for bundle.json
   std::vector<std::string> command_line;  // as typed, for bundle.json
@@ -60,6 +63,7 @@ struct Options {
   std::uint64_t max_bytes = UINT64_MAX;  // of the bundle
   LeftOut left_out;
   MemoryOptions memory;
+  std::uint64_t volume_max_bytes = kVolumeMaxBytes;  // of a file in a volume that is no program
   Case about;
   std::vector<Attachment> attachments;
 };
@@ -80,7 +84,11 @@ struct Counts {
   std::uint64_t changes = 0;
   std::uint64_t layers_unread = 0;  // containers whose changes cannot be known
   std::uint64_t programs = 0;       // taken because they are not in the image
+  std::uint64_t libraries = 0;      // mapped ones, taken
   std::uint64_t tmpfs = 0;
+  std::uint64_t volumes = 0;       // listed
+  std::uint64_t volume_files = 0;  // names in them
+  std::uint64_t volume_newer = 0;  // of those newer than the container
   std::uint64_t logs = 0;
   std::uint64_t findings = 0;
   MemoryCounts suspicious_memory;

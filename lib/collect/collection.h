@@ -44,6 +44,9 @@ class Collection {
   };
   std::map<std::pair<std::string, std::string>, Program> programs;  // by container and sha256: once each
 
+  // Who has which file mapped as code, and what rules were asked about: by container.
+  std::map<std::size_t, std::map<source::LibraryId, std::vector<std::int32_t>>> libraries;
+
   std::optional<std::vector<runtime::EngineProcess>> engines;  // list_engines()
 
   struct MemoryState {
@@ -91,6 +94,11 @@ class Collection {
   Status add_file(const std::string& path, Result<std::string> text, std::string_view artifact,
                   std::string source);
 };
+
+// Exactly `size_bytes` of `in` into `out`, and their SHA-256; Errc::truncated when the file has become
+// shorter.
+Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_view name,
+                         bundle::Stream& out);
 
 // True for errors after which no collector can go on: stopped, timeout, full.
 bool ends_the_run(const Error& error);
@@ -141,8 +149,10 @@ Status take_other_memory(Collection& in);
 // Bytes of memory that the processes have, as far as the limits go: which are suspicious is not known before.
 std::uint64_t memory_bytes(const source::LiveSnapshot& snapshot, const MemoryOptions& memory);
 Status take_programs(Collection& in);
+Status take_libraries(Collection& in);
 Status take_upper(Collection& in);
 Status take_tmpfs(Collection& in);
+Status take_volumes(Collection& in);
 Status take_logs(Collection& in);
 Status take_node_logs(Collection& in);
 Status take_attachments(Collection& in);  // no collector: nothing of the target's

@@ -13,28 +13,6 @@ using source::LiveContainer;
 
 constexpr std::size_t kBlock = 1 << 20;
 
-// Exactly `size_bytes` of `in` into `out`, and their SHA-256; Errc::truncated when the file has become
-// shorter.
-Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_view name,
-                         bundle::Stream& out) {
-  const auto hash = std::make_shared<LateSha256>();
-  std::vector<std::byte> block(kBlock);
-  std::uint64_t at = 0;
-  while (at < size_bytes) {
-    const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, size_bytes - at));
-    auto got = in.read(std::span(block).first(wanted));
-    if (!got) return std::move(got).error();
-    if (*got == 0) {
-      return Error{Errc::truncated, std::string(name) + ": had " + std::to_string(size_bytes) +
-                                        " bytes when first seen, ends at " + std::to_string(at)};
-    }
-    if (auto written = out.write_hashed(std::span(block).first(*got), hash); !written)
-      return std::move(written).error();
-    at += *got;
-  }
-  return hash->digest();
-}
-
 // The UpperDir as it is read: bytes to the layer, changes to changes.jsonl and to the rules.
 class TakeUpper final : public ToLayer {
  public:
@@ -76,6 +54,26 @@ Status take_upper_of(Collection& in, LiveContainer& live) {
 }
 
 }  // namespace
+
+Result<Digest> copy_file(ByteSource& in, std::uint64_t size_bytes, std::string_view name,
+                         bundle::Stream& out) {
+  const auto hash = std::make_shared<LateSha256>();
+  std::vector<std::byte> block(kBlock);
+  std::uint64_t at = 0;
+  while (at < size_bytes) {
+    const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, size_bytes - at));
+    auto got = in.read(std::span(block).first(wanted));
+    if (!got) return std::move(got).error();
+    if (*got == 0) {
+      return Error{Errc::truncated, std::string(name) + ": had " + std::to_string(size_bytes) +
+                                        " bytes when first seen, ends at " + std::to_string(at)};
+    }
+    if (auto written = out.write_hashed(std::span(block).first(*got), hash); !written)
+      return std::move(written).error();
+    at += *got;
+  }
+  return hash->digest();
+}
 
 Status take_programs(Collection& in) {
   for (const auto& [key, program] : in.programs) {

@@ -35,6 +35,7 @@ std::string own_suspicion(const MemoryMember& member) {
     default:
       break;
   }
+  if (member.foreign_library) return "has mapped a library that is not in the image";
   return member.anonymous_code ? "has executable memory that is no file's" : "";
 }
 
@@ -51,6 +52,11 @@ MemoryMember member_of(const Process& process, std::size_t container) {
   member.membership = process.membership;
   member.program = process.exe.path.raw.substr(0, kMaxProgramBytes);
   return member;
+}
+
+bool runs_foreign_program(const MemoryMember& member) {
+  if (member.origin == Origin::host) return member.membership != Membership::alone;
+  return member.deleted || (member.origin != Origin::image && member.origin != Origin::unknown);
 }
 
 bool is_anonymous_code(const Mapping& mapping) {

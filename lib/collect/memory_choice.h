@@ -40,10 +40,13 @@ struct MemoryMember {
   Origin origin = Origin::unknown;
   bool deleted = false;
   Membership membership = Membership::child;
-  bool anonymous_code = false;  // memory that is no named file's and may be executed
+  bool anonymous_code = false;   // memory that is no named file's and may be executed
+  bool foreign_library = false;  // has mapped code of a file that is not in the image
   std::string program;
 };
 MemoryMember member_of(const Process& process, std::size_t container);
+// What it runs is not the image's.
+bool runs_foreign_program(const MemoryMember& member);
 bool is_anonymous_code(const Mapping& mapping);
 
 // Of each member why it is suspicious; empty: nothing says so. Children of one that is are, too.

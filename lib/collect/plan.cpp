@@ -54,13 +54,15 @@ Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std
       if (collector.group == kMemoryGroup)
         left_out.emplace(collector.name, "--skip of processes or mappings, which it needs");
     }
+    left_out.emplace("libraries", "--skip of processes or mappings, which it needs");
   }
   const bool takes_memory = std::ranges::any_of(collectors(), [&](const Collector& collector) {
     return collector.group == kMemoryGroup && !left_out.contains(collector.name);
   });
   left_out.erase("containers");
-  if (takes_memory) left_out.erase("mappings");
-  if (takes_memory || !left_out.contains("programs")) left_out.erase("processes");
+  const bool takes_libraries = !left_out.contains("libraries");
+  if (takes_memory || takes_libraries) left_out.erase("mappings");
+  if (takes_memory || takes_libraries || !left_out.contains("programs")) left_out.erase("processes");
   return left_out;
 }
 

@@ -12,8 +12,9 @@
 namespace ctriage::collect {
 
 // The collectors that --only, --skip and --memory leave: names of groups or of collectors. "containers" is
-// always taken, "processes" where "programs" or memory is, and "mappings" where memory is: nothing can be
-// told of those without them. Errc::malformed for a name that is none, with those that are.
+// always taken, "processes" where "programs", "libraries" or memory is, and "mappings" where libraries or
+// memory are: nothing can be told of those without them. Errc::malformed for a name that is none, with those
+// that are.
 Result<LeftOut> leave_out(std::span<const std::string> only, std::span<const std::string> skip,
                           MemoryMode memory = MemoryMode::automatic);
 

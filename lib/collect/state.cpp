@@ -194,10 +194,22 @@ Status take_mappings(Collection& in) {
   for (const LiveContainer& live : in.snapshot.containers()) {
     const std::size_t place = index++;
     if (is_gone(in, live, "mappings")) continue;
+    std::set<std::pair<std::uint64_t, std::uint64_t>> named;
+    const Emit<Finding> found = [&](Finding&& finding) { return in.add_finding(std::move(finding)); };
     const std::function<Status(const Mapping&)> each = [&](const Mapping& mapping) -> Status {
       const auto member = in.memory.at.find({place, mapping.pid});
       if (member != in.memory.at.end() && is_anonymous_code(mapping))
         in.memory.members[member->second].anonymous_code = true;
+      if (!mapping.origin) return Done{};
+      std::vector<std::int32_t>& users = in.libraries[place][source::library_id(mapping)];
+      if (users.empty() || users.back() != mapping.pid) users.push_back(mapping.pid);
+      if (!source::is_foreign(*mapping.origin) || member == in.memory.at.end()) return Done{};
+      // A program of the node has the node's, and was told itself.
+      if (in.memory.members[member->second].origin == Origin::host) return Done{};
+      in.memory.members[member->second].foreign_library = true;
+      // Each file once, whoever has it mapped: one in ld.so.preload is every process's.
+      if (named.insert({mapping.device.value, mapping.inode.value}).second)
+        return in.engine.evaluate(mapping, live.container, in.snapshot.name(), found);
       return Done{};
     };
     const auto list = [&](const Emit<Mapping>& emit) {

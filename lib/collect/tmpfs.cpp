@@ -2,8 +2,7 @@
 // UpperDir; what that form cannot say (sockets, the SHA-256 of each file) is in the .jsonl beside it.
 #include <algorithm>
 
-#include "lib/collect/layer.h"
-#include "lib/model/tree.h"
+#include "lib/collect/tree.h"
 #include "lib/overlay/tree.h"
 
 namespace ctriage::collect {
@@ -12,44 +11,11 @@ namespace {
 using source::HeldTmpfs;
 using source::LiveContainer;
 
-class TakeTree final : public ToLayer {
- public:
-  TakeTree(Collection& in, const std::string& mount, archive::LayerWriter& layer, bundle::Stream& files)
-      : ToLayer(layer), in_(in), mount_(mount), files_(files) {}
-
-  Status change(FileChange&& change) override {
-    TreeFile found;
-    found.container = std::move(change.container);
-    found.mount = Bytes(mount_);
-    found.path = Bytes(in_container(change.path.raw));
-    if (change.after) found.file = *std::move(change.after);
-    if (change.hard_link_of) found.hard_link_of = Bytes(in_container(change.hard_link_of->raw));
-    found.program = change.program;
-    found.partial = std::move(change.partial);
-    return in_.write(files_, found);
-  }
-
- private:
-  [[nodiscard]] std::string in_container(const std::string& path) const {
-    if (mount_ == "/") return path;
-    return path == "/" ? mount_ : mount_ + path;
-  }
-
-  Collection& in_;
-  const std::string mount_;
-  bundle::Stream& files_;
-};
-
-std::string stem_of(const HeldTmpfs& held) {
-  return "tmpfs/" + bundle::member_name(std::string_view(held.mountpoint).substr(1));
-}
-
 Status take_tmpfs_of(Collection& in, const LiveContainer& live, const HeldTmpfs& held) {
-  const std::string path = in.bulk_path(in.path_of(live, stem_of(held) + ".tar"));
-  const std::string list = in.path_of(live, stem_of(held) + ".jsonl");
+  const std::string path = in.bulk_path(in.path_of(live, stem_of("tmpfs", held.mountpoint) + ".tar"));
+  const std::string list = in.path_of(live, stem_of("tmpfs", held.mountpoint) + ".jsonl");
   const auto slash = held.mountpoint.rfind('/');
-  const std::string parent = held.mountpoint.substr(0, slash);
-  const std::string mount = held.directory ? held.mountpoint : parent.empty() ? std::string("/") : parent;
+  const std::string mount = top_of(held.mountpoint, held.directory);
   const auto is_known = [&](std::string_view below) {
     const std::string mountpoint = (held.mountpoint == "/" ? "" : held.mountpoint) + std::string(below);
     const auto there =
@@ -91,7 +57,7 @@ Status take_tmpfs(Collection& in) {
         going = take_tmpfs_of(in, live, held);
         continue;
       }
-      const std::string path = in.bulk_path(in.path_of(live, stem_of(held) + ".tar"));
+      const std::string path = in.bulk_path(in.path_of(live, stem_of("tmpfs", held.mountpoint) + ".tar"));
       in.task.gaps.add({Impact::lost, "container.tmpfs", path, Error(going.error()).within("not reached")});
       in.out.not_collected(path, "tmpfs " + held.mountpoint, "not reached: " + going.error().what);
     }

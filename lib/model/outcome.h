@@ -19,6 +19,8 @@ struct CollectCounts {
   std::optional<std::uint64_t> sockets;
   std::optional<std::uint64_t> changes;
   std::optional<std::uint64_t> programs;
+  std::optional<std::uint64_t> libraries;
+  std::optional<std::uint64_t> volumes;
   std::optional<std::uint64_t> logs;
   std::optional<std::uint64_t> memory_processes;
   std::optional<std::uint64_t> memory_bytes;
@@ -39,6 +41,10 @@ struct CollectCounts {
       "changed files; absent: left out by plan, or layers of a container could not be read");
     v("programs", self.programs,
       "running programs that are not in the image, taken; absent: left out by plan");
+    v("libraries", self.libraries,
+      "mapped libraries that are not in the image or of suspicious programs, taken; absent: left out by "
+      "plan");
+    v("volumes", self.volumes, "writable volumes listed; absent: left out by plan");
     v("logs", self.logs, "container logs taken; absent: left out by plan");
     v("memory_processes", self.memory_processes,
       "processes of which a core was taken; absent: memory was left out by plan");

@@ -219,6 +219,8 @@ struct Mapping {  // one line of /proc/PID/maps, proc_pid_maps(5)
   Hex device;
   Hex inode;
   Bytes path;
+  std::optional<Origin> origin;
+  std::optional<std::string> sha256;
   std::optional<std::uint64_t> dumped_bytes;
 
   template <class Self, class V>
@@ -232,6 +234,11 @@ struct Mapping {  // one line of /proc/PID/maps, proc_pid_maps(5)
     v("device", self.device, "major << 32 | minor");
     v("inode", self.inode, "0: anonymous");
     v("path", self.path, "mapped file, [heap], [stack] or empty");
+    v("origin", self.origin,
+      "of a file that is mapped as code and is not the process's own program: where it comes from, as of "
+      "exe; "
+      "absent: no such mapping, or not looked at");
+    v("sha256", self.sha256, "of that file; absent: not read, as what the image has");
     v("dumped_bytes", self.dumped_bytes, "of a checkpoint: pages of it that are there");
   }
 };

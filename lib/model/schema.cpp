@@ -59,6 +59,7 @@ constexpr std::array kStreams{
     Stream{"containers/C/memory/PID.pages.jsonl", kKind<PageRange>, {}},
     Stream{"containers/C/changes.jsonl", kKind<FileChange>, {}},
     Stream{"containers/C/tmpfs/MOUNT.jsonl", kKind<TreeFile>, {}},
+    Stream{"containers/C/volumes/MOUNT.jsonl", kKind<TreeFile>, {}},
     Stream{"containers/C/logs.jsonl", kKind<LogFile>, {}},
     Stream{"pod/network.jsonl", kKind<NetworkEntry>, {}},
     Stream{"pod/flows.jsonl", kKind<Flow>, {}},

@@ -3,6 +3,7 @@
 #include "lib/overlay/tree.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <map>
 #include <tuple>
@@ -43,12 +44,15 @@ class PlainWalk {
     std::string path;
     std::optional<std::string> sha256;
     bool program = false;
+    std::optional<std::string> partial;
+    bool left = false;  // its bytes were left: nothing a link could lead to
   };
 
   const std::string* next_name();
   void shed_names();
   Status meet(const std::string& name);
-  Status take_regular(int pinned, FileChange change, const FileInfo& info);
+  Status take_regular(int pinned, FileChange change, const FileInfo& info, const Wish& wish);
+  Status leave_bytes(FileChange change, const FileInfo& info, std::string_view why);
   void check_content(int fd, const FileInfo& first, FileChange& change);
   Status enter(UniqueFd pinned, const std::string& path);
   void gap(Impact impact, const char* artifact, const std::string& path, Error error) {
@@ -64,6 +68,7 @@ class PlainWalk {
   std::map<LinkKey, Link> links_;
   std::size_t link_bytes_ = 0;
   bool links_full_ = false;
+  std::uint64_t names_ = 0;
 };
 
 Status PlainWalk::run() {
@@ -80,6 +85,12 @@ Status PlainWalk::run() {
     if (name == nullptr) {
       frames_.pop_back();
       continue;
+    }
+    if (names_++ == tree_.most_names) {
+      gap(Impact::lost, "tree.directory", path_ + "/" + *name,
+          {Errc::limit, "the limit of " + std::to_string(tree_.most_names) +
+                            " names that are looked at: from here on nothing is seen"});
+      return Done{};
     }
     task_.passed(0, 1);
     if (auto met = meet(*name); !met) return met;
@@ -146,6 +157,10 @@ Status PlainWalk::take(UniqueFd pinned, const std::string& path) {
     gap(Impact::lost, "tree.entry", path, std::move(info).error());
     return Done{};
   }
+  const Wish wish = tree_.wish ? tree_.wish(path, *info) : Wish();
+  if (wish.part == Part::outside) return Done{};
+  if (wish.part == Part::nothing)
+    return info->is_directory() ? enter(std::move(pinned), path) : Status(Done{});
   auto xattrs = read_xattrs(pinned.get(), path);
   if (!xattrs) gap(Impact::lost, "tree.xattrs", path, xattrs.error());
   FileChange change;
@@ -175,8 +190,10 @@ Status PlainWalk::take(UniqueFd pinned, const std::string& path) {
   if (several) {
     if (const auto first = links_.find(key); first != links_.end()) {
       change.hard_link_of = Bytes(first->second.path);
+      change.partial = first->second.partial;
       change.after->sha256 = first->second.sha256;
       change.program = first->second.program;
+      if (first->second.left) return visitor_.change(std::move(change));
       if (auto begun = visitor_.begin(change, {}); !begun) return begun;
       if (auto ended = visitor_.end(); !ended) return ended;
       return visitor_.change(std::move(change));
@@ -190,7 +207,11 @@ Status PlainWalk::take(UniqueFd pinned, const std::string& path) {
           {Errc::limit, "more hard links than are remembered: such files are taken once per name"});
     }
   }
-  if (info->is_regular()) return take_regular(pinned.get(), std::move(change), *info);
+  if (info->is_regular() && wish.part == Part::state) {
+    change.program = (info->mode & 0111) != 0;
+    return leave_bytes(std::move(change), *info, wish.why);
+  }
+  if (info->is_regular()) return take_regular(pinned.get(), std::move(change), *info, wish);
   if (auto begun = visitor_.begin(change, {}); !begun) return begun;
   if (auto ended = visitor_.end(); !ended) return ended;
   if (auto told = visitor_.change(std::move(change)); !told) return told;
@@ -210,13 +231,29 @@ Status PlainWalk::enter(UniqueFd pinned, const std::string& path) {
   return Done{};
 }
 
-Status PlainWalk::take_regular(int pinned, FileChange change, const FileInfo& info) {
+// Told, and not in the layer: nor are other names of it.
+Status PlainWalk::leave_bytes(FileChange change, const FileInfo& info, std::string_view why) {
+  change.partial = std::string(why);
+  if (const auto link = links_.find({info.inode, info.device(), info.btime}); link != links_.end()) {
+    link->second.partial = change.partial;
+    link->second.program = change.program;
+    link->second.left = true;
+  }
+  return visitor_.change(std::move(change));
+}
+
+Status PlainWalk::take_regular(int pinned, FileChange change, const FileInfo& info, const Wish& wish) {
   const std::string& path = change.path.raw;
   auto opened = tree_.top.open_pinned(pinned, info, path);
   if (!opened) {
     gap(Impact::lost, "tree.file", path, std::move(opened).error());
-    change.partial = "could not be opened";
-    return visitor_.change(std::move(change));
+    return leave_bytes(std::move(change), info, "could not be opened");
+  }
+  if (wish.part == Part::program && (info.mode & 0111) == 0) {
+    std::array<char, 4> magic{};
+    const auto got = sys::pread_full(opened->get(), std::as_writable_bytes(std::span(magic)), 0, path);
+    if (!got) gap(Impact::lost, "tree.file", path, Error(got.error()).within("whether it is a program"));
+    if (!got || !looks_like_program(magic)) return leave_bytes(std::move(change), info, wish.why);
   }
   const Runs runs = find_runs(opened->get(), info, path);
   if (auto begun = visitor_.begin(change, runs.runs); !begun) return begun;

@@ -167,9 +167,9 @@ struct Readers::State {
   // Asks the reader and waits for the answer. A kFailed answer is the Error of the file; after any other
   // failure the reader is of no use any more.
   Result<std::string_view> ask(std::string_view request, char expected, std::string_view name,
-                               const Task& task, int passed = -1) {
+                               const Task& task, int passed = -1, UniqueFd* given = nullptr) {
     if (auto sent = send(request, name, passed); !sent) return std::move(sent).error();
-    return take_answer(expected, name, task);
+    return take_answer(expected, name, task, given);
   }
 
   Status send(std::string_view request, std::string_view name, int passed = -1) {
@@ -179,8 +179,9 @@ struct Readers::State {
     return std::move(sent).error().within(name);
   }
 
-  Result<std::string_view> take_answer(char expected, std::string_view name, const Task& task) {
-    auto answer = next_answer(name, task);
+  Result<std::string_view> take_answer(char expected, std::string_view name, const Task& task,
+                                       UniqueFd* given = nullptr) {
+    auto answer = next_answer(name, task, given);
     if (!answer) {
       drop_reader();
       return answer;
@@ -192,9 +193,9 @@ struct Readers::State {
   }
 
  private:
-  Result<std::string_view> next_answer(std::string_view name, const Task& task) {
+  Result<std::string_view> next_answer(std::string_view name, const Task& task, UniqueFd* given) {
     if (auto ready = wait_for(reader.get(), name, task); !ready) return std::move(ready).error();
-    auto answer = receive(reader.get(), buffer, nullptr);
+    auto answer = receive(reader.get(), buffer, given);
     if (!answer) return std::move(answer).error().within(name);
     return answer;
   }
@@ -296,6 +297,16 @@ Result<std::uint64_t> Readers::file_system(int pinned, std::string_view name, co
   const std::uint64_t kind = in.u64();
   if (!in.ok()) return Error{Errc::malformed, "the helper process answered nonsense"};
   return kind;
+}
+
+Result<UniqueFd> Readers::pin_magic(std::string_view name, const Task& task) {
+  ++state_->opened;
+  if (auto ready = state_->need_reader(task); !ready) return std::move(ready).error().within(name);
+  UniqueFd pinned;
+  const auto answer = state_->ask(std::string(1, kPin).append(name), kReady, name, task, -1, &pinned);
+  if (!answer) return answer.error();
+  if (!pinned) return Error{Errc::malformed, "the helper process answered nonsense"};
+  return pinned;
 }
 
 Status Readers::stop_target(int fd, SwitchKind kind, std::int64_t most_ns, const Task& task) {

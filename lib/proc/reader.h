@@ -39,6 +39,9 @@ class Readers {
   Result<std::unique_ptr<ByteSource>> open_pinned(int pinned, std::string_view name, const Task& task);
   // What kind of file system it lies on: f_type of statfs(2), for which FUSE and NFS ask their server.
   Result<std::uint64_t> file_system(int pinned, std::string_view name, const Task& task);
+  // What a magic link of /proc leads to ("48213/map_files/400000-401000"), O_PATH: looking that up takes the
+  // target's mmap lock.
+  Result<UniqueFd> pin_magic(std::string_view name, const Task& task);
   // The watchdog stops what `fd` switches, and lets it go on when most_ns have passed or this process has
   // ended, however that came. One target at a time.
   Status stop_target(int fd, SwitchKind kind, std::int64_t most_ns, const Task& task);

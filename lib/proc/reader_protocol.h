@@ -29,6 +29,7 @@ constexpr char kLetGo = 'L';  // answered: kBytes and a byte: 1 when the time wa
 constexpr char kOpen = 'O';   // and the name; answered: kReady or kFailed
 constexpr char kAdopt = 'A';  // and a name, with a pinned file; answered: kReady or kFailed
 constexpr char kKind = 'S';   // the same; answered: kBytes and f_type of statfs(2) in eight bytes, or kFailed
+constexpr char kPin = 'I';    // and a name below /proc; answered: kReady with the pinned file, or kFailed
 constexpr char kRead = 'R';   // answered: kBytes or kFailed
 constexpr char kClose = 'C';  // not answered
 // Of memory: memory_reader.cpp has what follows the first byte.

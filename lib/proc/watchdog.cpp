@@ -114,6 +114,14 @@ std::string kind_of(const UniqueFd& pinned, std::string_view name) {
     if (request.empty()) sys::exit_now(0);
     if (request.front() == kKind) {
       answer(supervisor.get(), kind_of(passed, request.substr(1)));
+    } else if (request.front() == kPin) {
+      const auto pinned = proc.pin_magic(request.substr(1));
+      if (pinned) {
+        if (auto sent = sys::send(supervisor.get(), bytes_of({&kReady, 1}), pinned->get()); !sent)
+          sys::exit_now(1);
+      } else {
+        answer(supervisor.get(), encode_failure(pinned.error()));
+      }
     } else if (request.front() == kOpen || request.front() == kAdopt) {
       file.reset();
       name = request.substr(1);

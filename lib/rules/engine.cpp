@@ -103,6 +103,20 @@ Context context_of(const Process& process, const Container& container, std::stri
   return context;
 }
 
+// The file is what is named: the address is another in every run, and the first process that has it mapped
+// another in every look.
+Context context_of(const Mapping& mapping, const Container& container, std::string_view source) {
+  Context context;
+  context.kind = kKind<Mapping>;
+  context.identity = container.id + '/' + mapping.path.raw;
+  context.container = container.id;
+  context.pid = mapping.pid;
+  context.path = mapping.path;
+  context.source = Bytes(std::string(source));
+  context.image = container.image;
+  return context;
+}
+
 Context context_of(const FileChange& change, const Container& container, std::string_view source) {
   Context context;
   context.kind = kKind<FileChange>;
@@ -130,6 +144,11 @@ Status Engine::evaluate(const Record& record, const Context& context, const Emit
 Status Engine::evaluate(const Process& process, const Container& container, std::string_view source,
                         const Emit<Finding>& emit) {
   return evaluate(RecordOf<Process>(process), context_of(process, container, source), emit);
+}
+
+Status Engine::evaluate(const Mapping& mapping, const Container& container, std::string_view source,
+                        const Emit<Finding>& emit) {
+  return evaluate(RecordOf<Mapping>(mapping), context_of(mapping, container, source), emit);
 }
 
 Status Engine::evaluate(const FileChange& change, const Container& container, std::string_view source,

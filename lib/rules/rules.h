@@ -86,6 +86,7 @@ struct Context {
 
 // The contexts of the artifacts that findings are made of in this version.
 Context context_of(const Process& process, const Container& container, std::string_view source);
+Context context_of(const Mapping& mapping, const Container& container, std::string_view source);
 Context context_of(const FileChange& change, const Container& container, std::string_view source);
 
 class Engine {
@@ -96,6 +97,8 @@ class Engine {
   // the engine. Returns what `emit` refused with, else done.
   Status evaluate(const Record& record, const Context& context, const Emit<Finding>& emit);
   Status evaluate(const Process& process, const Container& container, std::string_view source,
+                  const Emit<Finding>& emit);
+  Status evaluate(const Mapping& mapping, const Container& container, std::string_view source,
                   const Emit<Finding>& emit);
   Status evaluate(const FileChange& change, const Container& container, std::string_view source,
                   const Emit<Finding>& emit);

@@ -1,4 +1,4 @@
-// `ls`, `cat` and `cp` of a bundle: the UpperDir and the tmpfs that were taken.
+// `ls`, `cat` and `cp` of a bundle: the UpperDir, the tmpfs and the volumes that were taken.
 #include <algorithm>
 
 #include "lib/archive/layer_reader.h"
@@ -72,10 +72,16 @@ Status BundleSnapshot::each_taken(const FileKey& key, const Emit<Taken>& emit, T
   };
   if (auto listed = list_changes(key.container, change, task); !listed) return listed;
   if (key.layer == "upper") return Done{};
-  const std::string trees = folder->second + "tmpfs/";
   constexpr std::string_view kLines = ".jsonl";
-  for (const std::string& stream : reader_->streams()) {
-    if (!stream.starts_with(trees) || !stream.ends_with(kLines)) continue;
+  // A volume's clone shows what a tmpfs that is mounted in it hides: what lies over it comes last.
+  std::vector<std::string> streams;
+  for (const std::string_view trees : {"volumes/", "tmpfs/"}) {
+    for (const std::string& stream : reader_->streams()) {
+      if (stream.starts_with(folder->second + std::string(trees)) && stream.ends_with(kLines))
+        streams.push_back(stream);
+    }
+  }
+  for (const std::string& stream : streams) {
     const std::string tar = layer_stream(stream.substr(0, stream.size() - kLines.size()));
     const Emit<TreeFile> file = [&](TreeFile&& seen) -> Status {
       const std::string& mount = seen.mount.raw;
@@ -141,7 +147,9 @@ Result<OpenedFile> BundleSnapshot::open_file(const FileKey& key, Task& task) {
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     auto more = (*layer)->next(entry);
     if (!more) return std::move(more).error().within(found->stream);
-    if (!*more) return Error{Errc::not_found, wanted + ": its bytes are not in " + found->stream};
+    if (!*more)
+      return Error{Errc::not_found, wanted + ": its bytes are not in " + found->stream +
+                                        (found->entry.partial ? ": " + *found->entry.partial : "")};
     if (entry.regular && plain_path(entry.path) == plain_path(found->stored)) break;
   }
   return OpenedFile{std::move(found->entry),

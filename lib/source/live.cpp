@@ -171,6 +171,7 @@ void LiveSnapshot::classify_program(LiveContainer& live, Process& process, Task&
   HeldProcess& held = live.processes[process.pid];
   if (!held.program && !held.crowded) return;
   if (!hold_current_program(live, held, process, task)) return;
+  held.runs = {process.exe.device.value, process.exe.inode.value};
   const std::shared_ptr<HeldProgram> program = held.program;
   if (held.crowded) held.program.reset();  // closed when this is over
   const ProgramHash key{process.exe.device.value, process.exe.inode.value,
@@ -254,12 +255,28 @@ Status LiveSnapshot::list_threads(const std::string& container, const Emit<Threa
 }
 
 Status LiveSnapshot::list_mappings(const std::string& container, const Emit<Mapping>& emit, Task& task) {
+  LiveContainer* live = find(container);
+  Again again(task);  // for the findings of a view, and for the view
+  Task& untold = again.task();
   return list_each(
       container, "mappings", emit,
-      [&](const Root& process, std::int32_t pid, const Emit<Mapping>& named) {
-        return proc::list_mappings(process, node_->readers, pid, named, task);
+      [&](const Root& process, std::int32_t pid, const Emit<Mapping>& named) -> Status {
+        // Looked at first: a reader has one file open at a time.
+        if (auto found = source::find_libraries(*node_, *live, pid, untold); !found) return found;
+        const HeldProcess& held = live->processes[pid];
+        const Emit<Mapping> with_origin = [&](Mapping&& mapping) -> Status {
+          if (maps_code(mapping)) {
+            const auto known = live->libraries.find(library_id(mapping));
+            if (known != live->libraries.end() && !is_own_program(held, process, mapping)) {
+              mapping.origin = known->second.origin;
+              mapping.sha256 = known->second.sha256;
+            }
+          }
+          return named(std::move(mapping));
+        };
+        return proc::list_mappings(process, node_->readers, pid, with_origin, untold);
       },
-      task);
+      untold);
 }
 
 Status LiveSnapshot::list_descriptors(const std::string& container, const Emit<Descriptor>& emit,
@@ -270,6 +287,15 @@ Status LiveSnapshot::list_descriptors(const std::string& container, const Emit<D
         return proc::list_descriptors(process, pid, named, task);
       },
       task);
+}
+
+Result<std::unique_ptr<ByteSource>> LiveSnapshot::open_library(LiveContainer& live, const LibraryId& id,
+                                                               Task& task) {
+  return read_library(*node_, live, id, task);
+}
+
+void LiveSnapshot::find_volumes(Task& task) {
+  for (LiveContainer& live : containers_) source::find_volumes(*node_, live, task);
 }
 
 // Which members hold which socket, and which are in which network namespace.
@@ -395,10 +421,20 @@ Status LiveSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
   rules::Engine engine(*rules_);
   for (const LiveContainer& live : containers_) {
     const std::string id = live.container.id;
+    std::set<std::int32_t> of_node;
     const Emit<Process> process = [&](Process&& seen) {
+      if (seen.exe.origin == Origin::host) of_node.insert(seen.pid);
       return engine.evaluate(seen, live.container, name_, emit);
     };
     if (auto status = list_processes(id, process, task); !status) return status;
+    std::set<std::pair<std::uint64_t, std::uint64_t>> named;  // each file once, whoever has it mapped
+    const Emit<Mapping> mapping = [&](Mapping&& seen) -> Status {
+      if (!seen.origin || !is_foreign(*seen.origin) || of_node.contains(seen.pid) ||
+          !named.insert({seen.device.value, seen.inode.value}).second)
+        return Done{};
+      return engine.evaluate(seen, live.container, name_, emit);
+    };
+    if (auto status = list_mappings(id, mapping, task); !status) return status;
     const Emit<FileChange> change = [&](FileChange&& seen) {
       return engine.evaluate(seen, live.container, name_, emit);
     };

@@ -16,8 +16,10 @@
 #include "lib/proc/proc.h"
 #include "lib/rules/rules.h"
 #include "lib/runtime/runtime.h"
+#include "lib/source/libraries.h"
 #include "lib/source/remembered.h"
 #include "lib/source/target.h"
+#include "lib/source/volumes.h"
 
 namespace ctriage::source {
 
@@ -83,6 +85,7 @@ struct HeldProcess {
   bool crowded = false;  // no descriptor was left for its program: it is opened when its turn comes
   bool gone = false;     // ended before it could be read: told once
   bool ended = false;    // a zombie when it was found
+  std::pair<std::uint64_t, std::uint64_t> runs;  // device and inode of its program, when that was read
 };
 
 struct HeldLog {
@@ -124,6 +127,11 @@ struct LiveContainer {
   std::map<std::uint64_t, Reach> detached;  // file systems that are in no mount table, by device
   std::vector<HeldLog> logs;
   std::vector<HeldTmpfs> tmpfs;  // its own: tmpfs.h
+  std::vector<Volume> volumes;   // it may write to: volumes.h
+  std::vector<Gap> volume_gaps;  // what of its mounts is none of the three, told when volumes are taken
+  std::map<LibraryId, Library> libraries;  // mapped as code: libraries.h
+  std::size_t library_path_bytes = 0;
+  bool libraries_full = false;  // told
 };
 
 // What is read once where many containers are opened at about the same time.
@@ -178,6 +186,8 @@ class LiveSnapshot final : public Snapshot {
   static Result<std::unique_ptr<LiveSnapshot>> open_pid(std::unique_ptr<Node> node, std::int32_t pid,
                                                         Task& task);
 
+  // Before forbid_clones(), for who takes them.
+  void find_volumes(Task& task);
   // Opens what would be gone with the container (programs, UpperDir files, tmpfs, logs) before anything is
   // read. Once for each container; gives the sum.
   HoldCounts hold(Task& task);
@@ -223,6 +233,8 @@ class LiveSnapshot final : public Snapshot {
   // The running program of a member, from its beginning.
   Result<std::unique_ptr<ByteSource>> open_program(LiveContainer& container, std::int32_t pid,
                                                    const std::string& name, const Task& task);
+  // A file that members have mapped as code, from its beginning.
+  Result<std::unique_ptr<ByteSource>> open_library(LiveContainer& container, const LibraryId& id, Task& task);
   // Once, where it was so: reading may have changed access times.
   void tell_access_times(Task& task);
   [[nodiscard]] const std::string& name() const { return name_; }

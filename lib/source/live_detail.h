@@ -26,6 +26,12 @@ std::size_t raise_descriptors();
 Status refresh_members(Node& node, LiveContainer& live, proc::Census& census, Task& task);
 // The program of every member that has none yet.
 void hold_processes(Node& node, LiveContainer& live, HoldCounts& counts, Task& task);
+// A mount point is a directory or a file, and may have been mounted over: only the mount of this line counts.
+struct PinnedMount {
+  UniqueFd fd;
+  bool directory = false;
+};
+Result<std::optional<PinnedMount>> pin_mount(const Root& procfs, const Root& root, const Mount& mount);
 // The tmpfs that are the container's own; what else is mounted into it from tmpfs is a note.
 void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& task);
 

@@ -209,6 +209,7 @@ Result<std::unique_ptr<LiveSnapshot>> open_held(const TargetQuery& query, const 
   auto snapshot = open_to_hold(query, options, task);
   if (snapshot) {
     (*snapshot)->hold(task);
+    (*snapshot)->find_volumes(task);
     if ((*snapshot)->ended_pending() && (*snapshot)->any_runs()) return snapshot;
     if ((*snapshot)->ended_pending()) {
       (*snapshot)->add_ended(task);

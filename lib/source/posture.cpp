@@ -26,7 +26,9 @@ bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
-GrantKind kind_of(std::string_view source) {
+}  // namespace
+
+GrantKind kind_of_source(std::string_view source) {
   if (is_empty_dir(source)) return GrantKind::empty_dir;
   if (is_secret(source)) return GrantKind::secret;
   if (contains(source, "/volumes/kubernetes.io~") || contains(source, "/volume-subpaths/"))
@@ -40,6 +42,8 @@ GrantKind kind_of(std::string_view source) {
     return GrantKind::engine;
   return GrantKind::host_path;
 }
+
+namespace {
 
 bool shares(const Node& node, std::int32_t pid, std::string_view type, Task& task) {
   const auto its = proc::read_namespace(node.proc, pid, type);
@@ -141,7 +145,7 @@ std::optional<Grant> grant_of(const Mount& mount, const std::vector<Mount>& of_n
   grant.destination = mount.mountpoint;
   grant.source = Bytes(source);
   grant.fstype = mount.fstype;
-  grant.kind = kind_of(source);
+  grant.kind = kind_of_source(source);
   if (mount.mountpoint.raw == "/dev/shm" && source != "/dev/shm" && source.ends_with("/shm"))
     grant.kind = GrantKind::engine;
   const auto options = split(mount.options.view(), ',');

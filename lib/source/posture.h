@@ -9,6 +9,8 @@
 
 namespace ctriage::source {
 
+// Whose a directory or file of the node is, by its path.
+GrantKind kind_of_source(std::string_view source);
 // What of the node is mounted at `mount`; nothing for the kernel's own and the container's.
 std::optional<Grant> grant_of(const Mount& mount, const std::vector<Mount>& of_node);
 // The readable parts of a token; nothing where it is not three parts of base64url, RFC 7515.

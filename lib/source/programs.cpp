@@ -48,10 +48,11 @@ Origin overlay_origin(const overlay::Stack& stack, const std::string& path, cons
 }
 
 Origin told_unknown(const Process& process, std::string_view why, Task& task) {
-  task.gaps.add({Impact::lost,
-                 "proc.exe",
-                 "pid " + std::to_string(process.pid) + " " + process.exe.path.raw,
-                 {Errc::not_found, "where its program is from cannot be told: " + std::string(why)}});
+  task.gaps.add(
+      {Impact::lost,
+       "proc.exe",
+       "pid " + std::to_string(process.pid) + " " + process.exe.path.raw,
+       {Errc::not_found, "where its program or library is from cannot be told: " + std::string(why)}});
   return Origin::unknown;
 }
 

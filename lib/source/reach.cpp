@@ -32,8 +32,6 @@ bool is_fuse(std::string_view fstype) {
   return fstype == "fuse" || fstype == "fuseblk" || fstype.starts_with("fuse.");
 }
 
-bool is_local(std::string_view fstype) { return std::ranges::find(kLocal, fstype) != kLocal.end(); }
-
 const Mount* mount_by_id(const std::vector<Mount>& mounts, std::uint32_t id) {
   const auto found = std::ranges::find(mounts, id, &Mount::id);
   return found == mounts.end() ? nullptr : &*found;
@@ -103,6 +101,12 @@ std::optional<KnownMount> find_mount(const Node& node, const LiveContainer& live
   return std::nullopt;
 }
 
+bool is_local(std::string_view fstype) { return std::ranges::find(kLocal, fstype) != kLocal.end(); }
+
+bool is_of_the_kernel(std::string_view fstype) {
+  return std::ranges::find(kOfTheKernel, fstype) != kOfTheKernel.end();
+}
+
 Reach reach_of(std::string_view fstype, bool of_container) {
   if (fstype == "tmpfs") return Reach::hold;
   if (is_fuse(fstype)) return Reach::never;
@@ -121,16 +125,21 @@ Result<std::shared_ptr<HeldProgram>> hold_program(Node& node, LiveContainer& liv
   auto pin = process.pin_magic("exe");
   if (!pin && pin.error().code == Errc::denied) return std::move(pin).error();
   if (!pin) return std::shared_ptr<HeldProgram>();
-  auto info = file_info(pin->get(), "exe");
+  return hold_file(node, live, *std::move(pin), pid, task);
+}
+
+Result<std::shared_ptr<HeldProgram>> hold_file(Node& node, LiveContainer& live, UniqueFd pin,
+                                               std::int32_t pid, const Task& task) {
+  auto info = file_info(pin.get(), "exe");
   if (!info) return std::move(info).error();
   // The kernel gives one for every open file, proc_pid_fdinfo(5); without it nothing is known of where it
   // lies.
-  const auto mount = mount_id(node.proc, pin->get());
+  const auto mount = mount_id(node.proc, pin.get());
   const LiveContainer::ProgramId id{info->device(), info->inode, mount.value_or(0)};
   if (const auto known = live.programs.find(id); mount && known != live.programs.end()) return known->second;
 
   auto program = std::make_shared<HeldProgram>();
-  program->file = *std::move(pin);
+  program->file = std::move(pin);
   program->reach = mount ? place(node, live, pid, *mount, *program, *info, task) : Reach::never;
   if (program->reach == Reach::hold) {
     auto opened = node.proc.open_pinned(program->file.get(), "exe");
@@ -177,10 +186,7 @@ Result<std::unique_ptr<ByteSource>> read_program(Node& node, const std::shared_p
 const Mount* server_on_the_way(std::span<const Mount> mounts, Hex root_device, std::string_view mountpoint) {
   const auto asks = [&](const Mount& mount) {
     const std::string& fstype = mount.fstype.raw;
-    if (is_local(fstype) || fstype == "tmpfs" ||
-        std::ranges::find(kOfTheKernel, fstype) != kOfTheKernel.end()) {
-      return false;
-    }
+    if (is_local(fstype) || fstype == "tmpfs" || is_of_the_kernel(fstype)) return false;
     if (fstype == "overlay" && mount.device == root_device) return false;
     return is_at_or_below(mountpoint, mount.mountpoint.raw);
   };

@@ -10,32 +10,10 @@
 #include "lib/source/live_detail.h"
 #include "lib/source/programs.h"
 #include "lib/source/reach.h"
+#include "lib/source/volumes.h"
 
 namespace ctriage::source {
 namespace {
-
-struct Pinned {
-  UniqueFd fd;
-  bool directory = false;
-};
-
-// A mount point is a directory or a file, and may have been mounted over: only the mount of this line counts.
-Result<std::optional<Pinned>> pin_mount(const Root& procfs, const Root& root, const Mount& mount) {
-  const std::string& path = mount.mountpoint.raw;
-  const auto slash = path.rfind('/');
-  if (slash == std::string::npos) return Error{Errc::malformed, path + ": no mount point"};
-  const std::string name = slash + 1 == path.size() ? "." : path.substr(slash + 1);
-  auto parent = root.descend_in_root(slash == 0 ? "/" : path.substr(0, slash));
-  if (!parent) return std::move(parent).error();
-  auto pinned = parent->pin_beneath(name);
-  if (!pinned) return std::move(pinned).error();
-  const auto id = mount_id(procfs, pinned->get());
-  if (!id) return Error{Errc::io, path + ": which mount it is cannot be told"};
-  if (*id != mount.id) return std::optional<Pinned>{};
-  auto info = file_info(pinned->get(), path);
-  if (!info) return std::move(info).error();
-  return std::optional<Pinned>(Pinned{*std::move(pinned), info->is_directory()});
-}
 
 // The runtime hides parts of /proc and /sys under tmpfs in which nothing is.
 bool is_empty_mask(const std::string& mountpoint, const Root& directory) {
@@ -55,6 +33,23 @@ bool is_covered_by_engine(const LiveContainer& container, const std::string& pat
 }
 
 }  // namespace
+
+Result<std::optional<PinnedMount>> pin_mount(const Root& procfs, const Root& root, const Mount& mount) {
+  const std::string& path = mount.mountpoint.raw;
+  const auto slash = path.rfind('/');
+  if (slash == std::string::npos) return Error{Errc::malformed, path + ": no mount point"};
+  const std::string name = slash + 1 == path.size() ? "." : path.substr(slash + 1);
+  auto parent = root.descend_in_root(slash == 0 ? "/" : path.substr(0, slash));
+  if (!parent) return std::move(parent).error();
+  auto pinned = parent->pin_beneath(name);
+  if (!pinned) return std::move(pinned).error();
+  const auto id = mount_id(procfs, pinned->get());
+  if (!id) return Error{Errc::io, path + ": which mount it is cannot be told"};
+  if (*id != mount.id) return std::optional<PinnedMount>{};
+  auto info = file_info(pinned->get(), path);
+  if (!info) return std::move(info).error();
+  return std::optional<PinnedMount>(PinnedMount{*std::move(pinned), info->is_directory()});
+}
 
 std::string true_source(const Mount& mount, const std::vector<Mount>& of_node) {
   const Mount* best = nullptr;
@@ -128,8 +123,9 @@ void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& 
       continue;
     }
     if (owner != TmpfsOwner::container) {
-      // Files are what engines mount over /etc/hosts and its like: named in the mount table.
-      if ((*pinned)->directory) {
+      // Files are what engines mount over /etc/hosts and its like: named in the mount table. What of the node
+      // it may write to is a volume: volumes.h.
+      if ((*pinned)->directory && (owner == TmpfsOwner::secrets || !is_writable(mount))) {
         task.gaps.add(
             {Impact::note, "container.tmpfs", path,
              Error{Errc::unsupported, owner == TmpfsOwner::secrets

@@ -139,7 +139,7 @@ class Taken(MemoryCase):
         self.assertGreater(counts["memory_bytes"], 8 << 20)
         summary = bundle.bytes("SUMMARY.txt").decode()
         self.assertRegex(summary, r"\n2 memory +\S+ s +\S+ MiB of 1 suspicious process, 0 ms frozen\n")
-        self.assertRegex(summary, rf"\n6 memory +\S+ s +\S+ KiB of {len(cores) - 1} other processes, 0 ms frozen\n")
+        self.assertRegex(summary, rf"\n7 memory +\S+ s +\S+ KiB of {len(cores) - 1} other processes, 0 ms frozen\n")
         for command in (("show", bundle.path), ("diff", bundle.path), ("show", bundle.path, "--pid", str(pid), "--maps")):
             self.expect(ctriage(*command), 0, 3)
 

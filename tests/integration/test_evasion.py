@@ -159,7 +159,9 @@ class Evasion(BoxCase):
         self.assertEqual(process["exe"]["origin"], "volume")
         self.assertIsNone(process["exe"].get("sha256"))
         lost = [g for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"]
-        self.assertEqual([(g["artifact"], g["code"]) for g in lost], [("proc.exe", "outside"), ("proc.exe", "not_found")], lost)
+        self.assertEqual([(g["artifact"], g["code"]) for g in lost], [("proc.exe", "outside"), ("proc.exe", "not_found"),
+                                                                        ("container.volumes", "outside")], lost)
+        self.assertEqual(lost[2]["origin"], "/srv/fuse")
         self.assertIn("fuse.ctriage at /srv/fuse", lost[0]["reason"])
         # Where a file of a mount that is gone comes from no table tells; it is in memory, so its bytes are taken.
         self.assertIn("a mount that is gone", lost[1]["reason"])

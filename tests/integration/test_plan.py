@@ -42,10 +42,10 @@ class Plan(BoxCase):
         self.assertFalse({"changes", "programs", "sockets"} & set(counts), counts)
         with Bundle(self.one_bundle(out)) as bundle:
             document = json.loads(bundle.bytes("bundle.json"))
-            self.assertEqual(document["left_out"], ["programs", "sockets", "tmpfs", "upper"])
+            self.assertEqual(document["left_out"], ["libraries", "programs", "sockets", "tmpfs", "upper"])
             self.assertFalse({"programs", "sockets", "upper"} & set(document["plan"]))
             told = [g["artifact"] for g in bundle.records("gaps.jsonl") if "left out by plan" in g["reason"]]
-            self.assertEqual(sorted(told), ["files.programs", "files.tmpfs", "files.upper", "state.sockets"])
+            self.assertEqual(sorted(told), ["files.libraries", "files.programs", "files.tmpfs", "files.upper", "state.sockets"])
             self.assertFalse([s for s in bundle.streams if "upper" in s or "sockets" in s])
             shown = self.expect(ctriage("show", bundle.path, "--sockets"), 0, 3)
             self.assertIn("sockets", shown.out.decode() + shown.err.decode())
