@@ -79,6 +79,13 @@ Status tell_apart(SearchArguments& arguments) {
   const bool by_labels = !arguments.memory.query.labels.empty();
   if (has_patterns) {
     if (words.empty() && !by_labels) return usage("a source is needed");
+    // A pattern that is typed beside -e is a slip, no source.
+    for (const std::string& word : words) {
+      const bool sure = is_source(word) >= IsSource::a_file_here || word.find('/') != word.npos;
+      if (words.size() > 1 && !sure)
+        return usage(word +
+                     ": of several sources each is a path, NAMESPACE/POD, or begins with pod:, ctr: or pid:");
+    }
     arguments.memory.sources = words;
     return Done{};
   }
