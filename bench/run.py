@@ -242,7 +242,9 @@ class Bench:
                      sizes[name] <= 90e6 if not peer else None)
             self.row("  the target grew by", f"{grown[name]} KiB", "0" if mine else None, grown[name] == 0 if mine else None)
         self.memory("memory there", ours)
-
+        self.fresh()
+        _, out = timed([*ours, "--freeze", "stop"])
+        self.row("  with --freeze stop it stood still for", f"{find(json.loads(out)['processes'][0], 'frozen_ns') / 1e6:.0f} ms")
 
     def search(self):
         """DESIGN.md: a text in a live process of 1 GiB and in a checkpoint of 1 GiB, with pid and address, beside ripgrep over its core

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cmd/collect_told.h"
+#include "cmd/freeze.h"
 #include "lib/collect/place.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
@@ -24,6 +25,7 @@ struct CollectArguments {
   std::string memory = "auto";
   std::string memory_each;
   std::string memory_max;
+  FreezeArguments freeze;
   std::string file_pages = "changed";
   std::vector<std::string> only;
   std::vector<std::string> skip;
@@ -102,6 +104,9 @@ Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
       return Error{Errc::malformed, std::string(limit.option) +
                                         ": is a limit of --memory auto, not of --memory " + arguments.memory};
   }
+  auto freeze = freeze_choice_of(arguments.freeze);
+  if (!freeze) return std::move(freeze).error();
+  memory.freeze = *freeze;
   return memory;
 }
 
@@ -322,6 +327,7 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
          "--file-pages", arguments->file_pages,
          "of mapped files in memory: changed (private copies), all (every page that is there) or none")
       ->check(CLI::IsMember({"changed", "all", "none"}));
+  add_freeze_options(*sub, arguments->freeze);
   sub->add_option("--deadline", arguments->deadline, "end and seal after that time: 90s, 10m");
   sub->add_option("--wait", arguments->wait,
                   "wait that long for the target to start, and hold it at once: 10m");

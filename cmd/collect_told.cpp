@@ -18,9 +18,9 @@ std::string memory_text(const std::vector<collect::PlanLine>& plan) {
   return "memory" + (bytes ? " up to " + human_size(*bytes) : std::string());
 }
 
-// "state, memory up to 412 MiB, upper 214 MiB, logs 38 MiB; about 2 s; no freeze": groups as a whole, and
-// what has a size.
-std::string takes_text(const std::vector<collect::PlanLine>& plan) {
+// "state, memory up to 412 MiB, upper 214 MiB, logs 38 MiB; about 2 s; no freeze over 250 ms": groups as a
+// whole, and what has a size.
+std::string takes_text(const std::vector<collect::PlanLine>& plan, const source::FreezeChoice& freeze) {
   std::string text;
   std::string_view group;
   bool with_memory = false;
@@ -36,7 +36,10 @@ std::string takes_text(const std::vector<collect::PlanLine>& plan) {
     text += (text.empty() ? "" : ", ") + std::string(name);
     if (line.bytes) text += " " + human_size(*line.bytes);
   }
-  return text + "; about " + std::to_string(seconds_of(plan)) + " s or more; no freeze";
+  text += "; about " + std::to_string(seconds_of(plan)) + " s or more; ";
+  if (!with_memory || freeze.mode == memory::FreezeMode::none) return text + "no freeze";
+  const bool is_short = freeze.mode == memory::FreezeMode::automatic;
+  return text + "no freeze over " + milliseconds_text(is_short ? memory::kShortFreezeNs : freeze.most_ns);
 }
 
 bool knows_changes(const collect::Summary& summary, const collect::LeftOut& left_out) {
@@ -59,7 +62,7 @@ std::string up_text(const source::LiveSnapshot& snapshot, const Source& source) 
 }  // namespace
 
 void ToScreen::held(const source::HoldCounts& counts, const source::LiveSnapshot& snapshot, Timestamp at) {
-  screen_.line("takes", takes_text(collect::plan_of(snapshot, left_out_, memory_)));
+  screen_.line("takes", takes_text(collect::plan_of(snapshot, left_out_, memory_), memory_.freeze));
   screen_.line("writes", writes_);
   screen_.held(counts.files, counts.programs, counts.tmpfs, counts.complete, at);
 }
@@ -133,6 +136,7 @@ CollectResult result_of(const std::string& path, const collect::Summary& summary
   result.took_ns = summary.took_ns;
   result.cpu_ns = summary.cpu_ns;
   result.resident_growth_bytes = summary.resident_growth_bytes;
+  result.frozen_ns = suspicious.frozen_ns + others.frozen_ns;
   return result;
 }
 
@@ -170,8 +174,7 @@ report::Closing closing_of(const CollectResult& result, const collect::Summary& 
   closing.took_ns = summary.took_ns;
   closing.exit_status = result.exit_status;
   closing.changes_taken = result.counts.changes.has_value();
-  closing.touched =
-      report::touched_text(summary.resident_growth_bytes, screen.link_times_kept(), summary.cpu_ns);
+  closing.touched = report::touched_text(result, screen.link_times_kept());
   closing.bundle = result.path;
   closing.bundle_bytes = summary.size_bytes;
   closing.partial = !summary.not_sealed.empty();

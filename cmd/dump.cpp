@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cmd/commands.h"
+#include "cmd/freeze.h"
 #include "lib/collect/place.h"
 #include "lib/core/path.h"
 #include "lib/core/sys.h"
@@ -24,6 +25,7 @@ struct DumpArguments {
   std::string file_pages = "changed";
   std::string registers = "syscall";
   bool swap_in = false;
+  FreezeArguments freeze;
 };
 
 constexpr std::uint64_t kBesideMemory = 64 << 20;  // headers and notes of a core, and its ranges
@@ -31,6 +33,7 @@ constexpr std::uint64_t kBesideMemory = 64 << 20;  // headers and notes of a cor
 struct Wanted {  // a process
   std::int32_t pid = 0;
   std::uint64_t start_ticks = 0;
+  std::size_t container = 0;
 };
 
 // Lines of page_range, a block at a time.
@@ -64,9 +67,9 @@ class RangeFile {
 // Errc::malformed: what was typed does not say which process is meant.
 Result<std::vector<Wanted>> wanted_of(const source::LiveSnapshot& snapshot, const DumpArguments& arguments) {
   std::vector<Wanted> members;
-  for (const source::LiveContainer& container : snapshot.containers()) {
-    for (const auto& [pid, process] : container.processes) {
-      if (!process.gone && !process.ended) members.push_back({pid, process.start_ticks});
+  for (std::size_t i = 0; i < snapshot.containers().size(); ++i) {
+    for (const auto& [pid, process] : snapshot.containers()[i].processes) {
+      if (!process.gone && !process.ended) members.push_back({pid, process.start_ticks, i});
     }
   }
   if (members.empty()) return Error{Errc::vanished, snapshot.name() + ": no process of it lives any more"};
@@ -111,8 +114,13 @@ class Dumping {
  public:
   // All files together have at most `max_bytes`.
   Dumping(source::LiveSnapshot& snapshot, const Place& place, std::uint64_t max_bytes,
-          const memory::DumpOptions& options, Task& task)
-      : snapshot_(snapshot), place_(place), left_bytes_(max_bytes), options_(options), task_(task) {}
+          const memory::DumpOptions& options, const source::FreezeChoice& freeze, Task& task)
+      : snapshot_(snapshot),
+        place_(place),
+        left_bytes_(max_bytes),
+        options_(options),
+        freezers_(snapshot.node(), freeze),
+        task_(task) {}
 
   Result<DumpedProcess> dump(const Wanted& wanted, const std::string& name) {
     const std::int64_t began_ns = sys::boottime_ns();
@@ -129,6 +137,7 @@ class Dumping {
     // Of several one that does not fit leaves the room to the others.
     if (options.plan.shared != nullptr)
       options.max_core_bytes = left_bytes_ - std::min(kBesideMemory, left_bytes_ / 8);
+    options.freeze = freezers_.options_for(snapshot_.containers()[wanted.container], wanted.pid, task_);
     const std::uint64_t lost = task_.gaps.count(Impact::lost);
     auto dumped = memory::dump_process(
         snapshot_.node().proc, snapshot_.node().readers, wanted.pid, wanted.start_ticks, options, **core,
@@ -167,6 +176,7 @@ class Dumping {
   const Place& place_;
   std::uint64_t left_bytes_;
   const memory::DumpOptions& options_;
+  source::Freezers freezers_;
   Task& task_;
 };
 
@@ -189,6 +199,11 @@ Exit end_with(const DumpResult& result, const Common& common, Io& io, const GapL
 Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
+  const auto freeze = freeze_choice_of(arguments.freeze);
+  if (!freeze) {
+    (void)fail(io, freeze.error());
+    return Exit::usage;
+  }
   auto place = open_place(arguments);
   if (!place) return fail(io, place.error());
   auto opened = source::open_live(arguments.query, task);
@@ -213,7 +228,7 @@ Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
 
   DumpResult result;
   result.target = Bytes(snapshot.name());
-  Dumping dumping(snapshot, *place, allowed->allowed_bytes, options, task);
+  Dumping dumping(snapshot, *place, allowed->allowed_bytes, options, *freeze, task);
   for (const Wanted& process : *wanted) {
     const std::string name = arguments.all ? std::to_string(process.pid) + ".core"
                                            : arguments.output.substr(arguments.output.rfind('/') + 1);
@@ -260,6 +275,7 @@ void add_dump(CLI::App& app, const Common& common, Action& chosen) {
   sub->add_option("--regs", arguments->registers,
                   "registers: syscall (stack and instruction pointer of threads that wait) or none")
       ->check(CLI::IsMember({"syscall", "none"}));
+  add_freeze_options(*sub, arguments->freeze);
   sub->add_flag("--swap-in", arguments->swap_in, "pages in swap too: reading brings them back into memory");
   sub->footer(
       "Examples:\n  ctriage dump pid:4711 -o /evidence/4711.core\n"

@@ -258,7 +258,8 @@ void add_search(CLI::App& app, const Common& common, Action& chosen) {
   sub->group("Analysis");
   sub->add_option(
          "words", arguments->words,
-         "SOURCE PATTERN: a live pod, container or pid:N, or a checkpoint; text, hex:6a ?? 58, wide:TEXT "
+         "SOURCE PATTERN: a live pod, container or pid:N, a checkpoint or a bundle; text, hex:6a ?? 58, "
+         "wide:TEXT "
          "(UTF-16LE), re:EXPRESSION (RE2), text:TEXT (as it stands). PATTERN SOURCE where the source is a "
          "path "
          "or begins with pid:, pod:, ctr: or ENGINE://")
@@ -276,7 +277,8 @@ void add_search(CLI::App& app, const Common& common, Action& chosen) {
   sub->footer(
       "Examples:\n  ctriage search shop/web-7d9f hunter2\n"
       "  ctriage search pid:4711 --preset urls,keys\n"
-      "  ctriage search checkpoint.tar -f iocs.txt --format jsonl\n");
+      "  ctriage search checkpoint.tar -f iocs.txt --format jsonl\n"
+      "  ctriage search web-7d9f.ctriage.tar re:'AKIA[0-9A-Z]{16}'\n");
   sub->callback([arguments, &common, &chosen] {
     chosen = [arguments, &common](Io& io) { return run_search(*arguments, common, io); };
   });
@@ -286,7 +288,8 @@ void add_strings(CLI::App& app, const Common& common, Action& chosen) {
   auto arguments = std::make_shared<StringsArguments>();
   CLI::App* sub = app.add_subcommand("strings", "Printable text in the memory of all processes");
   sub->group("Analysis");
-  sub->add_option("source", arguments->memory.query.token, "a live pod, container or pid:N, or a checkpoint")
+  sub->add_option("source", arguments->memory.query.token,
+                  "a live pod, container or pid:N, a checkpoint or a bundle")
       ->required();
   sub->add_option("-m,--min-length", arguments->options.at_least, "characters that it has at least")
       ->check(CLI::Range(search::kMinStringCharacters, search::kMaxStringCharacters))

@@ -29,7 +29,7 @@ void add_selftest(CLI::App& app, const Common& common, Action& chosen) {
   sub->group("On the node");
   add_root_option(*sub, *root);
   sub->footer(
-      "Each thing is tried once, on ctriage itself; freezers are only looked for. Exit status 0: it was "
+      "Each thing is tried once, on ctriage itself. Exit status 0: it was "
       "tried, whatever was found.\n"
       "Examples:\n  ctriage selftest\n  ctriage selftest --json | jq '.checks[] | select(.ability != "
       "\"works\")'\n");

@@ -590,8 +590,13 @@ TEST(ReportCollect, SummaryHasTheWordsOfTheScreen) {
   EXPECT_THAT(summary,
               HasSubstr("took      1500 ms\nfindings  none; 1 change: 1 added\ngaps      1 degraded\n"));
   EXPECT_FALSE(collect.link_times_kept());
-  EXPECT_THAT(touched_text(-2048, false, 2'150'000'000),
-              HasSubstr("its memory -2 KiB, access times of links may have changed, 2.1 CPU s"));
+  CollectResult touched;
+  touched.resident_growth_bytes = -2048;
+  touched.cpu_ns = 2'150'000'000;
+  touched.frozen_ns = 11'000'001;
+  EXPECT_EQ(touched_text(touched, false),
+            "0 bytes in the container, 12 ms frozen, its memory -2 KiB, access times of links may have "
+            "changed, 2.1 CPU s");
 }
 
 TEST(ReportVerify, TextAndJson) {

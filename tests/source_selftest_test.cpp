@@ -52,12 +52,16 @@ TEST(Selftest, Freezer) {
   const Mount v1 = mount("cgroup", "/c/freezer", "rw,relatime", "rw,freezer");
   const Mount v2 = mount("cgroup2", "/c/unified", "ro,nosuid", "rw");
   const Mount other = mount("cgroup", "/c/memory", "rw", "rw,memory");
-  EXPECT_EQ(check_freezer({}).ability, Ability::missing);
-  EXPECT_EQ(check_freezer({other}).ability, Ability::missing);
-  EXPECT_EQ(check_freezer({v2, other}).ability, Ability::limited);
-  const SelftestCheck both = check_freezer({other, v1, v2});
+  const auto only_v1 = [](const std::string&, proc::SwitchKind kind) -> Status {
+    if (kind == proc::SwitchKind::cgroup_v1) return Done{};
+    return Error{Errc::denied, "Read-only file system"};
+  };
+  EXPECT_EQ(check_freezer({}, only_v1).ability, Ability::missing);
+  EXPECT_EQ(check_freezer({other}, only_v1).ability, Ability::missing);
+  EXPECT_EQ(check_freezer({v2, other}, only_v1).ability, Ability::limited);
+  const SelftestCheck both = check_freezer({other, v1, v2}, only_v1);
   EXPECT_EQ(both.ability, Ability::works);
-  EXPECT_THAT(both.found.raw, HasSubstr("v1 at /c/freezer, v2 at /c/unified (read-only)"));
+  EXPECT_THAT(both.found.raw, HasSubstr("v1 at /c/freezer, v2 at /c/unified (Read-only file system)"));
 }
 
 }  // namespace

@@ -56,6 +56,19 @@ class Reader final : public LayerReader {
     return static_cast<std::size_t>(got);
   }
 
+  Result<Stored> stored() override {
+    const void* bytes = nullptr;
+    std::size_t size = 0;
+    la_int64_t offset = 0;
+    do {
+      const int got = archive_read_data_block(archive_.get(), &bytes, &size, &offset);
+      if (got == ARCHIVE_EOF) return Stored{};
+      if (got < ARCHIVE_WARN) return failure();
+    } while (size == 0);
+    if (offset < 0) return Error{Errc::malformed, "layer: bytes before the beginning of a file"};
+    return Stored{static_cast<std::uint64_t>(offset), {static_cast<const std::byte*>(bytes), size}};
+  }
+
  private:
   static la_ssize_t more(::archive* a, void* self, const void** bytes) {
     auto& reader = *static_cast<Reader*>(self);

@@ -26,6 +26,13 @@ class LayerReader {
   virtual Result<bool> next(Entry& entry) = 0;
   // The bytes of the entry that next gave, holes as zeros; 0 is the end.
   virtual Result<std::size_t> read(std::span<std::byte> into) = 0;
+  // The same without its holes: the next bytes that are stored, and where in the file; none: the end. They
+  // hold until the next call.
+  struct Stored {
+    std::uint64_t offset = 0;
+    std::span<const std::byte> bytes;
+  };
+  virtual Result<Stored> stored() = 0;
 };
 
 }  // namespace ctriage::archive

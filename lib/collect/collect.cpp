@@ -134,6 +134,10 @@ std::string bundle_json(const Source& source, const Options& options,
   if (options.memory.mode != MemoryMode::none) {
     writer.key("file_pages");
     writer.text(to_text(options.memory.file_pages));
+    writer.key("freeze");
+    writer.text(to_text(options.memory.freeze.mode));
+    writer.key("freeze_max_ns");
+    writer.value(static_cast<std::uint64_t>(options.memory.freeze.most_ns));
   }
   if (options.max_bytes != UINT64_MAX) {
     writer.key("max_bytes");
@@ -180,7 +184,8 @@ std::int64_t growth_of(const Resident& before, const Resident& after) {
   return growth;
 }
 
-// "38 MiB of 3 suspicious processes", "2 MiB of 1 of 2 other processes; 1 NOT whole: see the gaps".
+// "38 MiB of 3 suspicious processes, 12 ms frozen", "2 MiB of 1 of 2 other processes, 0 ms frozen; 1 NOT
+// whole: see the gaps".
 std::string memory_text(const MemoryCounts& counts, std::string_view which) {
   if (counts.chosen == 0) return "no " + std::string(which) + " process";
   const std::uint64_t missing = counts.chosen - counts.processes - counts.left_out;
@@ -188,6 +193,7 @@ std::string memory_text(const MemoryCounts& counts, std::string_view which) {
   if (missing + counts.left_out > 0) text += with_commas(counts.processes) + " of ";
   text += with_commas(counts.chosen) + " " + std::string(which) +
           (counts.chosen == 1 ? " process" : " processes");
+  text += ", " + milliseconds_text(counts.frozen_ns) + " frozen";
   if (missing > 0) text += "; " + with_commas(missing) + " NOT whole: see the gaps";
   if (counts.left_out > 0) text += "; " + with_commas(counts.left_out) + " left out by plan";
   return text;

@@ -69,6 +69,7 @@ struct MemoryCounts {
   std::uint64_t processes = 0;  // of which a core is in the bundle
   std::uint64_t bytes = 0;      // of memory in those
   std::uint64_t left_out = 0;   // processes, by plan
+  std::int64_t frozen_ns = 0;   // they stood still, all together
 };
 
 struct Counts {

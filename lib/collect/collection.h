@@ -51,6 +51,7 @@ class Collection {
     std::map<std::pair<std::size_t, std::int32_t>, std::size_t> at;  // by container and pid
     std::map<std::size_t, memory::SharedPages> shared;               // by container
     std::vector<std::string> left_out;                               // the first few, for people
+    std::optional<source::Freezers> freezers;                        // made when the first is read
   } memory;
 
   [[nodiscard]] std::string path_of(const source::LiveContainer& container, std::string_view name) const {

@@ -180,6 +180,9 @@ Status Taking::take(const MemoryMember& member, const std::string& why, std::uin
   dump.plan.file_pages = options.file_pages;
 
   source::Node& node = in_.snapshot.node();
+  if (!in_.memory.freezers) in_.memory.freezers.emplace(node, options.freeze);
+  dump.freeze = in_.memory.freezers->options_for(live_of(member), member.pid, in_.task);
+  const Timestamp began_at = in_.task.now();
   Members members = members_of(member);
   const std::uint64_t lost = in_.task.gaps.count(Impact::lost);
   auto dumped = memory::dump_process(
@@ -203,6 +206,7 @@ Status Taking::take(const MemoryMember& member, const std::string& why, std::uin
   if (!finished) return finished;
   ++counts_.processes;
   counts_.bytes += dumped->data_bytes;
+  counts_.frozen_ns += dumped->frozen_ns;
   return in_.out.record("memory", {{"container", live_of(member).container.id},
                                    {"pid", static_cast<std::uint64_t>(member.pid)},
                                    {"start_ticks", member.start_ticks},
@@ -212,7 +216,9 @@ Status Taking::take(const MemoryMember& member, const std::string& why, std::uin
                                    {"data_bytes", dumped->data_bytes},
                                    {"left_bytes", dumped->left_bytes},
                                    {"lost_bytes", dumped->lost_bytes},
-                                   {"frozen_ns", std::uint64_t{0}}});
+                                   {"began_at", to_rfc3339(began_at)},
+                                   {"frozen", std::string(dumped->frozen ? "yes" : "no")},
+                                   {"frozen_ns", static_cast<std::uint64_t>(dumped->frozen_ns)}});
 }
 
 // The smallest first: what ends the run costs the fewest processes.

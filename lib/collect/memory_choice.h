@@ -11,6 +11,7 @@
 
 #include "lib/memory/policy.h"
 #include "lib/model/process.h"
+#include "lib/source/freezers.h"
 
 namespace ctriage::collect {
 
@@ -27,6 +28,7 @@ struct MemoryOptions {
   std::uint64_t each_bytes = std::uint64_t{512} << 20;
   std::uint64_t max_bytes = std::uint64_t{4} << 30;
   memory::FilePages file_pages = memory::FilePages::changed;
+  source::FreezeChoice freeze;
 };
 
 // What is known of a process when its memory is chosen.

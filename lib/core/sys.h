@@ -83,6 +83,7 @@ Result<UniqueFd> fsmount(int context, unsigned attributes, std::string_view name
 // Processes.
 Result<UniqueFd> pidfd_open(int pid);
 Status kill(int pid, int signal);  // for children that were not waited for: their pid cannot be another's
+Status pidfd_send_signal(int pidfd, int signal);
 Result<int> fork();
 struct Waited {
   int pid = 0;     // 0: none has ended (WNOHANG)

@@ -33,6 +33,11 @@ Status kill(int pid, int signal) {
   return done_or(attempt(Call::process, [&] { return ::kill(pid, signal); }), "kill", std::to_string(pid));
 }
 
+Status pidfd_send_signal(int pidfd, int signal) {
+  const auto call = [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0U); };
+  return done_or(static_cast<int>(attempt(Call::process, call)), "pidfd_send_signal", std::to_string(signal));
+}
+
 Result<int> fork() {
   const pid_t pid = attempt(Call::process, [] { return ::fork(); });
   if (pid < 0) return failed("fork", "a helper process");

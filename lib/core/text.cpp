@@ -227,6 +227,8 @@ std::string human_duration(std::int64_t seconds) {
   return fmt::format("{}d", seconds / 86'400);
 }
 
+std::string milliseconds_text(std::int64_t ns) { return std::to_string((ns + 999'999) / 1'000'000) + " ms"; }
+
 std::string with_commas(std::uint64_t count) {
   std::string text = std::to_string(count);
   for (std::size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, 1, ',');

@@ -42,6 +42,8 @@ std::string_view trim(std::string_view text);
 std::string human_size(std::uint64_t bytes);
 // "3h12m", "41m", "9d", "12s".
 std::string human_duration(std::int64_t seconds);
+// "12 ms": any part of one counts.
+std::string milliseconds_text(std::int64_t ns);
 
 // "7,936".
 std::string with_commas(std::uint64_t count);

@@ -1,58 +1,85 @@
 #include "lib/memory/core_file.h"
 
+#include <algorithm>
+#include <array>
 #include <condition_variable>
+#include <cstring>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 namespace ctriage::memory {
 
-// A thread that hashes what is being written: either takes about as long as the other.
+// A thread that hashes copies of what is written, a few pieces behind: neither waits for the other at each.
 struct CoreFile::Hasher {
   Sha256 hash;
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::span<const std::byte> work;  // empty: done with the last
-  bool end = false;
-  std::thread thread{[this] { run(); }};
 
-  Hasher() = default;
+  Hasher() {
+    thread_ = std::thread([this] { run(); });
+  }
   Hasher(const Hasher&) = delete;
   Hasher& operator=(const Hasher&) = delete;
   ~Hasher() {
     {
-      const std::lock_guard lock(mutex);
-      end = true;
+      const std::lock_guard lock(mutex_);
+      end_ = true;
     }
-    changed.notify_all();
-    thread.join();
+    changed_.notify_all();
+    thread_.join();
   }
 
   void give(std::span<const std::byte> bytes) {
-    {
-      const std::lock_guard lock(mutex);
-      work = bytes;
+    while (!bytes.empty()) {
+      const auto piece = bytes.first(std::min(bytes.size(), kPieceBytes));
+      bytes = bytes.subspan(piece.size());
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return given_ - hashed_ < kPieces; });
+      }
+      Piece& into = pieces_[given_ % kPieces];  // free, and of this thread until it is given
+      into.size = piece.size();
+      std::memcpy(into.bytes.data(), piece.data(), piece.size());
+      {
+        const std::lock_guard lock(mutex_);
+        ++given_;
+      }
+      changed_.notify_all();
     }
-    changed.notify_all();
   }
   void wait() {
-    std::unique_lock lock(mutex);
-    changed.wait(lock, [this] { return work.empty(); });
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return given_ == hashed_; });
   }
 
  private:
+  static constexpr std::size_t kPieces = 4;
+  static constexpr std::size_t kPieceBytes = 512 << 10;
+  struct Piece {
+    std::vector<std::byte> bytes = std::vector<std::byte>(kPieceBytes);
+    std::size_t size = 0;
+  };
+
   void run() {
-    std::unique_lock lock(mutex);
+    std::unique_lock lock(mutex_);
     for (;;) {
-      changed.wait(lock, [this] { return end || !work.empty(); });
-      if (work.empty()) return;
-      const auto bytes = work;
+      changed_.wait(lock, [this] { return end_ || hashed_ < given_; });
+      if (hashed_ == given_) return;
+      const Piece& piece = pieces_[hashed_ % kPieces];
       lock.unlock();
-      hash.update(bytes);
+      hash.update(std::span(piece.bytes).first(piece.size));
       lock.lock();
-      work = {};
-      changed.notify_all();
+      ++hashed_;
+      changed_.notify_all();
     }
   }
+
+  std::array<Piece, kPieces> pieces_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t given_ = 0;   // pieces, by who writes
+  std::uint64_t hashed_ = 0;  // by the thread
+  bool end_ = false;
+  std::thread thread_;
 };
 
 CoreFile::CoreFile(NewFile file) : file_(std::move(file)), hasher_(std::make_unique<Hasher>()) {}
@@ -67,15 +94,13 @@ Result<std::unique_ptr<CoreFile>> CoreFile::create(const Root& directory, const 
 }
 
 Status CoreFile::write(std::span<const std::byte> bytes) {
-  if (bytes.empty()) return Done{};
   hasher_->give(bytes);
-  auto written = file_.write(bytes);
-  hasher_->wait();
-  return written;
+  return file_.write(bytes);
 }
 
 Result<Digest> CoreFile::seal() {
   if (auto sealed = file_.seal(); !sealed) return std::move(sealed).error();
+  hasher_->wait();
   return hasher_->hash.digest();
 }
 

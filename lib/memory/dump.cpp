@@ -7,6 +7,7 @@
 #include "lib/core/text.h"
 #include "lib/memory/identity.h"
 #include "lib/memory/registers.h"
+#include "lib/memory/spool.h"
 #include "lib/memory/stream.h"
 #include "lib/proc/proc.h"
 
@@ -28,6 +29,8 @@ class Dump {
   void add_threads(elf::Notes& notes, DumpedProcess& dumped, const std::string& auxv);
   std::vector<elf::ThreadNote> list_threads(DumpedProcess& dumped);
   void look_again(proc::Memory& memory);
+  Result<std::uint64_t> estimate();
+  void hold_still(Spool& spool);
   [[nodiscard]] std::string living() const { return proc::live_path(proc_, stat_); }
 
   const Root& proc_;
@@ -184,7 +187,54 @@ void Dump::look_again(proc::Memory& memory) {
                           {Errc::changed, human_size(came) + " came while it was read: not in the core"}));
 }
 
+// Of memory that is to be read, as it is now.
+Result<std::uint64_t> Dump::estimate() {
+  GapLog aside;
+  Task looking = task_.with(aside);
+  Plan plan;
+  PlanOptions all = options_.plan;
+  all.shared = nullptr;
+  if (auto listed = list_regions_of(subject_, readers_, plan, looking); !listed)
+    return std::move(listed).error();
+  choose_regions(process_, readers_, all, plan, looking);
+  auto memory = proc::Memory::open(readers_, living(), looking);
+  if (!memory) return std::move(memory).error();
+  if (auto found = find_runs(*memory, stat_.pid, all, plan, looking); !found) return std::move(found).error();
+  std::uint64_t bytes = 0;
+  for (const Run& run : plan.runs) bytes += run.state == PageState::data ? run.end - run.start : 0;
+  return bytes;
+}
+
+// Where it may, the process stands still from here on. What is wrong with it is told when it is read.
+void Dump::hold_still(Spool& spool) {
+  constexpr std::uint64_t kBeside = 4 << 20;  // headers and notes
+  const FreezeOptions& freeze = options_.freeze;
+  if (freeze.freezer == nullptr) return;
+  const auto bytes = estimate();
+  if (!bytes) return;
+  const auto leave = [&](Error why) {
+    const Impact impact = freeze.only_if_short ? Impact::note : Impact::degraded;
+    task_.gaps.add(gap_of(impact, "freeze", stat_.pid, std::move(why).within("not frozen")));
+  };
+  const std::uint64_t room = *bytes + *bytes / 8 + kBeside;
+  const auto copying_ns = static_cast<std::int64_t>(*bytes * 1'000 / kCopiedPerSecond) * 1'000'000;
+  if (freeze.only_if_short && copying_ns > kShortFreezeNs)
+    return leave({Errc::limit, human_size(*bytes) + " would take about " +
+                                   std::to_string(copying_ns / 1'000'000) + " ms, more than " +
+                                   std::to_string(kShortFreezeNs / 1'000'000) + ": --freeze cgroup does it"});
+  if (freeze.only_if_short && room > freeze.most_kept_bytes)
+    return leave({Errc::limit, human_size(*bytes) + " would be kept in memory, and there is room for " +
+                                   human_size(freeze.most_kept_bytes)});
+  spool.make_room(std::min(room, freeze.most_kept_bytes));
+  auto still = Still::begin(*freeze.freezer, readers_, freeze.most_ns, task_);
+  if (still) return spool.hold(*std::move(still));
+  spool.make_room(0);
+  leave(std::move(still).error());
+}
+
 Result<DumpedProcess> Dump::write(ByteSink& core, const Emit<PageRange>& ranges) {
+  Spool spool(core, ranges);
+  hold_still(spool);
   if (auto listed = list_regions_of(subject_, readers_, plan_, task_); !listed)
     return std::move(listed).error();
   choose_regions(process_, readers_, options_.plan, plan_, task_);
@@ -209,15 +259,25 @@ Result<DumpedProcess> Dump::write(ByteSink& core, const Emit<PageRange>& ranges)
     return Error{Errc::full, "pid " + std::to_string(stat_.pid) + ": " + human_size(dumped.size_bytes) +
                                  " of memory, and no more than " + human_size(options_.max_core_bytes) +
                                  " may be written"};
-  auto head = elf::write_head(*notes, each, sys::page_size(), core);
+  auto head = elf::write_head(*notes, each, sys::page_size(), spool);
   if (!head) return std::move(head).error();
+  const Emit<PageRange> keep = [&spool](PageRange&& range) { return spool.add(std::move(range)); };
   Streamer streamer(
       plan_, stat_.pid, options_.plan.swap_in, *head, *memory, [this] { return subject_.is_same(); },
-      [&core](std::uint32_t, std::uint64_t, std::span<const std::byte> bytes, std::span<const PageState>) {
-        return core.write(bytes);
+      [&spool](std::uint32_t, std::uint64_t, std::span<const std::byte> bytes, std::span<const PageState>) {
+        return spool.write(bytes);
       },
-      ranges, task_);
-  if (auto done = streamer.run(); !done) return std::move(done).error();
+      keep, task_);
+  auto done = streamer.run();
+  const bool was_frozen = spool.is_holding();
+  auto released = spool.release();
+  if (!done) return std::move(done).error();
+  if (!released) return std::move(released).error();
+  dumped.frozen_ns = spool.frozen_ns();
+  dumped.frozen = was_frozen && !spool.not_held();
+  if (spool.not_held())
+    task_.gaps.add(gap_of(Impact::degraded, "freeze", stat_.pid,
+                          Error(*spool.not_held()).within("not frozen to the end")));
 
   tell_untouched(plan_, stat_.pid, task_.gaps);
   const StateBytes& bytes = streamer.bytes_in();

@@ -7,6 +7,7 @@
 #include "lib/core/stream.h"
 #include "lib/core/task.h"
 #include "lib/memory/plan.h"
+#include "lib/memory/still.h"
 #include "lib/model/memory.h"
 #include "lib/proc/reader.h"
 
@@ -17,9 +18,17 @@ enum class Registers : std::uint8_t {
   none,
 };
 
+struct FreezeOptions {
+  const proc::Freezer* freezer = nullptr;  // none: nothing is stopped
+  bool only_if_short = false;              // where copying takes kShortFreezeNs at most
+  std::int64_t most_ns = kMostFreezeNs;
+  std::uint64_t most_kept_bytes = 0;  // of memory of ours, while it stands still
+};
+
 struct DumpOptions {
   PlanOptions plan;
   Registers registers = Registers::syscall;
+  FreezeOptions freeze;
   std::uint64_t max_core_bytes = UINT64_MAX;  // Errc::full, before anything is written
 };
 

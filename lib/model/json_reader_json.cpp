@@ -16,6 +16,7 @@
 #include "lib/core/text.h"
 #include "lib/model/json_budget.h"
 #include "lib/model/kinds.h"
+#include "lib/model/memory.h"
 
 namespace ctriage {
 namespace {
@@ -287,6 +288,7 @@ template Result<LogFile> parse_artifact<LogFile>(std::string_view);
 template Result<Source> parse_artifact<Source>(std::string_view);
 template Result<Finding> parse_artifact<Finding>(std::string_view);
 template Result<BundleHeader> parse_artifact<BundleHeader>(std::string_view json);
+template Result<PageRange> parse_artifact<PageRange>(std::string_view);
 template Result<GapRecord> parse_artifact<GapRecord>(std::string_view);
 
 }  // namespace ctriage

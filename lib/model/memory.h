@@ -44,6 +44,7 @@ struct PageRange {
   std::optional<std::uint64_t> core_offset_bytes;
   std::optional<std::int32_t> shared_with;
   std::optional<std::string> reason;
+  bool frozen = false;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
@@ -68,6 +69,7 @@ struct PageRange {
       "where in the core its bytes are; of what could not be read zeros stand there");
     v("shared_with", self.shared_with, "the process whose core has these pages of the same object");
     v("reason", self.reason, "why it is not data, where that is not plain");
+    v("frozen", self.frozen, "the process stood still when it was read");
   }
 };
 
@@ -89,6 +91,8 @@ struct DumpedProcess {
   std::uint64_t threads = 0;
   std::uint64_t threads_with_registers = 0;
   std::int64_t took_ns = 0;
+  bool frozen = false;
+  std::int64_t frozen_ns = 0;
   Bytes opens_with;
 
   template <class Self, class V>
@@ -110,6 +114,8 @@ struct DumpedProcess {
     v("threads", self.threads, "in the core");
     v("threads_with_registers", self.threads_with_registers, "of which the stack pointer is known");
     v("took_ns", self.took_ns, "to scan, read, hash and write it");
+    v("frozen", self.frozen, "all of it is of one moment: the process stood still");
+    v("frozen_ns", self.frozen_ns, "stopped by us; 0 where it was frozen already");
     v("opens_with", self.opens_with, "the gdb command, on this node, while the process lives");
   }
 };

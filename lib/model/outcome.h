@@ -67,6 +67,7 @@ struct CollectResult {
   std::int64_t took_ns = 0;
   std::int64_t cpu_ns = 0;
   std::int64_t resident_growth_bytes = 0;
+  std::int64_t frozen_ns = 0;
   std::vector<GapRecord> gaps;
 
   template <class Self, class V>
@@ -82,6 +83,7 @@ struct CollectResult {
     v("state_ns", self.state_ns, "until the state was on disk");
     v("took_ns", self.took_ns, "all of it");
     v("cpu_ns", self.cpu_ns, "processor time of ctriage");
+    v("frozen_ns", self.frozen_ns, "processes of the target stood still for us, all together");
     v("resident_growth_bytes", self.resident_growth_bytes, "of the target's memory while we looked");
     v("gaps", self.gaps, "what is missing; of many of a kind the first, and a count of the rest");
   }

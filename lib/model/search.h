@@ -13,10 +13,22 @@
 
 namespace ctriage {
 
-enum class AreaKind : std::uint8_t { memory, shared, ghost, queue, pipe, ipc, tmpfs, layer, log };
+enum class AreaKind : std::uint8_t {
+  memory,
+  shared,
+  ghost,
+  queue,
+  pipe,
+  ipc,
+  tmpfs,
+  layer,
+  volume,
+  program,
+  log
+};
 constexpr auto enum_names(AreaKind) {
-  return std::array<std::string_view, 9>{"memory", "shared", "ghost", "queue", "pipe",
-                                         "ipc",    "tmpfs",  "layer", "log"};
+  return std::array<std::string_view, 11>{"memory", "shared", "ghost",  "queue",   "pipe", "ipc",
+                                          "tmpfs",  "layer",  "volume", "program", "log"};
 }
 
 struct MemoryMatch {
@@ -41,10 +53,10 @@ struct MemoryMatch {
     v("container_pid", self.container_pid, "as the container sees it");
     v("kind", self.kind,
       "what has these bytes: memory: pages of a process; of a checkpoint also shared: shared memory or a "
-      "memfd; "
-      "ghost: a file without a name; queue: what sockets had not delivered; pipe; ipc: System V shared "
-      "memory "
-      "and messages; tmpfs: a file in one; layer: a file that was changed; log");
+      "memfd; ghost: a file without a name; queue: what sockets had not delivered; pipe; ipc: System V "
+      "shared "
+      "memory and messages; of a checkpoint or bundle tmpfs: a file in one; layer: a file that was changed; "
+      "volume: a file of one; program: one that was running; log");
     v("address", self.address, "of the first byte");
     v("protection", self.protection, "of the mapping: rwxp or rwxs with - for what is not allowed");
     v("path", self.path, "mapped file, [heap], [stack], the object's name, or empty");

@@ -36,7 +36,7 @@ struct SelftestResult {
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
-    v("checks", self.checks, "each tried once, now; freezers are only looked for");
+    v("checks", self.checks, "each tried once, now, on ctriage itself");
     v("gaps", self.gaps, "what could not be seen on the way");
   }
 };

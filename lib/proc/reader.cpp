@@ -146,6 +146,24 @@ struct Readers::State {
     return Done{};
   }
 
+  // The same of the watchdog. Not to be ended by a signal or a deadline: the target stands still.
+  Result<std::string_view> ask_watchdog(std::string_view request, char expected, const Task& task,
+                                        int passed = -1) {
+    if (broken) return *broken;
+    static const std::atomic<bool> never{false};
+    const Task whole{task.gaps, never, task.now};
+    auto sent = sys::send(watchdog.get(), bytes_of(request), passed);
+    if (sent) sent = wait_for(watchdog.get(), "watchdog", whole);
+    auto answer =
+        sent ? receive(watchdog.get(), buffer, nullptr) : Result<std::string_view>(std::move(sent).error());
+    if (!answer) {
+      broken = answer.error();  // what it says later would be taken for another answer
+      return answer;
+    }
+    if (answer->front() == expected) return answer->substr(1);
+    return decode_failure(*answer);
+  }
+
   // Asks the reader and waits for the answer. A kFailed answer is the Error of the file; after any other
   // failure the reader is of no use any more.
   Result<std::string_view> ask(std::string_view request, char expected, std::string_view name,
@@ -278,6 +296,22 @@ Result<std::uint64_t> Readers::file_system(int pinned, std::string_view name, co
   const std::uint64_t kind = in.u64();
   if (!in.ok()) return Error{Errc::malformed, "the helper process answered nonsense"};
   return kind;
+}
+
+Status Readers::stop_target(int fd, SwitchKind kind, std::int64_t most_ns, const Task& task) {
+  std::string request(1, kStop);
+  append_integer(request, static_cast<std::uint64_t>(kind), 1);
+  append_integer(request, static_cast<std::uint64_t>(most_ns), 8);
+  const auto answer = state_->ask_watchdog(request, kReady, task, fd);
+  if (!answer) return answer.error();
+  return Done{};
+}
+
+Result<bool> Readers::let_go(const Task& task) {
+  const auto answer = state_->ask_watchdog({&kLetGo, 1}, kBytes, task);
+  if (!answer) return answer.error();
+  if (answer->size() != 1) return Error{Errc::malformed, "the helper process answered nonsense"};
+  return answer->front() == 0;
 }
 
 Status Readers::send_request(std::string_view request, std::string_view name, const Task& task) {

@@ -6,7 +6,8 @@
 //   supervisor --seqpacket--> watchdog --fork--> reader 1, reader 2, ...
 //
 // The watchdog is forked before any thread, stays single-threaded, starts a fresh reader when one is stuck,
-// and ends all of them when the supervisor is gone, however that ended.
+// and ends all of them when the supervisor is gone, however that ended. It also stops the target for the time
+// of a freeze and, whatever happens to the supervisor, lets it go on.
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,6 +18,7 @@
 #include "lib/core/root.h"
 #include "lib/core/stream.h"
 #include "lib/core/task.h"
+#include "lib/proc/freezer.h"
 
 namespace ctriage::proc {
 
@@ -37,6 +39,11 @@ class Readers {
   Result<std::unique_ptr<ByteSource>> open_pinned(int pinned, std::string_view name, const Task& task);
   // What kind of file system it lies on: f_type of statfs(2), for which FUSE and NFS ask their server.
   Result<std::uint64_t> file_system(int pinned, std::string_view name, const Task& task);
+  // The watchdog stops what `fd` switches, and lets it go on when most_ns have passed or this process has
+  // ended, however that came. One target at a time.
+  Status stop_target(int fd, SwitchKind kind, std::int64_t most_ns, const Task& task);
+  // False: it had been let go on before, the time being over. After an error the caller throws the switch.
+  Result<bool> let_go(const Task& task);
   // open and read_all.
   Result<std::string> read_file(std::string_view name, std::size_t most, const Task& task);
 

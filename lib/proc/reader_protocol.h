@@ -22,6 +22,9 @@ constexpr std::size_t kMaxNameBytes = 4 << 10;     // of a name that is only for
 // To the watchdog.
 constexpr char kNewReader = 'N';   // answered: kReady with the reader's socket, or kFailed
 constexpr char kKillReader = 'K';  // not answered
+constexpr char kStop =
+    'H';  // SwitchKind in a byte, the longest time in eight, with what is thrown: kReady, kFailed
+constexpr char kLetGo = 'L';  // answered: kBytes and a byte: 1 when the time was over before; or kFailed
 // To a reader.
 constexpr char kOpen = 'O';   // and the name; answered: kReady or kFailed
 constexpr char kAdopt = 'A';  // and a name, with a pinned file; answered: kReady or kFailed

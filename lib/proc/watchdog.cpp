@@ -22,6 +22,9 @@ namespace ctriage::proc {
 
 namespace {
 
+constexpr std::int64_t kTryAgainNs = 10'000'000;  // where the target could not be let go
+constexpr int kTries = 1'000;
+
 std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
@@ -141,16 +144,44 @@ class Watchdog {
   // that.
   void serve(const UniqueFd& supervisor_alive) {
     std::string buffer;
-    for (;;) {
+    while (!supervisor_gone_) {
       std::array<pollfd, 2> watched{{{supervisor_.get(), POLLIN, 0}, {supervisor_alive.get(), POLLIN, 0}}};
-      const auto ready = sys::poll(watched, -1);
+      const auto ready =
+          sys::poll(watched, stopped_ ? std::max<std::int64_t>(let_go_ns_ - sys::boottime_ns(), 0) : -1);
       if (!ready && ready.error().number == EINTR) continue;
+      if (stopped_ && sys::boottime_ns() >= let_go_ns_) {
+        (void)let_go().has_value();
+      }
+      if (ready && *ready == 0) continue;
       if (!ready || watched[1].revents != 0) return;
-      const std::string_view request = next_request(supervisor_.get(), buffer);
+      UniqueFd passed;
+      const std::string_view request = next_request(supervisor_.get(), buffer, &passed);
       if (request.empty()) return;
-      kill_reader();
-      if (request.front() == kNewReader) start_reader();
+      if (request.front() == kStop) {
+        say(stop(request, std::move(passed)));
+      } else if (request.front() == kLetGo) {
+        const bool over = !stopped_;
+        const auto done = let_go();
+        say(done ? std::string{kBytes, static_cast<char>(over)} : encode_failure(done.error()));
+      } else {
+        kill_reader();
+        if (request.front() == kNewReader) start_reader();
+      }
     }
+  }
+
+  // Whatever the supervisor left standing still goes on.
+  Status let_go() {
+    if (!stopped_) return Done{};
+    auto done = throw_switch(stopped_.get(), kind_, false);
+    // Its processes, or its cgroup, are gone: nothing stands still any more.
+    if (!done && (done.error().number == ESRCH || done.error().number == ENODEV)) done = Done{};
+    if (done) {
+      stopped_.reset();
+    } else {
+      let_go_ns_ = sys::boottime_ns() + kTryAgainNs;
+    }
+    return done;
   }
 
   void kill_reader() {
@@ -172,20 +203,47 @@ class Watchdog {
  private:
   void start_reader() {
     auto pair = sys::socketpair(SOCK_SEQPACKET);
-    if (!pair) return answer(supervisor_.get(), encode_failure(pair.error()));
+    if (!pair) return say(encode_failure(pair.error()));
     const int own_pid = sys::own_pid();
     const auto pid = sys::fork();
-    if (!pid) return answer(supervisor_.get(), encode_failure(pid.error()));
+    if (!pid) return say(encode_failure(pid.error()));
     if (*pid == 0) run_reader(proc_, std::move(pair->second), own_pid, shared_);
     reader_pid_ = *pid;
     if (auto sent = sys::send(supervisor_.get(), bytes_of({&kReady, 1}), pair->first.get()); !sent) {
-      answer(supervisor_.get(), encode_failure(sent.error()));
+      say(encode_failure(sent.error()));
     }
+  }
+
+  // Not answer(): a target that stands still comes first.
+  void say(std::string_view message) {
+    if (!sys::send(supervisor_.get(), bytes_of(message))) supervisor_gone_ = true;
+  }
+
+  std::string stop(std::string_view request, UniqueFd passed) {
+    ByteCursor in(bytes_of(request.substr(1)));
+    const std::uint8_t kind = in.u8();
+    const auto most_ns = static_cast<std::int64_t>(in.u64());
+    if (!in.ok() || kind > static_cast<std::uint8_t>(SwitchKind::signal) || most_ns < 0 || !passed ||
+        stopped_)
+      return encode_failure(Error{Errc::malformed, "stop: not understood"});
+    kind_ = static_cast<SwitchKind>(kind);
+    stopped_ = std::move(passed);
+    let_go_ns_ = sys::boottime_ns() + most_ns;
+    if (auto done = throw_switch(stopped_.get(), kind_, true); !done) {
+      static_cast<void>(let_go().has_value());  // half of it may have been done
+      stopped_.reset();
+      return encode_failure(done.error());
+    }
+    return {kReady};
   }
 
   Root proc_;
   UniqueFd supervisor_;
   std::span<std::byte> shared_;
+  bool supervisor_gone_ = false;
+  UniqueFd stopped_;  // what lets the target go on; none: it runs
+  SwitchKind kind_ = SwitchKind::signal;
+  std::int64_t let_go_ns_ = 0;
   int reader_pid_ = 0;
   std::vector<int> killed_;
 };
@@ -200,6 +258,7 @@ void run_watchdog(int proc, UniqueFd supervisor, int supervisor_pid, std::span<s
   if (sys::parent_pid() != supervisor_pid) sys::exit_now(1);
   Watchdog watchdog(proc, std::move(supervisor), shared);
   watchdog.serve(alive);
+  for (int tries = 0; tries < kTries && !watchdog.let_go(); ++tries) sys::sleep_ns(kTryAgainNs);
   watchdog.kill_reader();
   for (int tries = 0; tries < 20 && watchdog.has_unreaped(); ++tries) {
     sys::sleep_ns(1'000'000);

@@ -51,11 +51,11 @@ void CollectScreen::close(Closing closing) const {
   screen_.closing(closing);
 }
 
-std::string touched_text(std::int64_t resident_growth_bytes, bool link_times_kept, std::int64_t cpu_ns) {
-  const std::int64_t grown = resident_growth_bytes / 1024;
-  const std::int64_t tenths = cpu_ns / 100'000'000;
-  return "0 bytes in the container, 0 ms frozen, its memory " + std::string(grown < 0 ? "" : "+") +
-         std::to_string(grown) + " KiB, " +
+std::string touched_text(const CollectResult& result, bool link_times_kept) {
+  const std::int64_t grown = result.resident_growth_bytes / 1024;
+  const std::int64_t tenths = result.cpu_ns / 100'000'000;
+  return "0 bytes in the container, " + milliseconds_text(result.frozen_ns) + " frozen, its memory " +
+         std::string(grown < 0 ? "" : "+") + std::to_string(grown) + " KiB, " +
          (link_times_kept ? "access times unchanged, " : "access times of links may have changed, ") +
          std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " CPU s";
 }

@@ -43,7 +43,7 @@ class CollectScreen {
 };
 
 // "0 bytes in the container, 0 ms frozen, its memory +4 KiB, access times unchanged, 2.1 CPU s".
-std::string touched_text(std::int64_t resident_growth_bytes, bool link_times_kept, std::int64_t cpu_ns);
+std::string touched_text(const CollectResult& result, bool link_times_kept);
 
 // "ctriage.collect/1", "ctriage.whois/1", "ctriage.plan/1" and "ctriage.verify/1".
 std::string collect_json(const CollectResult& result);

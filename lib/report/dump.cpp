@@ -14,7 +14,9 @@ std::string process_text(const DumpedProcess& process) {
   if (process.lost_bytes > 0) out += ", " + human_size(process.lost_bytes) + " LOST";
   return out + "), " + counted(process.threads, "thread", "threads") + " (" +
          with_commas(process.threads_with_registers) + " with registers), " +
-         counted(process.segments, "segment", "segments") + ", " + seconds_text(process.took_ns);
+         counted(process.segments, "segment", "segments") + ", " + seconds_text(process.took_ns) + ", " +
+         (process.frozen && process.frozen_ns == 0 ? "was frozen already"
+                                                   : milliseconds_text(process.frozen_ns) + " frozen");
 }
 
 }  // namespace

@@ -170,6 +170,10 @@ Status BundleSnapshot::list_tree(const std::string& stream, const Emit<TreeFile>
   return list(stream, emit, task);
 }
 
+Status BundleSnapshot::list_ranges(const std::string& stream, const Emit<PageRange>& emit, Task& task) {
+  return list(stream, emit, task);
+}
+
 Status BundleSnapshot::list_processes(const std::string& id, const Emit<Process>& emit, Task& task) {
   return list_of(id, stream_of(Facet::processes), emit, task);
 }

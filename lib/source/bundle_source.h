@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/bundle/reader.h"
+#include "lib/model/memory.h"
 #include "lib/model/snapshot.h"
 
 namespace ctriage::source {
@@ -31,6 +32,7 @@ class BundleSnapshot final : public Snapshot {
   // What was taken: the UpperDir and the tmpfs. Files of the image are not in a bundle.
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
+  Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
   Status list_gaps(const Emit<GapRecord>& emit, Task& task) override;
 
@@ -41,6 +43,9 @@ class BundleSnapshot final : public Snapshot {
   struct Taken;  // a file whose bytes are in the bundle
   [[nodiscard]] Error not_here(const std::string& path) const;
   Status list_tree(const std::string& stream, const Emit<TreeFile>& emit, Task& task);
+  Status list_ranges(const std::string& stream, const Emit<PageRange>& emit, Task& task);
+  Status walk_core(const std::string& pages, MemoryArea like, MemoryVisitor& visitor, Task& task);
+  void tell_no_memory(const Process& process, const std::string& pages, Task& task) const;
   Status each_taken(const FileKey& key, const Emit<Taken>& emit, Task& task);
   template <class T>
   Status list(const std::string& stream, const Emit<T>& emit, Task& task);

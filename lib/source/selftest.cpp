@@ -13,6 +13,7 @@
 #include "lib/core/text.h"
 #include "lib/proc/memory.h"
 #include "lib/proc/network.h"
+#include "lib/source/freezer_trial.h"
 #include "lib/source/live.h"
 
 namespace ctriage::source {
@@ -181,24 +182,24 @@ SelftestCheck check_yama(const Result<std::string>& scope, bool may_ptrace) {
   return made("yama", Ability::works, found);
 }
 
-SelftestCheck check_freezer(const std::vector<Mount>& mounts) {
+SelftestCheck check_freezer(const std::vector<Mount>& mounts, const TryFreezer& attempt) {
   std::string found;
-  bool writable = false;
+  bool works = false;
   for (const Mount& mount : mounts) {
     const auto options = split(mount.super_options.raw, ',');
     const bool v2 = mount.fstype.raw == "cgroup2";
     const bool v1 = mount.fstype.raw == "cgroup" && std::ranges::find(options, "freezer") != options.end();
     if (!v1 && !v2) continue;
-    const auto own = split(mount.options.raw, ',');
-    const bool read_only = std::ranges::find(own, "ro") != own.end();
-    writable = writable || !read_only;
+    const auto tried =
+        attempt(mount.mountpoint.raw, v2 ? proc::SwitchKind::cgroup_v2 : proc::SwitchKind::cgroup_v1);
+    works = works || tried.has_value();
     found += std::string(found.empty() ? "" : ", ") + (v2 ? "v2 at " : "v1 at ") + mount.mountpoint.raw +
-             (read_only ? " (read-only)" : "");
+             (tried ? "" : " (" + tried.error().what + ")");
   }
   const std::string without = "processes go on while their memory is read";
   if (found.empty()) return made("freezer", Ability::missing, "no cgroup is mounted that has one", without);
-  return made("freezer", writable ? Ability::works : Ability::limited, found + "; looked for, not tried",
-              writable ? "" : without);
+  if (works) return made("freezer", Ability::works, found + "; a process of ours stood still");
+  return made("freezer", Ability::limited, found, without);
 }
 
 std::vector<SelftestCheck> selftest(const std::string& root, Task& task) {
@@ -229,7 +230,13 @@ std::vector<SelftestCheck> selftest(const std::string& root, Task& task) {
   checks.push_back(check_memory(node, aside));
   checks.push_back(check_conntrack(node, aside));
   const auto mounts = proc::read_mounts(node.proc, node.host, aside);
-  checks.push_back(mounts ? check_freezer(*mounts)
+  const auto root_of_node = node.proc.descend_magic(node.host_link("root"));
+  const auto attempt = [&](const std::string& mountpoint, proc::SwitchKind kind) -> Status {
+    const auto top = root_of_node ? root_of_node->descend_in_root(mountpoint.substr(1))
+                                  : Result<Root>(root_of_node.error());
+    return top ? try_freezer(*top, kind) : Status(top.error());
+  };
+  checks.push_back(mounts ? check_freezer(*mounts, attempt)
                           : made("freezer", Ability::limited, mounts.error().what, "not known"));
   for (const Gap& gap : told.kept()) {  // the others are what a check found
     if (gap.artifact != "node.procfs" && gap.artifact != "sandbox") task.gaps.add(gap);

@@ -132,14 +132,14 @@ class Taken(MemoryCase):
         self.assertEqual([c["pid"] for c in told], cores)
         self.assertIn("not in the image (upper)", told[0]["why"])
         self.assertEqual(told[0]["start_ticks"], processes[pid]["start_ticks"])
-        self.assertEqual({c["frozen_ns"] for c in told}, {0})
+        self.assertEqual({(c["frozen"], c["frozen_ns"]) for c in told}, {("no", 0)})  # a box is no container of an engine
         counts = run.json()["counts"]
         self.assertEqual((counts["memory_processes"], counts["memory_left_out"]), (len(cores), 0))
         self.assertEqual(counts["memory_bytes"], sum(c["data_bytes"] for c in told))
         self.assertGreater(counts["memory_bytes"], 8 << 20)
         summary = bundle.bytes("SUMMARY.txt").decode()
-        self.assertRegex(summary, r"\n2 memory +\S+ s +\S+ MiB of 1 suspicious process\n")
-        self.assertRegex(summary, rf"\n6 memory +\S+ s +\S+ KiB of {len(cores) - 1} other processes\n")
+        self.assertRegex(summary, r"\n2 memory +\S+ s +\S+ MiB of 1 suspicious process, 0 ms frozen\n")
+        self.assertRegex(summary, rf"\n6 memory +\S+ s +\S+ KiB of {len(cores) - 1} other processes, 0 ms frozen\n")
         for command in (("show", bundle.path), ("diff", bundle.path), ("show", bundle.path, "--pid", str(pid), "--maps")):
             self.expect(ctriage(*command), 0, 3)
 

@@ -25,7 +25,7 @@ ALWAYS = ("heap", "anonymous", "protnone", "writeonly", "sharedanonymous", "memf
 def setUpModule():
     lab.binary()
     lab.need_root()
-    lab.need("gcc", "gdb")
+    lab.need("gcc", "gdb", "lldb")
 
 
 def build(directory, *flags):
@@ -133,6 +133,21 @@ class Dump(Case):
         self.assertEqual((process["threads"], process["threads_with_registers"]), (3, 3))
         # A page of the file that nobody changed: gdb has it from the file.
         self.assertIn(f'"{MARK}-named"', gdb(core, self.program, f"x/s {target.places['named']:#x}"))
+
+    def test_lldb_reads_marks_and_names_frames(self):
+        target = Target(self, self.program)
+        core, _, _ = self.dump(target)
+        names = [name for name in ALWAYS if name in target.places]
+        arguments = ["lldb", "--no-lldbinit", "--batch", "-o", f'target create --core "{core}" {self.program}', "-o", "thread backtrace all"]
+        for name in names:
+            arguments += ["-o", f"memory read --format s {target.places[name]:#x}"]
+        run = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=120)
+        shown = run.stdout.decode(errors="replace")
+        for name in names:
+            self.assertIn(f'"{MARK}-{name}"', shown)
+        self.assertEqual(shown.count("`inner_frame"), 3, shown)
+        self.assertEqual(shown.count("`worker_frame"), 2, shown)
+        self.assertEqual(shown.count("`main(argc="), 1, shown)
 
     def test_the_line_that_is_printed_opens_it(self):
         target = Target(self, self.program)

@@ -9,7 +9,7 @@ import tempfile
 import time
 
 import lab
-from lab import Case, ctriage
+from lab import Box, Case, ctriage
 from test_dump import ALWAYS, MARK, Target, build, in_its_own_namespaces
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata", "checkpoint")
@@ -218,10 +218,64 @@ class Search(Case):
         run = self.expect(ctriage("search", cut, "re:no such [t]ext"), 3)
         self.assertIn(b"NOT all", run.out)
 
-    def test_a_bundle_without_memory_says_so(self):
-        target = Target(self, self.program)
+    def collected(self, target, *options):
         into = self.temp()
-        self.expect(ctriage("collect", f"pid:{target.pid}", "-o", into, "--only", "state"), 0, 3)
-        (bundle,) = os.listdir(into)
-        run = self.expect(ctriage("search", os.path.join(into, bundle), "x"), 1)
-        self.assertIn(b"not looked through by this version", run.err)
+        self.expect(ctriage("collect", target, "-o", into, *options), 0, 3)
+        return self.one_bundle(into)
+
+    def test_memory_in_a_bundle_is_that_of_the_process(self):
+        target = Target(self, self.program, resident_mib=80)
+        live, _, _ = self.search(f"pid:{target.pid}", f"re:{MARK}-[a-z]+")
+        bundle = self.collected(f"pid:{target.pid}")
+        unpacked = self.temp()
+        subprocess.run(["tar", "xf", bundle, "-C", unpacked], check=True)
+        plain = self.collected(f"pid:{target.pid}", "--compress", "none")
+
+        def places(found):
+            return sorted((m["pid"], m["address"], m["protection"], m.get("path"), m.get("offset_bytes"), m["bytes"]) for m in found
+                          if m["kind"] == "memory")
+
+        for source in (bundle, unpacked, plain):
+            with self.subTest(source=source):
+                found, _, summary = self.search(source, f"re:{MARK}-[a-z]+")
+                self.assertEqual(places(found), places(live))
+                for name in ALWAYS:
+                    self.assertTrue([m for m in found if m["bytes"] == f"{MARK}-{name}" and int(m["address"], 16) == target.places[name]], name)
+                self.assertEqual(summary["processes"], 1)
+        strings, _, _ = lines(self.expect(ctriage("strings", bundle, "--format", "jsonl", "-m", "12"), 0))
+        self.assertIn(f"{MARK}-heap", {s["text"] for s in strings})
+        self.expect(ctriage("search", bundle, "x", "--pid", "1"), 1)
+
+    def test_files_and_programs_in_a_bundle(self):
+        with Box("cp /bin/busybox /tmp/implant; printf 'in-the-upper-layer' >/etc/note; printf 'in-a-tmpfs' >/dev/shm/note; "
+                 "exec -a busybox /tmp/implant sleep 1000000") as box:
+            time.sleep(0.5)
+            with open(os.path.join(box.upper, "sparse"), "wb") as file:
+                file.seek(1 << 40)
+                file.write(b"behind-a-hole")
+            bundle = self.collected(f"pid:{box.pid}")
+        found, _, _ = self.search(bundle, "-e", "in-the-upper-layer", "-e", "in-a-tmpfs", "-e", "behind-a-hole", "-e", "BusyBox v")
+        seen = {(m["kind"], m["path"].rpartition("/")[2], m["pattern"]) for m in found}
+        for expected in (("layer", "note", "in-the-upper-layer"), ("tmpfs", "note", "in-a-tmpfs"), ("layer", "sparse", "behind-a-hole"),
+                         ("layer", "implant", "BusyBox v")):
+            self.assertIn(expected, seen)
+        self.assertIn("program", {m["kind"] for m in found if m["pattern"] == "BusyBox v"})
+        self.assertEqual([m["offset_bytes"] for m in found if m["pattern"] == "behind-a-hole"], [1 << 40])
+
+    def test_memory_that_is_not_in_a_bundle_is_named(self):
+        target = Target(self, self.program)
+        for options, said in ((("--only", "state"), "is not in the bundle"), (("--memory-each", "1M"), "--memory-each")):
+            with self.subTest(options=options):
+                bundle = self.collected(f"pid:{target.pid}", *options)
+                _, gaps, summary = self.search(bundle, "re:no such [t]ext")
+                self.assertFalse(summary["complete"])
+                self.assertIn(said, json.dumps(gaps))
+                self.assertIn(b"NOT all", self.expect(ctriage("search", bundle, "re:no such [t]ext"), 0).out)
+
+    def test_a_cut_bundle_never_reads_as_not_found(self):
+        target = Target(self, self.program, resident_mib=80)
+        bundle = self.collected(f"pid:{target.pid}", "--compress", "none")
+        cut = os.path.join(self.temp(), "cut.ctriage.tar")
+        with open(bundle, "rb") as whole, open(cut, "wb") as out:
+            out.write(whole.read()[:40 << 20])
+        self.assertIn(b"NOT all", self.expect(ctriage("search", cut, "re:no such [t]ext"), 3).out)

@@ -1,4 +1,5 @@
 """selftest: what it says is so, with all rights and with none."""
+import glob
 import os
 import pwd
 import shutil
@@ -42,6 +43,8 @@ class Selftest(Case):
                 _, point, kind, options = line.split()[:4]
                 if kind == "cgroup2" or kind == "cgroup" and "freezer" in options.split(","):
                     self.assertIn(f"at {point}", checks["freezer"]["found"])
+                    self.assertNotIn(f"at {point} (", checks["freezer"]["found"], "it could not be tried")
+        self.assertEqual(checks["freezer"]["ability"], "works")
         text = self.expect(ctriage("selftest"), 0).out.decode()
         self.assertEqual([line.split()[0] for line in text.splitlines() if line[:1] != " "], NAMES)
 
@@ -62,6 +65,8 @@ class Selftest(Case):
         self.assertEqual(checks["openat2"]["ability"], "works")
 
     def test_nothing_is_left(self):
+        groups = glob.glob("/sys/fs/cgroup/**/ctriage-selftest-*", recursive=True)
         before = subprocess.run(["cat", "/proc/self/mounts"], stdout=subprocess.PIPE, check=True).stdout
         self.expect(ctriage("selftest"), 0)
         self.assertEqual(subprocess.run(["cat", "/proc/self/mounts"], stdout=subprocess.PIPE, check=True).stdout, before)
+        self.assertEqual(glob.glob("/sys/fs/cgroup/**/ctriage-selftest-*", recursive=True), groups)

@@ -1,0 +1,239 @@
+#include "lib/source/freezers.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "lib/core/limits.h"
+#include "lib/core/path.h"
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+
+namespace ctriage::source {
+namespace {
+
+using memory::FreezeMode;
+using proc::SwitchKind;
+
+constexpr std::string_view kFreezer = "freezer";
+constexpr std::string_view kMemory = "memory";
+
+// What runs containers. Whoever bears such a name inside one is not stopped either: that costs a moment's
+// consistency, stopping the wrong one costs the node.
+constexpr std::array<std::string_view, 11> kRuntimes{
+    "kubelet", "k3s", "rke2", "containerd", "dockerd", "crio", "conmon", "cri-o", "podman", "runc", "crun"};
+
+bool is_runtime(std::string_view name) {
+  return std::ranges::any_of(kRuntimes, [&](std::string_view runtime) {
+    return name == runtime || (name.starts_with(runtime) && name.substr(runtime.size()).starts_with("-"));
+  });
+}
+
+std::string_view last_part(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+bool has(std::string_view list, std::string_view word) {
+  const auto words = split(list, ',');
+  return std::ranges::find(words, word) != words.end();
+}
+
+struct Hierarchy {  // of cgroups, as the node has it mounted
+  bool v2 = false;
+  std::string mountpoint;
+};
+
+// Those that have the controller; of v2 all of it.
+std::vector<Hierarchy> hierarchies_of(const std::vector<Mount>& mounts, std::string_view controller) {
+  std::vector<Hierarchy> found;
+  for (const Mount& mount : mounts) {
+    if (mount.root.raw != "/") continue;
+    const bool v2 = mount.fstype.raw == "cgroup2";
+    if (v2 || (mount.fstype.raw == "cgroup" && has(mount.super_options.raw, controller)))
+      found.push_back({v2, mount.mountpoint.raw});
+  }
+  return found;
+}
+
+// Where in the hierarchy the process is; empty: not known. Paths above the cgroup namespace we are in have
+// "..".
+std::string cgroup_of(const Root& proc, std::int32_t pid, bool v2, std::string_view controller) {
+  const auto text = proc::read_text(proc, pid, "cgroup");
+  for (const auto& line : text ? proc::parse_cgroup(*text) : std::vector<proc::CgroupLine>()) {
+    if (v2 ? line.hierarchy == 0 : has(line.controllers, controller))
+      return line.path.find("/..") == std::string::npos ? line.path : std::string();
+  }
+  return {};
+}
+
+// What the limits of the cgroup and of those above leave.
+std::uint64_t memory_left(const Root& hierarchy, std::string path, bool v2) {
+  std::uint64_t left = UINT64_MAX;
+  for (; path.size() > 1; path = parent_of(path)) {
+    const auto number = [&](std::string_view file) {
+      const auto text = hierarchy.read_file_in_root(path.substr(1) + "/" + std::string(file), kMaxLineBytes);
+      return text ? parse_number<std::uint64_t>(trim(*text)) : std::nullopt;
+    };
+    const auto most = number(v2 ? "memory.max" : "memory.limit_in_bytes");  // "max": none
+    const auto now = number(v2 ? "memory.current" : "memory.usage_in_bytes");
+    if (most && now) left = std::min(left, *most - std::min(*most, *now));
+  }
+  return left;
+}
+
+// The kubelet's own pods, of a file on the node: their UID is an MD5 of the manifest, without dashes.
+bool is_static(const LiveContainer& live) {
+  return live.container.pod && live.container.pod->uid.size() == 32 &&
+         live.container.pod->uid.find('-') == std::string::npos;
+}
+
+}  // namespace
+
+// Ours, those that started us, and what runs containers.
+std::optional<Error> Freezers::forbids(std::int32_t pid) const {
+  if (node_.ourselves == 0) return Error{Errc::unsupported, "which of the processes is ctriage is not known"};
+  constexpr int kMostAncestors = 1'000;
+  std::int32_t own = node_.ourselves;
+  for (int steps = 0; own > 0 && steps < kMostAncestors; ++steps) {
+    if (own == pid)
+      return Error{Errc::unsupported, "pid " + std::to_string(pid) + " is ctriage or started it"};
+    const auto stat = proc::read_stat(node_.proc, own);
+    if (!stat) return stat.error();
+    own = stat->ppid;
+  }
+  const auto stat = proc::read_stat(node_.proc, pid);
+  if (!stat) return std::nullopt;  // gone
+  const auto exe = node_.proc.read_link_beneath(std::to_string(pid) + "/exe");
+  const std::string_view program = exe ? last_part(*exe) : std::string_view();
+  if (pid == 1 || is_runtime(stat->comm.view()) || is_runtime(program))
+    return Error{Errc::unsupported,
+                 "pid " + std::to_string(pid) + " is what runs the node or containers, by its name"};
+  return std::nullopt;
+}
+
+// Only processes of the target may be in it, and nothing that the node needs.
+std::optional<Error> Freezers::forbids(const LiveContainer& live, const proc::Freezer& freezer) const {
+  const auto pids = proc::list_pids(node_.proc);
+  if (!pids) return pids.error();
+  std::set<std::int32_t> inside;
+  for (const std::int32_t pid : *pids) {
+    const bool v2 = freezer.kind() == SwitchKind::cgroup_v2;
+    if (!is_at_or_below(cgroup_of(node_.proc, pid, v2, kFreezer), freezer.path())) continue;
+    if (auto why = forbids(pid)) return why;
+    if (live.other_inits.contains(pid))
+      return Error{Errc::unsupported,
+                   "cgroup " + freezer.path() + " has another container below: pid " + std::to_string(pid)};
+    const auto mounts = proc::read_namespace(node_.proc, pid, "mnt");
+    const auto stat = proc::read_stat(node_.proc, pid);
+    const bool known = live.processes.contains(pid) || (mounts && mounts->value == live.mount_namespace) ||
+                       (stat && inside.contains(stat->ppid));
+    if (stat && !known)
+      return Error{Errc::unsupported, "cgroup " + freezer.path() + " has pid " + std::to_string(pid) +
+                                          ", which is not of the target"};
+    inside.insert(pid);
+  }
+  return std::nullopt;
+}
+
+Result<proc::Freezer> Freezers::of_container(const LiveContainer& live, Task& task) const {
+  if (live.alone)
+    return Error{Errc::unsupported, "a process that is in no container: --freeze stop stops it alone"};
+  if (is_static(live) && !choice_.typed)
+    return Error{Errc::unsupported, "a static pod, which the node may need: --freeze auto or cgroup does it"};
+  const auto mounts = proc::read_mounts(node_.proc, node_.host, task);
+  if (!mounts) return mounts.error();
+  const auto root = node_.proc.descend_magic(node_.host_link("root"));
+  if (!root) return root.error();
+  Error why{Errc::unsupported, "no cgroup that has its id and a freezer"};
+  for (const Hierarchy& hierarchy : hierarchies_of(*mounts, kFreezer)) {
+    std::string path = cgroup_of(node_.proc, live.container.init_pid, hierarchy.v2, kFreezer);
+    // What is made below from inside carries no id: up to the container's own.
+    const auto is_own = [&] {
+      return last_part(path) == live.container.id ||
+             proc::parse_cgroup_owner(last_part(path)).container_id == live.container.id;
+    };
+    while (path.size() > 1 && !is_own()) path = parent_of(path);
+    if (path.size() <= 1) continue;
+    const auto top = root->descend_in_root(hierarchy.mountpoint.substr(1));
+    const SwitchKind kind = hierarchy.v2 ? SwitchKind::cgroup_v2 : SwitchKind::cgroup_v1;
+    auto freezer = top ? proc::Freezer::of_cgroup(*top, kind, path) : Result<proc::Freezer>(top.error());
+    const auto known = freezer ? freezer->is_frozen() : Result<bool>(freezer.error());
+    if (!known) {
+      why = known.error();
+      continue;
+    }
+    if (auto forbidden = forbids(live, *freezer)) return *std::move(forbidden);
+    return freezer;
+  }
+  return why;
+}
+
+Result<proc::Freezer> Freezers::of_process(const LiveContainer& live, std::int32_t pid) const {
+  if (auto why = forbids(pid)) return *std::move(why);
+  if (node_.ourselves != sys::own_pid())
+    return Error{Errc::unsupported, "its number is another here: ctriage is in a pid namespace of its own"};
+  const auto held = live.processes.find(pid);
+  const auto process =
+      proc::open_process(node_.proc, pid, held == live.processes.end() ? 0 : held->second.start_ticks);
+  if (!process) return process.error();
+  return proc::Freezer::of_process(*process, pid);
+}
+
+// A quarter of what is available to us: of the node, and of the cgroups we are in.
+std::uint64_t Freezers::most_kept_bytes(Task& task) {
+  if (most_kept_bytes_) return *most_kept_bytes_;
+  constexpr std::string_view kAvailable = "MemAvailable:";
+  std::uint64_t available = 0;
+  const auto text = node_.proc.read_file_in_root("meminfo", kMaxProcTextBytes);
+  for (const std::string_view line : text ? split(*text, '\n') : std::vector<std::string_view>()) {
+    if (!line.starts_with(kAvailable)) continue;
+    const auto words = split(trim(line.substr(kAvailable.size())), ' ');
+    available = parse_number<std::uint64_t>(words.front()).value_or(0) << 10;
+  }
+  const auto mounts = proc::read_mounts(node_.proc, node_.host, task);
+  const auto root = node_.proc.descend_magic(node_.host_link("root"));
+  for (const Hierarchy& hierarchy :
+       mounts&& root ? hierarchies_of(*mounts, kMemory) : std::vector<Hierarchy>()) {
+    const auto top = root->descend_in_root(hierarchy.mountpoint.substr(1));
+    const std::string path = cgroup_of(node_.proc, node_.ourselves, hierarchy.v2, kMemory);
+    if (top) available = std::min(available, memory_left(*top, path, hierarchy.v2));
+  }
+  most_kept_bytes_ = available / 4;
+  return *most_kept_bytes_;
+}
+
+memory::FreezeOptions Freezers::options_for(const LiveContainer& live, std::int32_t pid, Task& task) {
+  memory::FreezeOptions options;
+  options.only_if_short = choice_.mode == FreezeMode::automatic;
+  options.most_ns = choice_.most_ns;
+  if (choice_.mode == FreezeMode::none) return options;
+  options.most_kept_bytes = most_kept_bytes(task);
+  const auto tell = [&](std::string origin, Error why) {
+    const Impact impact = options.only_if_short ? Impact::note : Impact::degraded;
+    task.gaps.add({impact, "memory.freeze", std::move(origin), std::move(why).within("not frozen")});
+  };
+  if (choice_.mode == FreezeMode::stop) {
+    of_process_.reset();
+    auto freezer = of_process(live, pid);
+    if (freezer) {
+      options.freezer = &of_process_.emplace(*std::move(freezer));
+    } else {
+      tell("pid " + std::to_string(pid), std::move(freezer).error());
+    }
+    return options;
+  }
+  auto known = by_container_.find(live.container.id);
+  if (known == by_container_.end()) {
+    auto freezer = of_container(live, task);
+    known = by_container_.try_emplace(live.container.id).first;
+    if (freezer) {
+      known->second = *std::move(freezer);
+    } else {
+      tell(live.alone ? "pid " + std::to_string(pid) : live.container.id, std::move(freezer).error());
+    }
+  }
+  if (known->second) options.freezer = &*known->second;
+  return options;
+}
+
+}  // namespace ctriage::source

@@ -1,0 +1,42 @@
+#pragma once
+// What of a live target may be made to stand still while its memory is read, and by which switch. The rules
+// are in lib/memory/SEMANTICS.md, "Freeze".
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "lib/core/task.h"
+#include "lib/memory/dump.h"
+#include "lib/proc/freezer.h"
+#include "lib/source/live.h"
+
+namespace ctriage::source {
+
+struct FreezeChoice {
+  memory::FreezeMode mode = memory::FreezeMode::automatic;
+  bool typed = false;  // by the user: static pods are frozen then, too
+  std::int64_t most_ns = memory::kMostFreezeNs;
+};
+
+class Freezers {
+ public:
+  Freezers(const Node& node, const FreezeChoice& choice) : node_(node), choice_(choice) {}
+  // For a dump of the process. Where nothing may be stopped that is told, once a container.
+  memory::FreezeOptions options_for(const LiveContainer& live, std::int32_t pid, Task& task);
+
+ private:
+  Result<proc::Freezer> of_container(const LiveContainer& live, Task& task) const;
+  Result<proc::Freezer> of_process(const LiveContainer& live, std::int32_t pid) const;
+  [[nodiscard]] std::optional<Error> forbids(std::int32_t pid) const;
+  [[nodiscard]] std::optional<Error> forbids(const LiveContainer& live, const proc::Freezer& freezer) const;
+  std::uint64_t most_kept_bytes(Task& task);
+
+  const Node& node_;
+  const FreezeChoice& choice_;
+  std::map<std::string, std::optional<proc::Freezer>> by_container_;
+  std::optional<proc::Freezer> of_process_;
+  std::optional<std::uint64_t> most_kept_bytes_;
+};
+
+}  // namespace ctriage::source
