@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <climits>
 #include <cstring>
 #include <optional>
@@ -302,6 +303,61 @@ TEST_F(RootTest, ListsALargeDirectory) {
   EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
   EXPECT_GT(passes, 1);
+}
+
+// A procfs of our own answers like the one at /proc that nothing is known of.
+TEST_F(RootTest, OwnProcfs) {
+  const auto context = sys::fsopen("proc");
+  if (!context) GTEST_SKIP() << context.error().what;
+  ASSERT_TRUE(sys::fsconfig_create(context->get(), "proc"));
+  auto mounted = sys::fsmount(context->get(), 0, "proc");
+  ASSERT_TRUE(mounted);
+  const Root own = Root::adopt_own_procfs(*std::move(mounted), "/proc");
+  const Root proc = Root::open("/proc").value();
+  const std::string self = std::to_string(::getpid());
+  const auto outcome = [](const auto& result) {
+    return result ? std::string("there") : std::to_string(result.error().number);
+  };
+  for (const std::string& name :
+       {self + "/comm", std::string("self/comm"), std::string("uptime"), self + "/task/" + self + "/comm",
+        self + "/nothing", std::string("4194305/comm"), self + "/root/etc/passwd", self + "/cwd/x",
+        std::string("../etc/passwd"), std::string("/uptime"), self + "/exe", self, std::string("."),
+        std::string("self"), std::string(), std::string("a\0b", 3)}) {
+    SCOPED_TRACE(name);
+    for (const Root* each : {&own, &proc}) {
+      if (const auto file = each->open_in_root(name)) {
+        EXPECT_TRUE(file_info(file->get(), name)->is_regular());
+        EXPECT_EQ(::fcntl(file->get(), F_GETFL) & O_ACCMODE, O_RDONLY);
+      }
+    }
+    EXPECT_EQ(outcome(own.open_in_root(name)), outcome(proc.open_in_root(name)));
+    EXPECT_EQ(own.read_file_in_root(name, 4096).has_value(), proc.read_file_in_root(name, 4096).has_value());
+    EXPECT_EQ(own.descend(name).has_value(), proc.descend(name).has_value());
+  }
+  EXPECT_EQ(own.read_file_in_root(self + "/comm", 4096).value(),
+            proc.read_file_in_root(self + "/comm", 4096).value());
+  EXPECT_EQ(own.read_file_in_root(self + "/status", 8).error().code, Errc::limit);
+  for (const std::string& name :
+       {std::string("self"), self + "/ns/mnt", self + "/cwd", self + "/task/" + self + "/exe", self + "/comm",
+        self + "/root/bin", self + "/ns/none", std::string("../x"), std::string("/x/y")}) {
+    SCOPED_TRACE(name);
+    const auto here = own.read_link_beneath(name);
+    const auto there = proc.read_link_beneath(name);
+    EXPECT_EQ(outcome(here), outcome(there));
+    if (here && there) {
+      EXPECT_EQ(*here, *there);
+    }
+    EXPECT_EQ(outcome(own.pin_magic(name)), outcome(proc.pin_magic(name)));
+    EXPECT_EQ(own.descend_magic(name).has_value(), proc.descend_magic(name).has_value());
+  }
+  // What a magic link leads to is no procfs: its names are anybody's again.
+  const Root root = own.descend_magic(self + "/root").value();
+  EXPECT_EQ(root.read_file_in_root("proc/self/root/etc/hostname", 4096).error().number, ELOOP);
+  const Root process = own.descend(self).value().duplicate().value();
+  EXPECT_TRUE(process.read_file_in_root("comm", 4096));
+  EXPECT_EQ(process.descend_magic("root/etc").has_value(),
+            proc.descend_magic(self + "/root/etc").has_value());
+  EXPECT_EQ(own.pin_magic("..").error().code, Errc::outside);
 }
 
 }  // namespace

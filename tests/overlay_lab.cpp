@@ -1,8 +1,10 @@
 #include "tests/overlay_lab.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,6 +74,67 @@ void Lab::mount(const std::vector<std::string>& lowers, const std::string& extra
   mounted_ = true;
 }
 
+bool Lab::has_fuse() {
+  return ::access("/usr/bin/fuse-overlayfs", X_OK) == 0 && ::access("/dev/fuse", R_OK | W_OK) == 0;
+}
+
+void Lab::mount_fuse(const std::vector<std::string>& lowers, const std::string& extra) {
+  std::string list;
+  for (const auto& lower : lowers) list += (list.empty() ? "" : ":") + dir_ + "/" + lower;
+  const std::string layers = "lowerdir=" + list;
+  const std::string options =
+      layers + ",upperdir=" + dir_ + "/upper/fs,workdir=" + dir_ + "/upper/work" + extra;
+  arguments_ = {"fuse-overlayfs", "-o", options, dir_ + "/merged"};
+  sh("fuse-overlayfs -o '" + options + "' merged 2>&1; fuse-overlayfs -o '" + layers + "' image 2>&1");
+  mounted_ = true;
+}
+
+// mount_setattr(2) "ID-mapped mounts". The user namespace lives as long as a child waits in it.
+void Lab::idmap(const std::string& directory, const std::string& at, std::uint32_t first) {
+  int ready[2];
+  int done[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  ASSERT_EQ(::pipe(done), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    char byte = 0;
+    const bool made = ::unshare(CLONE_NEWUSER) == 0 && ::write(ready[1], "x", 1) == 1;
+    ::close(done[1]);
+    ::_exit(made && ::read(done[0], &byte, 1) == 0 ? 0 : 1);
+  }
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  const std::string process = "/proc/" + std::to_string(child);
+  for (const char* map : {"/uid_map", "/gid_map"})
+    std::ofstream(process + map) << "0 " << first << " 65536\n";
+  const int space = ::open((process + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_GE(space, 0);
+  const long tree = ::syscall(SYS_open_tree, AT_FDCWD, (dir_ + "/" + directory).c_str(),
+                              OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  ASSERT_GE(tree, 0);
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_IDMAP;
+  attributes.userns_fd = static_cast<decltype(attributes.userns_fd)>(space);
+  ASSERT_EQ(::syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes), 0);
+  sh("mkdir -p '" + at + "'");
+  ASSERT_EQ(::syscall(SYS_move_mount, tree, "", AT_FDCWD, (dir_ + "/" + at).c_str(), MOVE_MOUNT_F_EMPTY_PATH),
+            0);
+  for (const int fd : {static_cast<int>(tree), space, ready[0], ready[1], done[0], done[1]}) ::close(fd);
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+}
+
+void Lab::mount_idmapped(const std::vector<std::string>& lowers, std::uint32_t first) {
+  std::vector<std::string> clones;
+  for (const auto& lower : lowers) {
+    clones.push_back("ovl-idmapped1/" + lower);
+    idmap(lower, clones.back(), first);
+  }
+  mount(clones);
+  for (const auto& clone : clones) ASSERT_EQ(::umount2((dir_ + "/" + clone).c_str(), 0), 0);
+  sh("rm -rf ovl-idmapped1");
+}
+
 void Lab::unmount() {
   if (!std::exchange(mounted_, false)) return;
   ::umount2((dir_ + "/merged").c_str(), MNT_DETACH);
@@ -79,6 +142,11 @@ void Lab::unmount() {
 }
 
 overlay::Options Lab::options() const {
+  if (!arguments_.empty()) {
+    auto told = overlay::parse_fuse_arguments(arguments_);
+    EXPECT_TRUE(told);
+    return std::move(told)->options;
+  }
   std::ifstream mounts("/proc/self/mountinfo");
   for (std::string line; std::getline(mounts, line);) {
     if (line.find(" " + dir_ + "/merged ") == std::string::npos) continue;

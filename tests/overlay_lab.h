@@ -32,12 +32,20 @@ class Lab {
   // Mounts `merged` over upper/fs and the lowers (directories of dir(), the first is the top), and the lowers
   // alone, composed by the kernel, at `image`.
   void mount(const std::vector<std::string>& lowers, const std::string& extra = "");
+  // The same by fuse-overlayfs; needs has_fuse().
+  static bool has_fuse();
+  void mount_fuse(const std::vector<std::string>& lowers, const std::string& extra = "");
+  // Layers whose owners are `first` and on: clones that are mounted idmapped where the overlay is put
+  // together, and gone then, as containerd 2 does it.
+  void mount_idmapped(const std::vector<std::string>& lowers, std::uint32_t first);
   void unmount();
   [[nodiscard]] overlay::Options options() const;  // from /proc/self/mountinfo
   overlay::Stack stack(TaskKit& kit) const;
 
  private:
+  void idmap(const std::string& directory, const std::string& at, std::uint32_t first);
   std::string dir_;
+  std::vector<std::string> arguments_;  // of fuse-overlayfs
   bool mounted_ = false;
 };
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "lib/core/limits.h"
 #include "lib/overlay/overlay.h"
@@ -124,6 +125,115 @@ TEST(OverlayOptions, EveryPrefix) {
     for (std::size_t i = 0; i + 1 < options->lowers.size(); ++i)
       EXPECT_EQ(options->lowers[i], whole->lowers[i]);
     EXPECT_TRUE(whole->upper.starts_with(options->upper));
+  }
+}
+
+TEST(FuseArguments, AsEnginesGiveThem) {
+  const struct {
+    const char* name;
+    std::vector<std::string> arguments;
+    bool ok;
+    std::string upper{};
+    std::vector<std::string> lowers{};
+    std::string target{};
+  } cases[] = {
+      {"containers/storage",
+       {"/usr/bin/fuse-overlayfs", "-o",
+        ",lowerdir=/g/l/B:/g/l/A,upperdir=/g/x/diff,workdir=/g/x/work,volatile", "/g/x/merged", ""},
+       true,
+       "/g/x/diff",
+       {"/g/l/B", "/g/l/A"},
+       "/g/x/merged"},
+      {"relative, in one word",
+       {"f", "-olowerdir=l/B,upperdir=x/diff", "x/merged"},
+       true,
+       "x/diff",
+       {"l/B"},
+       "x/merged"},
+      {"mount.fuse3 gives the source too",
+       {"f", "overlay", "/m", "-o", "lowerdir=/a", "-o", "upperdir=/u"},
+       true,
+       "/u",
+       {"/a"},
+       "/m"},
+      {"escapes",
+       {"f", "-o", "lowerdir=/a\\,b:/c\\054d,upperdir=/u\\\\v", "/m"},
+       true,
+       "/u\\v",
+       {"/a,b", "/c,d"},
+       "/m"},
+      {"the last one counts",
+       {"f", "-o", "upperdir=/1,upperdir=/2,lowerdir=/x,lowerdir=/a", "/m"},
+       true,
+       "/2",
+       {"/a"},
+       "/m"},
+      {"no upper", {"f", "-o", "lowerdir=/a", "/m"}, true, "", {"/a"}, "/m"},
+      {"a plugin's", {"f", "-o", "lowerdir=//plugin/x/y", "/m"}, false},
+      {"an empty path", {"f", "-o", "lowerdir=/a::/b", "/m"}, false},
+      {"an empty upper", {"f", "-o", "lowerdir=/a,upperdir=", "/m"}, false},
+      {"no lower", {"f", "-o", "upperdir=/u", "/m"}, false},
+      {"no mount point", {"f", "-o", "lowerdir=/a"}, false},
+      {"cut", {"f", "/m", "-o"}, false},
+      {"nothing", {}, false},
+      {"a NUL", {"f", "-o", "lowerdir=/a\\000b", "/m"}, false},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto mount = parse_fuse_arguments(c.arguments);
+    ASSERT_EQ(mount.has_value(), c.ok);
+    if (!mount) continue;
+    EXPECT_TRUE(mount->options.fuse);
+    EXPECT_EQ(mount->options.upper, c.upper);
+    EXPECT_EQ(mount->options.lowers, c.lowers);
+    EXPECT_EQ(mount->target, c.target);
+  }
+  std::string many = "lowerdir=/a";
+  for (int i = 0; i < 512; ++i) many += ":/a";
+  EXPECT_EQ(parse_fuse_arguments(std::vector<std::string>{"f", "-o", many, "/m"}).error().code, Errc::limit);
+}
+
+TEST(Owners, IdMap) {
+  const auto map =
+      parse_id_map("         0     100000      65536\n     65536 4294967295          1\n").value();
+  EXPECT_TRUE(map.changes_ids());
+  const std::map<std::uint32_t, std::uint32_t> want{
+      {0, 100'000}, {65'535, 165'535}, {65'536, UINT32_MAX}, {65'537, kNobody}, {UINT32_MAX, kNobody}};
+  for (const auto& [inside, outside] : want) EXPECT_EQ(map.outside(inside), outside) << inside;
+  EXPECT_FALSE(parse_id_map("0 0 4294967295\n").value().changes_ids());
+  EXPECT_EQ(parse_id_map("").value().outside(7), 7U);
+  for (const char* text : {"0", "0 1", "0 1 x", "0 1 2 3", "-1 0 1", "0 4294967296 1"})
+    EXPECT_FALSE(parse_id_map(text)) << text;
+  std::string many;
+  for (int i = 0; i < 341; ++i) many += "0 1 2\n";
+  EXPECT_FALSE(parse_id_map(many));
+}
+
+TEST(Owners, Override) {
+  const struct {
+    const char* name;
+    std::string value;
+    std::uint32_t uid;
+    std::uint32_t mode;
+  } cases[] = {
+      {"whole", "7:8:100600", 7, 0100600},      {"with a type", "7:8:644:file", 7, 0100644},
+      {"setuid", "0:0:4755", 0, 0104755},       {"cut", "7:8", 1, 0100777},
+      {"no number", "x:8:600", 1, 0100777},     {"no octal", "7:8:689", 1, 0100777},
+      {"too long", "7:8:77777777", 1, 0100777}, {"empty", "", 1, 0100777},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    FileInfo info;
+    info.uid = 1;
+    info.mode = 0100777;
+    const std::vector<Xattr> xattrs{{"user.fuseoverlayfs.override_stat", c.value, {}}};
+    Owners owners;
+    apply(owners, xattrs, info);
+    EXPECT_EQ(info.uid, 1U);  // the layer does not say that it keeps them there
+    owners.override_xattr = find_override(xattrs);
+    apply(owners, xattrs, info);
+    EXPECT_EQ(info.uid, c.uid);
+    EXPECT_EQ(info.mode, c.mode);
   }
 }
 

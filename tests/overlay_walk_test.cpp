@@ -527,6 +527,107 @@ TEST_F(OverlayWalk, Userxattr) {
   EXPECT_EQ(kit_.gaps.count(Impact::lost) + kit_.gaps.count(Impact::degraded), 0U) << kit_.text();
 }
 
+// Against what fuse-overlayfs itself shows, in all its ways of saying that a name is gone.
+TEST_F(OverlayWalk, FuseOverlayfs) {
+  if (!Lab::has_fuse()) GTEST_SKIP() << "needs fuse-overlayfs and /dev/fuse";
+  lab_->sh(R"sh(
+mkdir -p low/d/sub low/op/in low/keep low/ren low/files low/filesdir/in low/both top/d top/op2 low/op2 low/aufs low/swap/in
+for f in d/f d/sub/g op/x op/in/z keep/y keep/same ren/z files/a files/b files/c filesdir/in/q both/x aufs/a aufs/b top1 op2/old swap/in/s; do
+  echo "content of $f" > low/$f; done
+echo second > top/d/f2; : > top/.wh.top1; mkdir top/files top/aufs top/op2/new; : > top/files/.wh.a; : > top/.wh.filesdir
+: > top/op2/.wh..wh..opq; echo 1 > top/op2/new/n; setfattr -n user.fuseoverlayfs.opaque -v y top/aufs; echo c > top/aufs/c
+chown 5:6 low/keep/y; ln low/d/f low/d/f-link; ln -s d low/link
+find low top -exec touch -h -d '2024-01-02 03:04:05.678901234' {} +
+)sh");
+  lab_->mount_fuse({"top", "low"});
+  lab_->sh(R"sh(
+cd merged
+echo new > added; rm d/f2; rm -r d/sub; rm -r op; mkdir op; echo n > op/new; echo zz > d/f; chmod 600 keep/y
+mv ren ren2; mkdir newdir; echo again > files/a; rm files/b; touch keep/same; ln added added2; rm -r swap; echo f > swap
+mkfifo fifo; ln -sfn keep link; rm both/x; rmdir both
+)sh");
+  // As fuse-overlayfs leaves them where it may not make devices.
+  lab_->sh("cd upper/fs; rm files/b; : > files/.wh.b; rm both; : > .wh.both; : > keep/.wh.nothing");
+  lab_->unmount();
+  lab_->mount_fuse({"top", "low"});
+  for (const bool hold : {true, false}) {
+    SCOPED_TRACE(hold);
+    TaskKit kit;
+    const auto stack = lab_->stack(kit);
+    const auto seen = take(stack, kit, {}, hold);
+    compare_with_kernel(*lab_, seen, 20);
+    const std::map<std::string, std::string> want{
+        {"/op", "opaque"},      {"/op/x", "deleted"}, {"/op/in/z", "deleted"}, {"/d/sub/g", "deleted"},
+        {"/d/f2", "deleted"},   {"/both", "deleted"}, {"/both/x", "deleted"},  {"/files/b", "deleted"},
+        {"/files/a", "added"},  {"/swap", "type"},    {"/added", "added"},     {"/swap/in/s", "deleted"},
+        {"/keep/nothing", "-"}, {"/aufs/a", "-"},     {"/op2/old", "-"},       {"/top1", "-"},
+        {"/ren/z", "deleted"},  {"/ren2/z", "added"}, {"/keep/y", "metadata"}, {"/filesdir", "-"}};
+    for (const auto& [path, kind] : want) EXPECT_EQ(seen.kind(path), kind) << path;
+    EXPECT_EQ(seen.find("/files/b")->layer, 1U);
+    for (const auto& change : seen.changes)
+      EXPECT_EQ(change.path.raw.find("/.wh."), std::string::npos) << change.path.raw;
+    EXPECT_EQ(kit.gaps.count(Impact::lost) + kit.gaps.count(Impact::degraded), 0U) << kit.text();
+  }
+}
+
+TEST_F(OverlayWalk, FuseOverlayfsKeepsOwnersInXattrs) {
+  if (!Lab::has_fuse()) GTEST_SKIP() << "needs fuse-overlayfs and /dev/fuse";
+  lab_->sh("mkdir -p low/d; echo a > low/d/a; echo b > low/d/b; find low -exec touch -d '2024-01-02' {} +");
+  lab_->mount_fuse({"low"}, ",xattr_permissions=2");
+  lab_->sh("cd merged; chmod 711 d/a; chown 7:8 d/a; echo n > n; chmod 600 n; mkdir e; chmod 700 e");
+  TaskKit kit;
+  const auto stack = lab_->stack(kit);
+  const auto seen = take(stack, kit);
+  compare_with_kernel(*lab_, seen, 2);
+  EXPECT_EQ(seen.find("/d/a")->after->uid, 7U);
+  EXPECT_EQ(seen.find("/d/a")->after->gid, 8U);
+  EXPECT_EQ(seen.find("/d/a")->after->mode, 0711U);
+  EXPECT_EQ(seen.find("/n")->after->mode, 0600U);
+  EXPECT_EQ(seen.find("/e")->after->mode, 0700U);
+}
+
+// containerd 2 with a pod's user namespace: the layers' clones are gone, the UpperDir has the node's ids.
+TEST_F(OverlayWalk, IdmappedLowers) {
+  lab_->sh(
+      "mkdir -p low/etc low/usr top/opt; echo p > low/etc/passwd; echo s > low/etc/shadow; chown 1:42 "
+      "low/etc/shadow; chown 70000:70000 low/usr; echo u > low/usr/u; echo o > top/opt/o; find low top -exec "
+      "touch "
+      "-d '2024-01-02' {} +; chown 100000:100000 upper/fs");
+  lab_->mount_idmapped({"top", "low"}, 100'000);
+  lab_->sh("cd merged; chmod 600 etc/passwd; echo more >> etc/shadow; chown 100005 opt/o; echo n > new");
+  auto options = lab_->options();
+  TaskKit gone;
+  EXPECT_FALSE(overlay::Stack::open(options, *Root::open("/"), "c1", gone.task)->complete());
+  options.lowers = {lab_->dir() + "/top", lab_->dir() + "/low"};  // as the engine's records have them
+  auto stack = overlay::Stack::open(options, *Root::open("/"), "c1", kit_.task);
+  ASSERT_TRUE(stack);
+  ASSERT_TRUE(stack->complete());
+  const auto map = overlay::parse_id_map("         0     100000      65536\n").value();
+  const auto merged = Root::open(lab_->dir() + "/merged");
+  EXPECT_EQ(stack->shows_mapped_owners(*merged, map, map, kit_.task), true);
+  // Without it everything that was copied up would look as if it had another owner.
+  EXPECT_EQ(take(*stack, kit_).find("/etc/passwd")->before->uid, 0U);
+  stack->map_lower_owners(map, map);
+  const auto seen = take(*stack, kit_);
+  compare_with_kernel(*lab_, seen, 3);
+  EXPECT_EQ(seen.find("/etc/passwd")->before->uid, 100'000U);
+  EXPECT_EQ(seen.find("/etc/passwd")->differs, std::vector<std::string>{"mode"});
+  EXPECT_EQ(seen.find("/etc/shadow")->before->gid, 100'042U);
+  EXPECT_EQ(seen.find("/opt/o")->differs, std::vector<std::string>{"owner"});
+}
+
+// A user namespace without such mounts: Podman's layers of its own, a copy with other owners.
+TEST_F(OverlayWalk, OwnersThatAreOnDisk) {
+  lab_->sh("mkdir -p low/usr; echo u > low/usr/u; chown -R 100000:100000 low upper/fs");
+  lab_->mount({"low"});
+  const auto stack = lab_->stack(kit_);
+  const auto map = overlay::parse_id_map("0 100000 65536").value();
+  const auto merged = Root::open(lab_->dir() + "/merged");
+  EXPECT_EQ(stack.shows_mapped_owners(*merged, map, map, kit_.task), false);
+  lab_->sh("mkdir none; rm -r merged/usr");
+  EXPECT_EQ(stack.shows_mapped_owners(*merged, map, map, kit_.task), std::nullopt);
+}
+
 TEST_F(OverlayWalk, RelativeLowers) {
   lab_->sh(
       "mkdir -p s/1/fs s/2/fs s/9/fs s/9/work s/7 s/l; ln -s ../1/fs s/l/A; echo a > s/1/fs/a; echo b > "

@@ -21,6 +21,7 @@ namespace {
 // RESOLVE_NO_XDEV is not among them: a layer or a volume may itself be, or hold, a mount.
 constexpr std::uint64_t kBeneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 constexpr std::uint64_t kInRoot = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+constexpr std::uint64_t kOnProcfs = kBeneath | RESOLVE_NO_XDEV;
 
 // One name, also one over PATH_MAX, which the kernel refuses: such a name is resolved in pieces. Beneath
 // only, where a piece means the same wherever it is resolved from, since no link and no ".." out of the root
@@ -62,6 +63,23 @@ Result<UniqueFd> follow_magic(int dir, std::string_view name, std::uint64_t flag
   return opened;
 }
 
+// "4711/ns", "4711/task/4712/fd": directories of procfs, so that none of them is a link.
+bool is_way_to_process(std::string_view path) {
+  while (!path.empty()) {
+    const std::string_view part = path.substr(0, path.find('/'));
+    path.remove_prefix(std::min(path.size(), part.size() + 1));
+    if (part.empty()) return false;
+    const bool named = part == "task" || part == "ns" || part == "fd";
+    if (!named && part.find_first_not_of("0123456789") != std::string_view::npos) return false;
+  }
+  return true;
+}
+
+std::string_view directory_of(std::string_view name) {
+  const std::size_t slash = name.rfind('/');
+  return slash == std::string_view::npos ? std::string_view() : name.substr(0, slash);
+}
+
 std::string below(const std::string& root, std::string_view name) {
   return root == "/" ? std::string("/").append(name) : std::string(root).append("/").append(name);
 }
@@ -79,6 +97,10 @@ Result<Root> Root::open(const std::string& path) {
 }
 
 Root Root::adopt(UniqueFd dir, std::string name) { return Root(std::move(dir), std::move(name)); }
+
+Root Root::adopt_own_procfs(UniqueFd dir, std::string name) {
+  return Root(std::move(dir), std::move(name), nullptr, true);
+}
 
 Result<UniqueFd> Root::open_pinned(int pinned, std::string_view name) const {
   const auto info = file_info(pinned, name);
@@ -115,16 +137,32 @@ Result<UniqueFd> Root::open_beneath(std::string_view name) const {
   return open_pinned(pinned->get(), name);
 }
 
+// Of a procfs of our own: nothing in it hangs or acts when it is opened for reading. May be a directory.
+Result<UniqueFd> Root::open_own(std::string_view name) const {
+  constexpr std::uint64_t kFlags = O_RDONLY | O_NOCTTY | O_NONBLOCK;
+  auto opened = sys::openat2(dir_.get(), name, kFlags, kInRoot | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
+  if (opened || opened.error().number != ELOOP) return opened;
+  const auto pinned = sys::openat2(dir_.get(), name, O_PATH, kInRoot);  // "self" is a link
+  return pinned ? open_pinned(pinned->get(), name) : Result<UniqueFd>(pinned.error());
+}
+
 Result<UniqueFd> Root::open_in_root(std::string_view name) const {
+  if (own_procfs_) {
+    auto opened = open_own(name);
+    const auto info = opened ? sys::stat_fd(opened->get(), name) : Result<sys::StatBuffer>(opened.error());
+    if (!info || S_ISREG(info->stx_mode)) return info ? std::move(opened) : Result<UniqueFd>(info.error());
+  }
   const auto pinned = sys::openat2(dir_.get(), name, O_PATH, kInRoot);
   if (!pinned) return pinned.error();
   return open_pinned(pinned->get(), name);
 }
 
 Result<Root> Root::descend(std::string_view name) const {
-  auto dir = pin(dir_.get(), name, O_DIRECTORY);
+  auto dir = own_procfs_
+                 ? sys::openat2(dir_.get(), name.empty() ? "." : name, O_PATH | O_DIRECTORY, kOnProcfs)
+                 : pin(dir_.get(), name, O_DIRECTORY);
   if (!dir) return std::move(dir).error();
-  return Root(*std::move(dir), below(name_, name), touched_);
+  return Root(*std::move(dir), below(name_, name), touched_, own_procfs_);
 }
 
 Result<Root> Root::descend_in_root(std::string_view name) const {
@@ -154,7 +192,9 @@ Result<FileInfo> Root::stat_in_root(std::string_view name) const {
 }
 
 Result<std::string> Root::read_link_beneath(std::string_view name) const {
-  if (is_one_component(name)) return sys::readlinkat(dir_.get(), name);
+  if (is_one_component(name) || (own_procfs_ && is_way_to_process(directory_of(name)))) {
+    return sys::readlinkat(dir_.get(), name);
+  }
   const auto pinned = pin_beneath(name);
   if (!pinned) return system_error(pinned.error().number, std::string("read link ").append(name));
   auto target = sys::readlinkat(pinned->get(), "");
@@ -167,7 +207,7 @@ Result<std::string> Root::read_link_beneath(std::string_view name) const {
 }
 
 Result<std::string> Root::read_file_in_root(std::string_view name, std::size_t most) const {
-  const auto file = open_in_root(name);
+  const auto file = own_procfs_ ? open_own(name) : open_in_root(name);
   if (!file) return file.error();
   std::string text;
   for (;;) {
@@ -194,10 +234,19 @@ Result<UniqueFd> Root::open_magic(std::string_view name) const {
   return open_pinned(pinned->get(), name);
 }
 
-Result<UniqueFd> Root::pin_magic(std::string_view name) const { return follow_magic(dir_.get(), name, 0); }
+// In a procfs of our own all links are the kernel's: nothing is to be asked.
+Result<UniqueFd> Root::follow(std::string_view name, std::uint64_t flags) const {
+  const std::string_view last = name.substr(name.rfind('/') + 1);
+  if (own_procfs_ && is_way_to_process(directory_of(name)) && is_one_component(last) && last != ".") {
+    return sys::openat2(dir_.get(), name, O_PATH | flags);
+  }
+  return follow_magic(dir_.get(), name, flags);
+}
+
+Result<UniqueFd> Root::pin_magic(std::string_view name) const { return follow(name, 0); }
 
 Result<Root> Root::descend_magic(std::string_view name) const {
-  auto dir = follow_magic(dir_.get(), name, O_DIRECTORY);
+  auto dir = follow(name, O_DIRECTORY);
   if (!dir) return std::move(dir).error();
   return Root(*std::move(dir), below(name_, name), touched_);
 }
@@ -216,7 +265,7 @@ Result<Root> Root::clone_read_only() const {
 Result<Root> Root::duplicate() const {
   auto copy = sys::duplicate(dir_.get(), name_);
   if (!copy) return std::move(copy).error();
-  return Root(*std::move(copy), name_, touched_);
+  return Root(*std::move(copy), name_, touched_, own_procfs_);
 }
 
 }  // namespace ctriage

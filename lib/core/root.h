@@ -66,6 +66,10 @@ class Root {
   static Result<Root> open(const std::string& path);
   // Takes over an open directory; `name` is what messages call it.
   static Root adopt(UniqueFd dir, std::string name);
+  // The same of a procfs that we have mounted ourselves and nobody else sees: all that lies in it is the
+  // kernel's, regular files, directories and its own links, so what is asked below it costs one call each.
+  // What a magic link leads to is no part of it.
+  static Root adopt_own_procfs(UniqueFd dir, std::string name);
 
   // A regular file for reading, with O_NOATIME where we may. Errc::not_found, outside (a link or "..": ELOOP,
   // EXDEV), unsupported (not a regular file), denied, io.
@@ -108,11 +112,14 @@ class Root {
   [[nodiscard]] Result<Root> duplicate() const;
 
  private:
-  Root(UniqueFd dir, std::string name, AccessTimes touched = nullptr)
-      : dir_(std::move(dir)), name_(std::move(name)), touched_(std::move(touched)) {}
+  Root(UniqueFd dir, std::string name, AccessTimes touched = nullptr, bool own_procfs = false)
+      : dir_(std::move(dir)), name_(std::move(name)), touched_(std::move(touched)), own_procfs_(own_procfs) {}
+  [[nodiscard]] Result<UniqueFd> open_own(std::string_view name) const;
+  [[nodiscard]] Result<UniqueFd> follow(std::string_view name, std::uint64_t flags) const;
   UniqueFd dir_;
   std::string name_;
   AccessTimes touched_;
+  bool own_procfs_ = false;
 };
 
 FileInfo to_file_info(const struct ::statx& found);

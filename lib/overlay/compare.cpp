@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <string_view>
 
+#include "lib/overlay/marks.h"
+
 namespace ctriage::overlay {
 namespace {
 
-// overlayfs's own bookkeeping; what a container sets as trusted.overlay.X is stored as
-// trusted.overlay.overlay.X.
+// What a container sets as trusted.overlay.X is stored as trusted.overlay.overlay.X.
 bool is_bookkeeping(const XattrRecord& xattr, std::string_view prefix) {
-  const std::string_view name = xattr.name.view();
-  return name.starts_with(prefix) && !name.substr(prefix.size()).starts_with("overlay.");
+  return overlay::is_bookkeeping(xattr.name.view(), prefix);
 }
 
 // Both lists are in order of name.

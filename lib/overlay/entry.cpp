@@ -96,9 +96,11 @@ void Walk::read_attributes(Subject& subject) {
         {Errc::limit, "more than 384 KiB of extended attributes: of " + std::to_string(left_out) +
                           " values only size and SHA-256 are kept"});
   }
+  apply(stack_.upper_owners_, subject.xattrs, subject.info);
   if (subject.why) return;
   if (auto marks = read_marks(subject.info, subject.xattrs, prefix())) {
     subject.marks = *std::move(marks);
+    if (is_fuse() && subject.info.is_directory() && has_opaque_file(subject)) subject.marks.opaque = true;
   } else {
     subject.why = std::move(marks).error();
     gap(Impact::degraded, "overlay.semantics", subject.path, *subject.why);
@@ -157,6 +159,15 @@ Status Walk::take_whiteout(const Subject& subject) {
   if (auto status = begin_and_end(change); !status) return status;
   if (auto status = visitor_.change(std::move(change)); !status) return status;
   return tell_hidden(subject, hit);
+}
+
+// One that hides nothing says nothing: fuse-overlayfs leaves some.
+Status Walk::take_whiteout_file(const std::string& name) {
+  if (lower_.lookup(name).answer == LowerHit::Answer::absent) return Done{};
+  Subject subject;
+  subject.name = name;
+  subject.path = path_ + "/" + name;
+  return take_whiteout(subject);
 }
 
 // Where the bytes of a regular file are read from; its pin or what is held, or for a metacopy the layer

@@ -1,6 +1,7 @@
 #include "lib/overlay/lower_view.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "lib/core/text.h"
 
@@ -58,7 +59,20 @@ LowerHit LowerView::root() {
   hit.answer = LowerHit::Answer::found;
   hit.info = *info;
   hit.xattrs = *std::move(xattrs);
+  understand(hit);
   return hit;
+}
+
+void LowerView::understand(LowerHit& hit) const {
+  if (hit.lower < layers_.owners.size()) apply(layers_.owners[hit.lower], hit.xattrs, hit.info);
+}
+
+Result<bool> LowerView::is_whited_out(const Root& dir, const std::string& name) const {
+  if (!is_fuse()) return false;
+  const auto info = dir.stat_beneath(std::string(kWhiteoutFile) + name);
+  if (info) return true;
+  if (info.error().code == Errc::not_found || info.error().number == ENAMETOOLONG) return false;
+  return info.error();
 }
 
 LowerView::Search LowerView::begin(std::string_view name, std::string_view redirect) const {
@@ -135,6 +149,7 @@ LowerHit LowerView::lookup(std::string_view name, std::string_view redirect) {
   const auto no_data = [&] {
     return give_up(Error{Errc::not_found, "the layers have no bytes for this metacopy"});
   };
+  if (is_fuse() && name.starts_with(kWhiteoutFile)) return hit;
   Search search = begin(name, redirect);
   while (search.at < search.in->dirs.size()) {
     const Dir& dir = search.in->dirs[search.at++];
@@ -146,6 +161,9 @@ LowerHit LowerView::lookup(std::string_view name, std::string_view redirect) {
       continue;
     }
     last = (*place)->last;
+    const auto gone = is_whited_out(*(*place)->dir, (*place)->name);
+    if (!gone) return give_up(gone.error());
+    if (*gone) return hit;
     auto pin = (*place)->dir->pin_beneath((*place)->name);
     if (!pin && pin.error().code != Errc::not_found) return give_up(std::move(pin).error());
     if (pin) {
@@ -164,6 +182,7 @@ LowerHit LowerView::lookup(std::string_view name, std::string_view redirect) {
         hit.info = *info;
         hit.xattrs = *std::move(xattrs);
         hit.pin = *std::move(pin);
+        understand(hit);
         if (!marks->metacopy) return hit;
         hit.metacopy = true;
       } else if (!marks->metacopy) {
@@ -217,6 +236,8 @@ Result<NameBlock> LowerView::list(std::string_view after, std::size_t block_byte
     merged.names.insert(merged.names.end(), std::make_move_iterator(block->names.begin()),
                         std::make_move_iterator(block->names.end()));
   }
+  if (is_fuse())
+    std::erase_if(merged.names, [](const std::string& name) { return name.starts_with(kWhiteoutFile); });
   std::sort(merged.names.begin(), merged.names.end());
   merged.names.erase(std::unique(merged.names.begin(), merged.names.end()), merged.names.end());
   if (end)
@@ -235,6 +256,9 @@ LowerView::Step LowerView::step_into(const Dir& dir, const std::string& target, 
   if (!place) return give_up(std::move(place).error());
   if (!*place) return last ? Step::last : Step::none;
   Place& at = **place;
+  const auto gone = is_whited_out(*at.dir, at.name);
+  if (!gone) return give_up(gone.error());
+  if (*gone) return Step::last;
   auto info = at.dir->stat_beneath(at.name);
   if (!info) {
     if (info.error().code != Errc::not_found) return give_up(std::move(info).error());
@@ -250,6 +274,7 @@ LowerView::Step LowerView::step_into(const Dir& dir, const std::string& target, 
     at.chain->leave();
     return give_up(std::move(marks).error());
   }
+  if (is_fuse() && (*inside)->stat_beneath(kOpaqueFile)) marks->opaque = true;
   const bool own = !at.own.empty();
   below.chains.splice(below.chains.end(), at.own);
   below.dirs.push_back({dir.lower, at.chain, own});

@@ -11,6 +11,7 @@
 
 #include "lib/overlay/dir_chain.h"
 #include "lib/overlay/marks.h"
+#include "lib/overlay/owners.h"
 
 namespace ctriage::overlay {
 
@@ -33,6 +34,7 @@ struct LowerLayers {                            // what a view looks at; it outl
       data_only;                             // reached through absolute redirects of metacopy files only
   std::string_view prefix = kTrustedPrefix;  // of overlay's xattrs
   const Error* unreadable = nullptr;         // why no answer at all can be given
+  std::span<const Owners> owners = {};       // of `lowers`; empty: as they are on disk
 };
 
 class LowerView {
@@ -94,6 +96,10 @@ class LowerView {
   Result<std::optional<Place>> reach(const Dir& dir, const std::string& target, bool& last);
   Step step_into(const Dir& dir, const std::string& target, Level& below, std::string& redirect);
   void find_data_only(LowerHit& hit, const std::string& target) const;
+  void understand(LowerHit& hit) const;
+  [[nodiscard]] bool is_fuse() const { return layers_.prefix == kFusePrefix; }
+  // Whether a file says that `name` is gone, fuse-overlayfs only.
+  [[nodiscard]] Result<bool> is_whited_out(const Root& dir, const std::string& name) const;
 
   LowerLayers layers_;
   std::vector<std::optional<DirChain>> chains_;

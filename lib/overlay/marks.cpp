@@ -29,6 +29,15 @@ bool is_redirect(std::string_view value) {
 
 }  // namespace
 
+bool is_bookkeeping(std::string_view name, std::string_view prefix) {
+  const auto is_of = [name](std::string_view its) {
+    return name.starts_with(its) && !name.substr(its.size()).starts_with("overlay.");
+  };
+  if (prefix != kFusePrefix) return is_of(prefix);
+  return is_of(kFusePrefix) || is_of(kTrustedPrefix) || is_of(kUserPrefix) ||
+         name == "security.fuseoverlayfs.override_stat" || name == "user.containers.override_stat";
+}
+
 bool is_whiteout_device(const FileInfo& info) {
   return info.is_char_device() && info.rdev_major == 0 && info.rdev_minor == 0;
 }
@@ -36,6 +45,13 @@ bool is_whiteout_device(const FileInfo& info) {
 Result<Marks> read_marks(const FileInfo& info, const std::vector<Xattr>& xattrs, std::string_view prefix) {
   Marks marks;
   marks.whiteout = is_whiteout_device(info);
+  if (prefix == kFusePrefix) {  // it renames no directory of the image and copies no owner alone
+    for (const std::string_view each : {kFusePrefix, kTrustedPrefix, kUserPrefix}) {
+      const std::string* opaque = info.is_directory() ? find(xattrs, each, "opaque") : nullptr;
+      marks.opaque = marks.opaque || (opaque != nullptr && *opaque == "y");
+    }
+    return marks;
+  }
   if (info.is_directory()) {
     if (const std::string* opaque = find(xattrs, prefix, "opaque")) {
       // "x" says that xattr whiteouts are among the names, which each name says itself.

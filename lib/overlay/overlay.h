@@ -17,6 +17,7 @@
 #include "lib/core/task.h"
 #include "lib/model/file.h"
 #include "lib/model/process.h"
+#include "lib/overlay/owners.h"
 
 namespace ctriage::overlay {
 
@@ -29,13 +30,22 @@ struct Options {      // of one overlay mount, in the words of its mountinfo lin
   std::vector<std::string> lowers;     // first is the top, as the kernel orders them
   std::vector<std::string> data_only;  // "::" lowers and datadir+
   std::vector<std::string> flags;      // the rest: userxattr, metacopy=on, redirect_dir=on, index=off, ...
-  std::string base;  // where relative paths start, when whoever opens the stack knows; not in the text
+  std::string base;   // where relative paths start, when whoever opens the stack knows; not in the text
+  bool fuse = false;  // put together by fuse-overlayfs, which has marks of its own
   [[nodiscard]] bool has(std::string_view flag) const;
 };
 
 // super_options as proc::parse_mountinfo gives them (octal escapes undone once already is wrong: pass them
 // RAW).
 Result<Options> parse_options(std::string_view raw_super_options);
+
+// The same from the arguments of a fuse-overlayfs process: its mount says nothing of them. `target`: the
+// mount point as it was told. Errc::unsupported for layers that a plugin has.
+struct FuseMount {
+  Options options;
+  std::string target;
+};
+Result<FuseMount> parse_fuse_arguments(std::span<const std::string> arguments);
 
 struct LowerLayers;  // lower_view.h
 
@@ -53,7 +63,15 @@ class Stack {
   static Result<Stack> open(const Options& options, const Root& node, const std::string& container,
                             Task& task, Use use = Use::contents);
 
+  // Whether `merged`, the root directory of this overlay, shows owners of the lower layers through these maps
+  // (layers that were mounted idmapped) rather than as they are on disk. Nothing where no directory tells.
+  [[nodiscard]] std::optional<bool> shows_mapped_owners(const Root& merged, const IdMap& uids,
+                                                        const IdMap& gids, const Task& task) const;
+  // From now on owners of lower layers are those outside, as the UpperDir has them.
+  void map_lower_owners(const IdMap& uids, const IdMap& gids);
+
   [[nodiscard]] const Root& upper() const { return upper_; }
+  [[nodiscard]] bool complete() const;                                        // every layer could be opened
   [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }  // lowest first, upper last
   // How the image's layers were made, lowest first: layers() and changes say it from then on.
   struct Origin {
@@ -87,9 +105,13 @@ class Stack {
 
   Root upper_;
   std::string container_;
-  std::vector<std::optional<Root>> lowers_;     // as Options::lowers; nullopt: could not be opened
-  std::vector<std::optional<Root>> data_only_;  // as Options::data_only
-  bool user_xattrs_ = false;                    // overlay's own xattrs are user.overlay.*
+  std::vector<std::optional<Root>> lowers_;       // as Options::lowers; nullopt: could not be opened
+  std::vector<std::optional<Root>> data_only_;    // as Options::data_only
+  [[nodiscard]] std::string_view prefix() const;  // of overlay's own xattrs
+  bool user_xattrs_ = false;                      // they are user.overlay.*
+  bool fuse_ = false;
+  Owners upper_owners_;
+  std::vector<Owners> lower_owners_;  // as lowers_
   std::vector<Layer> layers_;
   std::optional<Error> unreadable_;  // why no answer at all can be given about lower layers (no trusted.*)
 };

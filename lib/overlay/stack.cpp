@@ -1,5 +1,7 @@
 #include <linux/capability.h>
 
+#include <algorithm>
+
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/overlay/lower_view.h"
@@ -118,7 +120,19 @@ Result<Stack> Stack::open(const Options& options, const Root& node, const std::s
                        .within("layers are read in place, links may change their access time")});
   }
   stack.user_xattrs_ = options.has("userxattr");
-  if (!stack.user_xattrs_) {
+  stack.fuse_ = options.fuse;
+  stack.lower_owners_.resize(stack.lowers_.size());
+  if (stack.fuse_) {
+    // What it says by trusted.* it says by a file as well.
+    const auto read_override = [](const Root& top) {
+      const auto xattrs = read_xattrs(top.fd(), top.name());
+      return xattrs ? find_override(*xattrs) : std::string();
+    };
+    stack.upper_owners_.override_xattr = read_override(stack.upper_);
+    for (std::size_t i = 0; i < stack.lowers_.size(); ++i) {
+      if (stack.lowers_[i]) stack.lower_owners_[i].override_xattr = read_override(*stack.lowers_[i]);
+    }
+  } else if (!stack.user_xattrs_) {
     if (auto visible = check_trusted_visible(); !visible) stack.unreadable_ = std::move(visible).error();
   }
   if (stack.unreadable_)
@@ -153,8 +167,48 @@ std::vector<std::pair<std::uint32_t, FileInfo>> Stack::numbered_directories() co
 }
 
 LowerLayers Stack::lower_layers() const {
-  return {lowers_, data_only_, user_xattrs_ ? kUserPrefix : kTrustedPrefix,
-          unreadable_ ? &*unreadable_ : nullptr};
+  return {lowers_, data_only_, prefix(), unreadable_ ? &*unreadable_ : nullptr, lower_owners_};
+}
+
+std::string_view Stack::prefix() const {
+  if (fuse_) return kFusePrefix;
+  return user_xattrs_ ? kUserPrefix : kTrustedPrefix;
+}
+
+bool Stack::complete() const {
+  const auto is_open = [](const std::optional<Root>& layer) { return layer.has_value(); };
+  return std::ranges::all_of(lowers_, is_open) && std::ranges::all_of(data_only_, is_open);
+}
+
+void Stack::map_lower_owners(const IdMap& uids, const IdMap& gids) {
+  for (Owners& owners : lower_owners_) {
+    owners.uids = uids;
+    owners.gids = gids;
+  }
+}
+
+// Directories at the top that only the image has: what is mounted there, or lies in the UpperDir, has owners
+// of its own.
+std::optional<bool> Stack::shows_mapped_owners(const Root& merged, const IdMap& uids, const IdMap& gids,
+                                               const Task& task) const {
+  constexpr std::size_t kBlockBytes = 64 << 10;
+  const auto top = merged.stat_beneath("");
+  LowerView view(lower_layers());
+  const auto names = view.list("", kBlockBytes);
+  if (!top || !names) return std::nullopt;
+  for (const std::string& name : names->names) {
+    if (!task.check()) return std::nullopt;
+    const LowerHit hit = view.lookup(name);
+    if (hit.answer != LowerHit::Answer::found || !hit.info.is_directory()) continue;
+    if (const auto upper = upper_.stat_beneath(name); upper || upper.error().code != Errc::not_found)
+      continue;
+    const auto shown = merged.stat_beneath(name);
+    if (!shown || !shown->is_directory() || shown->device() != top->device()) continue;
+    const bool as_on_disk = shown->uid == hit.info.uid && shown->gid == hit.info.gid;
+    const bool mapped = shown->uid == uids.outside(hit.info.uid) && shown->gid == gids.outside(hit.info.gid);
+    if (as_on_disk != mapped) return mapped;
+  }
+  return std::nullopt;
 }
 
 Result<Stack::Found> Stack::find_lower(std::string_view path) const {

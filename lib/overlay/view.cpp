@@ -56,7 +56,9 @@ Result<View> View::merged(const Stack& stack) {
   view.layers_.emplace_back(*std::move(upper));
   std::move(lowers->begin(), lowers->end(), std::back_inserter(view.layers_));
   view.data_only_ = *std::move(data_only);
-  view.prefix_ = stack.user_xattrs_ ? kUserPrefix : kTrustedPrefix;
+  view.prefix_ = stack.prefix();
+  view.owners_.push_back(stack.upper_owners_);
+  view.owners_.insert(view.owners_.end(), stack.lower_owners_.begin(), stack.lower_owners_.end());
   view.unreadable_ = stack.unreadable_;
   return view;
 }
@@ -81,7 +83,7 @@ Result<View> View::layer(const Stack& stack, std::uint32_t number) {
 }
 
 LowerLayers View::lower_layers() const {
-  return {layers_, data_only_, prefix_, unreadable_ ? &*unreadable_ : nullptr};
+  return {layers_, data_only_, prefix_, unreadable_ ? &*unreadable_ : nullptr, owners_};
 }
 
 Result<View::Found> View::from(LowerHit&& hit, std::string path) const {

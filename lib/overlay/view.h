@@ -57,6 +57,7 @@ class View {
   std::vector<std::optional<Root>> layers_;  // from the top
   std::vector<std::optional<Root>> data_only_;
   std::string_view prefix_;
+  std::vector<Owners> owners_;  // of layers_
   std::optional<Error> unreadable_;
   std::uint32_t alone_ = 0;  // the number of the only layer; 0: merged
 };

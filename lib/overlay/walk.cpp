@@ -48,6 +48,10 @@ Status Walk::run() {
         return told;
       continue;
     }
+    if (next->whiteout_file) {
+      if (auto taken = take_whiteout_file(next->name); !taken) return taken;
+      continue;
+    }
     auto subject = meet(next->name, next->live, next->held);
     if (!subject) continue;
     if (auto taken = take(*std::move(subject), false); !taken) return taken;
@@ -84,10 +88,15 @@ std::optional<Walk::Next> Walk::next_name() {
   }
   refill(frame);
   const std::string* live = frame.next < frame.names.size() ? &frame.names[frame.next] : nullptr;
+  while (is_fuse() && frame.next_held < frame.held.size() &&
+         frame.held[frame.next_held].name.starts_with(kWhiteoutFile))
+    ++frame.next_held;
   const HeldEntry* held = frame.next_held < frame.held.size() ? &frame.held[frame.next_held] : nullptr;
   const std::string* image = next_of_image(frame);
+  const std::string* whiteout =
+      frame.next_whiteout < frame.whiteouts.size() ? &frame.whiteouts[frame.next_whiteout] : nullptr;
   const std::string* first = nullptr;
-  for (const std::string* each : {live, held != nullptr ? &held->name : nullptr, image}) {
+  for (const std::string* each : {live, held != nullptr ? &held->name : nullptr, image, whiteout}) {
     if (each != nullptr && (first == nullptr || *each < *first)) first = each;
   }
   if (first == nullptr) return std::nullopt;
@@ -100,6 +109,15 @@ std::optional<Walk::Next> Walk::next_name() {
   if (live != nullptr && *live == next.name) {
     next.live = true;
     frame.last = std::move(frame.names[frame.next++]);
+  }
+  if (whiteout != nullptr && *whiteout == next.name) {
+    ++frame.next_whiteout;
+    if (next.live || next.held != nullptr) {
+      gap(Impact::degraded, "overlay.semantics", path_ + "/" + next.name,
+          {Errc::mismatch, "it is there, and a file beside it says that it is deleted: told as there"});
+    } else {
+      next.whiteout_file = true;
+    }
   }
   return next;
 }
@@ -130,7 +148,7 @@ void Walk::refill(Frame& frame) {
           second_look_.listing(parent, std::string_view(path_).substr(path_.rfind('/') + 1), *info);
     }
   }
-  auto block = here ? list_names(**here, frame.last) : Result<NameBlock>(std::move(here).error());
+  auto block = here ? list_live(frame, **here) : Result<NameBlock>(std::move(here).error());
   if (!block) {
     live_failed(frame, block.error());
     return;
@@ -139,6 +157,66 @@ void Walk::refill(Frame& frame) {
   frame.more = block->more;
   frame.live_done = frame.names.empty();
   shed_names();
+}
+
+// fuse-overlayfs shows no file whose name begins with ".wh.".
+Result<NameBlock> Walk::list_live(Frame& frame, const Root& here) {
+  for (;;) {
+    auto block = list_names(here, frame.last);
+    if (!is_fuse() || !block || block->names.empty()) return block;
+    const std::string last = block->names.back();
+    std::erase_if(block->names, [](const std::string& name) { return name.starts_with(kWhiteoutFile); });
+    if (!block->names.empty() || !block->more) return block;
+    frame.last = last;
+  }
+}
+
+void Walk::find_whiteout_files(Frame& frame) {
+  constexpr std::size_t kMostBytes = 1 << 20;
+  std::size_t bytes = 0;
+  const auto add = [&](const std::string& name) {
+    bytes += sizeof(std::string) + name.size();
+    if (name != kOpaqueFile && bytes <= kMostBytes)
+      frame.whiteouts.push_back(name.substr(kWhiteoutFile.size()));
+  };
+  for (const HeldEntry& entry : frame.held) {
+    if (!entry.name.starts_with(kWhiteoutFile)) continue;
+    second_look_.taken(entry.info);
+    add(entry.name);
+  }
+  std::string after(kWhiteoutFile);
+  for (bool more = frame.live; more && bytes <= kMostBytes;) {
+    auto here = upper_.here();
+    auto block = here ? list_names(**here, after) : Result<NameBlock>(std::move(here).error());
+    if (!block) return;  // told when its names are read
+    more = block->more && !block->names.empty();
+    for (const std::string& name : block->names) {
+      if (!name.starts_with(kWhiteoutFile)) {
+        more = false;
+        break;
+      }
+      if (const auto info = (*here)->stat_beneath(name)) second_look_.taken(*info);
+      add(name);
+    }
+    if (more) after = block->names.back();
+  }
+  if (bytes > kMostBytes) {
+    gap(Impact::lost, "overlay.directory", path(),
+        {Errc::limit, "more than 1 MiB of names of deleted files: the rest is not told"});
+  }
+  std::ranges::sort(frame.whiteouts);
+  const auto twice = std::ranges::unique(frame.whiteouts);
+  frame.whiteouts.erase(twice.begin(), twice.end());
+}
+
+bool Walk::has_opaque_file(const Subject& subject) {
+  if (subject.held != nullptr && held_ != nullptr) {
+    const auto children = held_->children(subject.held->number);
+    if (std::ranges::find(children, kOpaqueFile, &HeldEntry::name) != children.end()) return true;
+  }
+  if (!subject.live || frames_.empty() || !frames_.back().live) return false;
+  const auto here = upper_.here();
+  return here && (*here)->stat_beneath(std::string(subject.name) + "/" + std::string(kOpaqueFile));
 }
 
 // Names waiting in all the directories we are in stay within two blocks: those of the uppermost are read
@@ -265,6 +343,7 @@ void Walk::go_into(const Subject& subject, const LowerHit& hit) {
     path_ = subject.path;
   }
   frame.path_size = path_.size();
+  if (is_fuse()) find_whiteout_files(frame);
   frames_.push_back(std::move(frame));
 }
 

@@ -41,6 +41,8 @@ class Walk {
     std::size_t next = 0;
     std::span<const HeldEntry> held;
     std::size_t next_held = 0;
+    std::vector<std::string> whiteouts;  // names that files ".wh.NAME" say are gone, in order
+    std::size_t next_whiteout = 0;
     std::optional<std::string> again;  // what was held was replaced: now what lies there
     bool begun = false;                // live names were asked for
     std::uint32_t watched = SecondLook::kNone;
@@ -85,11 +87,15 @@ class Walk {
     std::string name;
     bool live = false;                // the directory has it now
     const HeldEntry* held = nullptr;  // it had it when it was held
-    [[nodiscard]] bool only_in_image() const { return !live && held == nullptr; }
+    bool whiteout_file = false;       // it has a file that says that the name is gone
+    [[nodiscard]] bool only_in_image() const { return !live && held == nullptr && !whiteout_file; }
   };
   std::optional<Next> next_name();
   const std::string* next_of_image(Frame& frame);
   void refill(Frame& frame);
+  Result<NameBlock> list_live(Frame& frame, const Root& here);
+  void find_whiteout_files(Frame& frame);
+  [[nodiscard]] bool has_opaque_file(const Subject& subject);
   void shed_names();
   void live_failed(Frame& frame, const Error& error);
   std::optional<Subject> meet(const std::string& name, bool live, const HeldEntry* held);
@@ -109,6 +115,7 @@ class Walk {
   void read_attributes(Subject& subject);
   void check_content(const Subject& subject, int fd, FileChange& change);
   Status take_whiteout(const Subject& subject);
+  Status take_whiteout_file(const std::string& name);
   Result<UniqueFd> open_bytes(const Subject& subject, const LowerHit& hit);
   Status take_regular(const Subject& subject, FileChange&& change, LowerHit& hit);
   Status take_other(const Subject& subject, FileChange&& change, const LowerHit& hit);
@@ -116,7 +123,8 @@ class Walk {
   void conclude(FileChange& change, const Subject& subject, const LowerHit& hit, SameBytes bytes);
   [[nodiscard]] bool is_stub(const FileChange& change, const Subject& subject);
   Status begin_and_end(const FileChange& change);
-  [[nodiscard]] std::string_view prefix() const { return stack_.user_xattrs_ ? kUserPrefix : kTrustedPrefix; }
+  [[nodiscard]] std::string_view prefix() const { return stack_.prefix(); }
+  [[nodiscard]] bool is_fuse() const { return prefix() == kFusePrefix; }
   static LinkKey link_key(const Subject& subject);
   Link* find_link(const Subject& subject);
   void remember_link(const Subject& subject, const FileChange& change);

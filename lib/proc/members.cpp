@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "lib/proc/cgroup_rule.h"
@@ -56,6 +57,22 @@ class Descent {
   std::unordered_map<const Entry*, bool> known_;
 };
 
+// Those of whom Descent(from) says so, from above: a container has few of the node's processes.
+std::unordered_set<const Entry*> all_below(std::int32_t from, const std::vector<Entry>& entries,
+                                           const std::vector<const Entry*>& by_parent) {
+  std::unordered_set<const Entry*> found;
+  std::vector<std::int32_t> parents{from};
+  if (const Entry* first = find_entry(entries, from)) found.insert(first);
+  while (!parents.empty()) {
+    const auto children = std::ranges::equal_range(by_parent, parents.back(), {}, &Entry::ppid);
+    parents.pop_back();
+    for (const Entry* child : children) {
+      if (found.insert(child).second) parents.push_back(child->pid);
+    }
+  }
+  return found;
+}
+
 // A process of the node as one container sees it.
 struct Candidate {
   const Entry& entry;
@@ -64,13 +81,11 @@ struct Candidate {
   std::string_view other_id;  // the other container that its cgroup names, if it does
   bool below_init = false;    // started inside
 
-  Candidate(const Entry& of, const CgroupRule& rule, std::int32_t init, Descent& from_init)
-      : entry(of), mnt(of.mnt) {
+  Candidate(const Entry& of, const CgroupRule& rule, bool below) : entry(of), mnt(of.mnt), below_init(below) {
     if (of.cgroups) {
       in_cgroup = rule.holds(*of.cgroups);
       other_id = rule.other_id(*of.cgroups);
     }
-    below_init = of.pid != init && from_init.has(of);
   }
 };
 
@@ -199,7 +214,9 @@ std::set<std::string, std::less<>> ids_of_mates(const std::vector<Candidate>& ca
   std::set<std::string, std::less<>> ids;
   for (const Candidate& one : candidates) {
     const Inode& its = one.entry.pid_namespace;
-    if (one.other_id.empty() || !its || !boundary.pid_namespaces.contains(*its)) continue;
+    if (one.entry.pid == boundary.init || one.other_id.empty() || !its ||
+        !boundary.pid_namespaces.contains(*its))
+      continue;
     if (inits.contains(one.entry.pid)) ids.emplace(one.other_id);
   }
   return ids;
@@ -212,7 +229,8 @@ struct Census::State {
   std::optional<Namespaces> host;
   bool read = false;
   std::vector<Entry> entries;
-  std::uint64_t late_unread = 0;  // new processes of the node that ended before they could be read
+  std::vector<const Entry*> by_parent;  // in order of ppid
+  std::uint64_t late_unread = 0;        // new processes of the node that ended before they could be read
   bool saw_only_shadows = false;
 
   const Namespaces& read_host(Task& task) {
@@ -229,6 +247,8 @@ struct Census::State {
     auto all = scan.read_all(read_host(task));
     if (!all) return std::move(all).error();
     entries = *std::move(all);
+    for (const Entry& entry : entries) by_parent.push_back(&entry);
+    std::ranges::sort(by_parent, {}, &Entry::ppid);
     late_unread = scan.late_unread();
     saw_only_shadows = scan.saw_only_shadows();
     scan.report_denied();
@@ -242,7 +262,7 @@ struct Census::State {
   }
 };
 
-Census::Census(const Root& proc) : state_(new State{proc, {}, false, {}, 0, false}) {}
+Census::Census(const Root& proc) : state_(new State{proc, {}, false, {}, {}, 0, false}) {}
 Census::Census(Census&&) noexcept = default;
 Census::~Census() = default;
 
@@ -259,7 +279,10 @@ Result<std::vector<Member>> find_members(Census& census, std::int32_t init, std:
   if (!stat) return std::move(stat).error();
   const Namespaces& host = all.read_host(task);
   Scan looking(all.proc, task);
-  const Namespaces own = looking.read_namespaces(init);
+  const Entry* seen = all.read ? find_entry(all.entries, init) : nullptr;
+  const bool known = seen != nullptr && seen->start_ticks == stat->start_ticks && !seen->cut && seen->mnt &&
+                     seen->pid_namespace;
+  const Namespaces own = known ? Namespaces{seen->mnt, seen->pid_namespace} : looking.read_namespaces(init);
   if (own.mnt && own.mnt == host.mnt) {
     return std::vector<Member>{{init, stat->start_ticks, Membership::alone, stat->has_ended()}};
   }
@@ -275,8 +298,9 @@ Result<std::vector<Member>> find_members(Census& census, std::int32_t init, std:
   const bool own_pids = own.pid_namespace && host.pid_namespace && own.pid_namespace != host.pid_namespace;
   std::vector<Candidate> candidates;
   candidates.reserve(all.entries.size());
-  Descent from_init(init);
-  for (const Entry& entry : all.entries) candidates.emplace_back(entry, rule, init, from_init);
+  const auto from_init = all_below(init, all.entries, all.by_parent);
+  for (const Entry& entry : all.entries)
+    candidates.emplace_back(entry, rule, entry.pid != init && from_init.contains(&entry));
   if (own_pids && is_first_of_namespace(all.proc, init)) boundary.pid_namespaces.insert(*own.pid_namespace);
   if (other_inits != nullptr) boundary.mates = ids_of_mates(candidates, boundary, *other_inits);
   if (!boundary.pid_namespaces.empty()) add_namespaces_below(candidates, boundary);

@@ -145,9 +145,16 @@ Error no_mounts(Error error, std::int32_t pid) {
 
 Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task,
                                        std::optional<std::uint32_t> wanted) {
-  const std::string name = under(live_path(proc, pid), "mountinfo");
+  auto process = proc.descend(live_path(proc, pid));
+  if (!process) return no_mounts(std::move(process).error(), pid);
+  return read_own_mounts(*process, pid, task, wanted);
+}
+
+Result<std::vector<Mount>> read_own_mounts(const Root& process, std::int32_t pid, Task& task,
+                                           std::optional<std::uint32_t> wanted) {
+  const std::string name = "mountinfo";
   const std::string origin = origin_of(pid) + "/mountinfo";
-  auto file = proc.open_in_root(name);
+  auto file = process.open_in_root(name);
   if (!file) return no_mounts(std::move(file).error(), pid);
   FdSource source(*std::move(file), name, task);
   LineReader lines(source, kMaxLineBytes);

@@ -126,6 +126,9 @@ Result<Hex> read_namespace(const Root& process, std::string_view type);  // of a
 // id `wanted` and the last one at "/" are then kept all the same, at the end.
 Result<std::vector<Mount>> read_mounts(const Root& proc, std::int32_t pid, Task& task,
                                        std::optional<std::uint32_t> wanted = std::nullopt);
+// `process`: an open /proc/PID of one that lives, or of a thread that does.
+Result<std::vector<Mount>> read_own_mounts(const Root& process, std::int32_t pid, Task& task,
+                                           std::optional<std::uint32_t> wanted = std::nullopt);
 
 bool has_gone(const Root& process);  // ended since, or a zombie
 
@@ -173,8 +176,8 @@ class Census {
   std::unique_ptr<State> state_;
 };
 // `shim`: parent of what the runtime's exec starts, 0 when unknown. `other_inits`: first processes of the
-// other containers, which may share the pid namespace; null when unknown: then a cgroup's name says who is
-// another's. Ascending by pid. Who came and went meanwhile is a gap with their number.
+// containers (or of the others), which may share the pid namespace; null when unknown: then a cgroup's name
+// says who is another's. Ascending by pid. Who came and went meanwhile is a gap with their number.
 Result<std::vector<Member>> find_members(Census& census, std::int32_t init, std::int32_t shim, Task& task,
                                          const std::set<std::int32_t>* other_inits = nullptr);
 Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task,

@@ -17,7 +17,7 @@ Result<Root> mount_procfs() {
       MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
   auto mounted = sys::fsmount(context->get(), kAttributes, "proc");
   if (!mounted) return std::move(mounted).error();
-  Root root = Root::adopt(*std::move(mounted), "/proc");
+  Root root = Root::adopt_own_procfs(*std::move(mounted), "/proc");
   // It shows the pid namespace we are in, so it must show us.
   if (auto self = root.stat_beneath(std::to_string(sys::own_pid())); !self) return std::move(self).error();
   return root;

@@ -130,7 +130,9 @@ bool has_gone(const Root& proc, std::int32_t pid) { return says_gone(read_stat(p
 
 bool has_gone(const Root& process) { return says_gone(read_own_stat(process)); }
 
-Result<Root> open_process(const Root& proc, std::int32_t pid, std::uint64_t start_ticks) {
+namespace {
+
+Result<Root> open_process(const Root& proc, std::int32_t pid, std::uint64_t start_ticks, Stat& into) {
   auto process = proc.descend(std::to_string(pid));
   auto stat = process ? read_own_stat(*process) : Result<Stat>(process.error());
   if (!stat && is_gone(stat.error())) {
@@ -140,7 +142,15 @@ Result<Root> open_process(const Root& proc, std::int32_t pid, std::uint64_t star
   if (stat->start_ticks != start_ticks) {
     return Error{Errc::vanished, origin_of(pid) + ": ended, another process has its number"};
   }
+  into = *std::move(stat);
   return process;
+}
+
+}  // namespace
+
+Result<Root> open_process(const Root& proc, std::int32_t pid, std::uint64_t start_ticks) {
+  Stat stat;
+  return open_process(proc, pid, start_ticks, stat);
 }
 
 std::string living_thread(const Root& process) {
@@ -154,8 +164,11 @@ Result<Root> open_living(const Root& process) {
 }
 
 Result<Root> open_living(const Root& proc, std::int32_t pid, std::uint64_t start_ticks) {
-  auto process = open_process(proc, pid, start_ticks);
-  return process ? open_living(*process) : std::move(process);
+  Stat stat;
+  auto process = open_process(proc, pid, start_ticks, stat);
+  if (!process) return process;
+  const std::string thread = living_thread_of(*process, stat);
+  return thread.empty() ? std::move(process) : process->descend(thread);
 }
 
 std::string live_path(const Root& proc, const Stat& stat) {

@@ -103,6 +103,10 @@ void look_at_init(const Root& proc, const InitPid& said, const NodeFacts& node, 
   const auto living = stat ? proc.descend(proc::live_path(proc, *stat)) : Result<Root>(stat.error());
   const auto cgroup_text =
       living ? living->read_file_in_root("cgroup", kMaxProcTextBytes) : Result<std::string>(living.error());
+  if (stat && !cgroup_text && cgroup_text.error().is_gone()) {  // it ended between the two
+    container.state = ContainerState::exited;
+    return;
+  }
   if (!stat || !cgroup_text) {
     gap(task, Impact::lost, said, stat ? cgroup_text.error() : stat.error());
     return;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/core/limits.h"
 #include "lib/runtime/layers.h"
 #include "lib/source/disk.h"
 #include "lib/source/logs.h"
@@ -15,15 +16,19 @@ Result<overlay::Stack> open_recorded_layers(const Root& node, const Container& c
   options.base = std::move(layers->base);
   options.upper = std::move(layers->upper);
   options.lowers = std::move(layers->lowers);
-  // Nobody but root may set trusted.* xattrs.
-  if (container.engine_namespace.raw.starts_with("uid ")) {
-    options.flags.emplace_back("userxattr");
-    task.gaps.add({Impact::degraded,
-                   "container.layers",
-                   container.id,
-                   {Errc::unsupported,
-                    "of a user's engine: what fuse-overlayfs deleted or made opaque is not understood"}});
+  // containers/storage notes whether fuse-overlayfs puts its layers together. Else the kernel does, and for a
+  // user, who may not set trusted.* xattrs, with his own.
+  if (container.engine == "podman" || container.engine == "cri-o") {
+    const auto program = node.read_file_in_root(options.base + "/.has-mount-program", kMaxLineBytes);
+    options.fuse = program && program->starts_with("true");
+    if (!program && program.error().code != Errc::not_found) {
+      task.gaps.add(
+          {Impact::degraded, "container.layers", container.id,
+           Error(program.error()).within("what fuse-overlayfs deleted or made opaque is not understood")});
+    }
   }
+  if (!options.fuse && container.engine_namespace.raw.starts_with("uid "))
+    options.flags.emplace_back("userxattr");
   return overlay::Stack::open(options, node, container.id, task);
 }
 

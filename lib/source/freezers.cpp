@@ -120,7 +120,7 @@ std::optional<Error> Freezers::forbids(const LiveContainer& live, const proc::Fr
     const bool v2 = freezer.kind() == SwitchKind::cgroup_v2;
     if (!is_at_or_below(cgroup_of(node_.proc, pid, v2, kFreezer), freezer.path())) continue;
     if (auto why = forbids(pid)) return why;
-    if (live.other_inits.contains(pid))
+    if (pid != live.container.init_pid && live.inits && live.inits->contains(pid))
       return Error{Errc::unsupported,
                    "cgroup " + freezer.path() + " has another container below: pid " + std::to_string(pid)};
     const auto mounts = proc::read_namespace(node_.proc, pid, "mnt");

@@ -43,7 +43,7 @@ Result<std::vector<Listed>> list_node(Node& node, const ListQuery& query, Task& 
   if (!all) return std::move(all).error();
   const auto selected = select_by_labels(query.labels, *all);
   if (!selected) return selected.error();
-  const std::set<std::int32_t> inits = inits_of(*all);
+  const auto inits = inits_of(*all);
   Survey survey(node.proc, query.size ? overlay::Stack::Use::contents : overlay::Stack::Use::names);
   std::vector<Listed> listed;
   for (std::size_t i = 0; i < all->size(); ++i) {
@@ -67,6 +67,9 @@ Result<std::vector<Listed>> list_node(Node& node, const ListQuery& query, Task& 
           process.membership = held.membership;
           auto there = proc::open_living(node.proc, pid, held.start_ticks);
           auto program = there ? proc::look_at_program(*there, process.exe) : Result<UniqueFd>(there.error());
+          // A user's FUSE is closed to root: then the path is all that there is.
+          if (!program && program.error().code == Errc::denied && !process.exe.path.empty())
+            program = there->pin_magic("exe");
           if (!program) {
             if (program.error().code == Errc::denied) {
               task.gaps.add(

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -104,11 +105,11 @@ struct LiveContainer {
   std::string member;    // its folder in a bundle: containers/<member>/
   std::string raw_spec;  // config.json, empty without an engine
   std::int32_t shim_pid = 0;
-  std::set<std::int32_t> other_inits;  // first processes of the node's other containers
-  bool alone = false;                  // one process, not a container
-  bool ended = false;                  // nothing runs: it has what its engine keeps of it
-  bool hold_tried = false;             // what it has was opened, as far as that went
-  bool init_gone = false;              // its first process ended while we looked
+  std::shared_ptr<const std::set<std::int32_t>> inits;  // first processes of the node's containers
+  bool alone = false;                                   // one process, not a container
+  bool ended = false;                                   // nothing runs: it has what its engine keeps of it
+  bool hold_tried = false;                              // what it has was opened, as far as that went
+  bool init_gone = false;                               // its first process ended while we looked
   std::vector<Mount> mounts;
   std::uint64_t mount_namespace = 0;  // of its first process; 0: not known
   Hex root_device;                    // of the mount that is its root directory
@@ -141,6 +142,10 @@ class Survey {
       : census(proc), layers(use), proc_(proc) {}
   // The mount table of a process, that of another one in the same mount namespace and root directory.
   Result<const std::vector<Mount>*> mounts_of(std::int32_t pid, Task& task);
+  // The mount of such a process with this id.
+  Result<const Mount*> mount_of(std::int32_t pid, std::uint32_t id, Task& task);
+  // Its root directory.
+  Result<std::shared_ptr<const Root>> root_of(std::int32_t pid);
   proc::Census census;
   overlay::Stack::Use layers;
 
@@ -151,16 +156,24 @@ class Survey {
     std::uint64_t inode = 0;
     auto operator<=>(const Place&) const = default;
   };
+  struct Table {
+    std::vector<Mount> mounts;
+    std::unordered_map<std::uint32_t, std::size_t> by_id;
+  };
+  Result<const Table*> table_of(std::int32_t pid, Task& task);
   const Root& proc_;
-  std::map<Place, std::vector<Mount>> tables_;
+  std::map<Place, Table> tables_;
+  std::map<std::int32_t, const Table*> table_of_;  // pids are shims' and the node's, which outlive us mostly
+  std::map<std::int32_t, std::shared_ptr<const Root>> roots_;
 };
 
 // A container with its mounts, members and layers. Errc::vanished when its first process is gone.
 // `inits`: inits_of() the containers that the node has, its own among them or not.
-Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<std::int32_t> inits,
-                                     Survey& survey, Task& task);
+Result<LiveContainer> open_container(Node& node, runtime::Found found,
+                                     std::shared_ptr<const std::set<std::int32_t>> inits, Survey& survey,
+                                     Task& task);
 // First processes of all containers.
-std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all);
+std::shared_ptr<const std::set<std::int32_t>> inits_of(const std::vector<runtime::Found>& all);
 
 struct HoldCounts {
   std::uint64_t files = 0;

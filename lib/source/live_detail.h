@@ -15,10 +15,10 @@ inline std::string pid_text(std::int32_t pid) { return "pid " + std::to_string(p
 Error needs(Error error, std::string_view capability);
 // "no descriptor was left to hold 3 programs", and what helps.
 std::string no_room_for(const std::string& what);
-// Of the root directory of the first process, in its own mount table.
-std::optional<std::uint32_t> root_mount_id(const Node& node, const LiveContainer& container);
-// The overlay that the container's root is. Fills in `root_device`; Errc::unsupported where it is none.
-Result<overlay::Stack> open_stack(const Node& node, LiveContainer& container, Survey& survey, Task& task);
+// The overlay that the container's root is. `init_root`: the root directory of its first process. Fills in
+// `root_device`; Errc::unsupported where it is none.
+Result<overlay::Stack> open_stack(Node& node, LiveContainer& container, Result<Root> init_root,
+                                  Survey& survey, Task& task);
 // Raises our limit as far as it goes: how many descriptors may be held, the rest is for the work.
 std::size_t raise_descriptors();
 // Joins who is a member now with who was; a member that ended stays, so that its end is told when it is read.

@@ -1,6 +1,7 @@
 #include <linux/magic.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "lib/core/limits.h"
 #include "lib/core/sandbox.h"
@@ -42,7 +43,7 @@ Status refresh_members(Node& node, LiveContainer& live, proc::Census& census, Ta
     if (node.told.insert(gap.artifact + " " + gap.origin + " " + gap.error.what).second) task.gaps.add(gap);
   });
   Task once = task.with(looking);
-  auto members = proc::find_members(census, live.container.init_pid, live.shim_pid, once, &live.other_inits);
+  auto members = proc::find_members(census, live.container.init_pid, live.shim_pid, once, live.inits.get());
   if (!members) {
     if (auto go_on = task.check(); !go_on) return go_on;
     if (live.processes.empty() || members.error().code != Errc::vanished) {
@@ -190,48 +191,84 @@ Result<std::unique_ptr<Node>> open_disk_node(Task& task, const std::string& root
   return node;
 }
 
-std::set<std::int32_t> inits_of(const std::vector<runtime::Found>& all) {
-  std::set<std::int32_t> inits;
+std::shared_ptr<const std::set<std::int32_t>> inits_of(const std::vector<runtime::Found>& all) {
+  auto inits = std::make_shared<std::set<std::int32_t>>();
   for (const runtime::Found& found : all) {
     // Not of a container that only a cgroup names: who may make cgroups could hide behind such a name.
     if (found.container.init_pid > 0 && !found.container.bundle_dir.empty())
-      inits.insert(found.container.init_pid);
+      inits->insert(found.container.init_pid);
   }
   return inits;
 }
 
-Result<const std::vector<Mount>*> Survey::mounts_of(std::int32_t pid, Task& task) {
+Result<const Survey::Table*> Survey::table_of(std::int32_t pid, Task& task) {
+  if (const auto known = table_of_.find(pid); known != table_of_.end()) return known->second;
   const auto ns = proc::read_namespace(proc_, pid, "mnt");
   if (!ns) return ns.error();
-  const auto root = proc_.descend_magic(std::to_string(pid) + "/root");
-  const auto info = root ? root->stat_beneath("") : Result<FileInfo>(root.error());
+  const auto root = root_of(pid);
+  const auto info = root ? (*root)->stat_beneath("") : Result<FileInfo>(root.error());
   if (!info) return info.error();
   const Place place{ns->value, info->device(), info->inode};
-  if (const auto known = tables_.find(place); known != tables_.end()) return &known->second;
-  auto mounts = proc::read_mounts(proc_, pid, task);
-  if (!mounts) return std::move(mounts).error();
-  return &tables_.emplace(place, *std::move(mounts)).first->second;
+  auto known = tables_.find(place);
+  if (known == tables_.end()) {
+    auto mounts = proc::read_mounts(proc_, pid, task);
+    if (!mounts) return std::move(mounts).error();
+    known = tables_.emplace(place, Table{*std::move(mounts), {}}).first;
+    const std::vector<Mount>& all = known->second.mounts;
+    for (std::size_t i = 0; i < all.size(); ++i) known->second.by_id.try_emplace(all[i].id, i);
+  }
+  return table_of_.emplace(pid, &known->second).first->second;
 }
 
-Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<std::int32_t> inits,
-                                     Survey& survey, Task& task) {
+Result<const std::vector<Mount>*> Survey::mounts_of(std::int32_t pid, Task& task) {
+  auto table = table_of(pid, task);
+  if (!table) return std::move(table).error();
+  return &(*table)->mounts;
+}
+
+Result<const Mount*> Survey::mount_of(std::int32_t pid, std::uint32_t id, Task& task) {
+  auto table = table_of(pid, task);
+  if (!table) return std::move(table).error();
+  const auto at = (*table)->by_id.find(id);
+  if (at == (*table)->by_id.end())
+    return Error{Errc::not_found, pid_text(pid) + ": no mount " + std::to_string(id)};
+  return &(*table)->mounts[at->second];
+}
+
+Result<std::shared_ptr<const Root>> Survey::root_of(std::int32_t pid) {
+  constexpr std::size_t kMostKept = 64;  // descriptors
+  if (const auto known = roots_.find(pid); known != roots_.end()) return known->second;
+  auto root = proc_.descend_magic(std::to_string(pid) + "/root");
+  if (!root) return std::move(root).error();
+  if (roots_.size() >= kMostKept) roots_.clear();
+  return roots_.emplace(pid, std::make_shared<const Root>(*std::move(root))).first->second;
+}
+
+Result<LiveContainer> open_container(Node& node, runtime::Found found,
+                                     std::shared_ptr<const std::set<std::int32_t>> inits, Survey& survey,
+                                     Task& task) {
   LiveContainer live;
-  live.other_inits = std::move(inits);
-  live.other_inits.erase(found.container.init_pid);
+  live.inits = std::move(inits);
   live.container = std::move(found.container);
   live.raw_spec = std::move(found.raw_spec);
   live.shim_pid = found.shim_pid;
-  auto mounts = proc::read_mounts(node.proc, live.container.init_pid, task, root_mount_id(node, live));
+  const std::int32_t init = live.container.init_pid;
+  const auto process = node.proc.descend(proc::live_path(node.proc, init));
+  auto root = process ? process->descend_magic("root") : Result<Root>(process.error());
+  const auto root_id = root ? mount_id(node.proc, root->fd()) : std::nullopt;
+  auto mounts =
+      process
+          ? proc::read_own_mounts(*process, init, task, root_id)
+          : Result<std::vector<Mount>>(Error{Errc::vanished, pid_text(init) + ": no such process", ENOENT});
   if (mounts) {
     live.mounts = *std::move(mounts);
   } else {
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     if (mounts.error().code == Errc::denied) return needs(std::move(mounts).error(), "CAP_SYS_PTRACE");
-    task.gaps.add(
-        {Impact::lost, "proc.mounts", pid_text(live.container.init_pid), std::move(mounts).error()});
+    task.gaps.add({Impact::lost, "proc.mounts", pid_text(init), std::move(mounts).error()});
   }
   for (Mount& mount : live.mounts) mount.container = live.container.id;
-  if (const auto own = proc::read_namespace(node.proc, live.container.init_pid, "mnt"))
+  if (const auto own = process ? proc::read_namespace(*process, "mnt") : Result<Hex>(process.error()))
     live.mount_namespace = own->value;
 
   if (auto listed = refresh_members(node, live, survey.census, task); !listed)
@@ -243,7 +280,7 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found, std::set<
   live.alone = live.processes.size() == 1 && live.processes.begin()->second.membership == Membership::alone;
   if (live.alone) {
     live.no_stack = "a process of the host has no image to compare with";
-  } else if (auto stack = open_stack(node, live, survey, task)) {
+  } else if (auto stack = open_stack(node, live, std::move(root), survey, task)) {
     live.stack = *std::move(stack);
   } else {
     live.no_stack = stack.error().what;
@@ -327,7 +364,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open(std::unique_ptr<Node>& 
     return std::move(resolved).error();
   }
   std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), resolved->name));
-  const std::set<std::int32_t> inits = inits_of(*all);
+  const auto inits = inits_of(*all);
   Survey survey(snapshot->node_->proc);
   std::optional<Error> last;
   for (const std::size_t index : resolved->containers) {
@@ -379,7 +416,7 @@ Result<std::unique_ptr<LiveSnapshot>> LiveSnapshot::open_pid(std::unique_ptr<Nod
   std::unique_ptr<LiveSnapshot> snapshot(new LiveSnapshot(std::move(node), name));
   const Root& procfs = snapshot->node_->proc;
   runtime::Found found;
-  std::set<std::int32_t> inits;
+  auto inits = inits_of({});
   Survey survey(procfs);
   if (*own != *host) {
     auto all = runtime::list_running(procfs, task);

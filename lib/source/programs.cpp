@@ -4,6 +4,7 @@
 #include "lib/core/limits.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/source/fuse_server.h"
 #include "lib/source/reach.h"
 
 namespace ctriage::source {
@@ -115,7 +116,8 @@ Origin program_origin(Node& node, const LiveContainer& live, const Process& proc
     return Origin::host;
   }
   const Mount* mount = &known->mount;
-  if (mount->fstype.raw == "overlay" && live.stack && mount->device == live.root_device) {
+  const bool layered = mount->fstype.raw == "overlay" || mount->fstype.raw == kFuseOverlay;
+  if (layered && live.stack && mount->device == live.root_device) {
     const Origin origin = overlay_origin(*live.stack, inside_file_system(*mount, exe.path.raw), exe, task);
     return origin == Origin::unknown ? told_unknown(process, "it is in no layer that could be read", task)
                                      : origin;

@@ -301,7 +301,7 @@ Result<std::vector<Belongs>> whois(Node& node, const std::string& token, Task& t
       search.found.push_back({(*all)[index].container, "container", resolved->name});
     return std::move(search.found);
   }
-  const std::set<std::int32_t> inits = inits_of(*all);
+  const auto inits = inits_of(*all);
   Survey survey(node.proc);
   for (runtime::Found& found : *all) {
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();

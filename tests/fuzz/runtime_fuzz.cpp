@@ -2,7 +2,9 @@
 #include <cstdint>
 #include <string_view>
 
+#include "lib/core/limits.h"
 #include "lib/runtime/docker.h"
+#include "lib/runtime/image_layers.h"
 #include "lib/runtime/kubelet.h"
 #include "lib/runtime/processes.h"
 #include "lib/runtime/records.h"
@@ -37,6 +39,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (!ctriage::runtime::is_identifier(record.id)) __builtin_trap();
     }
   }
+  if (const auto layers = ctriage::runtime::parse_image_config(text);
+      layers && layers->size() > ctriage::kMaxLayers)
+    __builtin_trap();
+  (void)ctriage::runtime::parse_image_manifest(text, "x86_64").has_value();
   ctriage::runtime::Sighting sighting;
   ctriage::runtime::read_owner(text, sighting);
   return 0;

@@ -152,6 +152,56 @@ class Podman(Engine):
         self.holder.stdout.close()
 
 
+class RootlessPodman(Engine):
+    """A user's Podman, with the kernel's overlayfs or fuse-overlayfs. The user and his ids are in files of one mount
+    namespace only, and so is a /dev/fuse that he may open."""
+
+    UID, FIRST = 54321, 700000  # of the user, and of those that he was given
+    holder = None
+
+    def __init__(self, fuse=False):
+        self.fuse = fuse
+        super().__init__()
+
+    def begin(self):
+        self.home = os.path.join(self.base, "home")
+        os.mkdir(self.home)
+        os.chown(self.home, self.UID, self.UID)
+        lines = {"passwd": f"rootless:x:{self.UID}:{self.UID}::{self.home}:/bin/sh", "group": f"rootless:x:{self.UID}:",
+                 "subuid": f"rootless:{self.FIRST}:65536", "subgid": f"rootless:{self.FIRST}:65536"}
+        for name, line in lines.items():
+            with open(f"/etc/{name}", encoding="utf-8") as old, open(f"{self.base}/{name}", "w", encoding="utf-8") as new:
+                new.write(old.read() + line + "\n")
+        script = "".join(f"mount --bind {self.base}/{name} /etc/{name}; " for name in lines)
+        script += f"mknod -m 666 {self.base}/fuse c 10 229; mount --bind {self.base}/fuse /dev/fuse; "
+        self.holder = subprocess.Popen(["unshare", "-m", "--propagation", "slave", "/bin/sh", "-ec",
+                                        script + "echo ready; exec sleep 1000000"], stdout=subprocess.PIPE)
+        if self.holder.stdout.readline() != b"ready\n":
+            raise OSError("no mount namespace for rootless Podman")
+        self.root = os.path.join(self.home, "root")
+        self.run("load", "-i", self.image)
+
+    def run(self, *arguments, check=True):
+        where = [word for name in ("root", "runroot", "tmpdir") for word in (f"--{name}", os.path.join(self.home, name))]
+        if self.fuse:
+            where += ["--storage-opt", "overlay.mount_program=/usr/bin/fuse-overlayfs"]
+        user = ["setpriv", f"--reuid={self.UID}", f"--regid={self.UID}", "--clear-groups", "env", "-C", self.home,
+                f"HOME={self.home}", f"XDG_RUNTIME_DIR={self.home}", "USER=rootless"]
+        return subprocess.run(["nsenter", "-t", str(self.holder.pid), "-m", "--", *user, "podman", *where, "--storage-driver",
+                               "overlay", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
+                               *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=check, timeout=120, text=True)
+
+    start, inspect = Podman.start, Podman.inspect
+
+    def end(self):
+        if self.holder is None:
+            return
+        self.run("rm", "-f", "-a", "-t", "0", check=False)
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
+
+
 class Ctr(Containerd):
     """containerd without the CRI: its own client and other namespaces."""
 
