@@ -9,6 +9,7 @@
 #include "lib/model/json.h"
 #include "lib/report/collect_many.h"
 #include "lib/report/screen.h"
+#include "lib/report/text.h"
 
 namespace ctriage {
 namespace {
@@ -16,9 +17,12 @@ namespace {
 // How many hold at once. Those that come later are held when one of these is done: descriptors, and memory
 // for what is held, are shared.
 constexpr std::size_t kHeldAtOnce = 8;
-constexpr std::size_t kMaxMessage = 8 << 20;
+constexpr std::size_t kMaxMessage = 32 << 20;
+constexpr std::int64_t kHoldNs = 60'000'000'000;     // what a target may take until it holds
+constexpr std::int64_t kEndingNs = 120'000'000'000;  // and to its end after a stop
 
-// What a child says: a letter, then text. "H" and how it resolved, when it holds; "R" and its
+// What a child says: a letter, then text. "H", how it resolved and, behind a NUL, which containers these are,
+// when it holds; "R" and its
 // CollectedTarget, or PlanResult, as JSON; "F", the status as a digit and why, when there is none.
 constexpr char kHolds = 'H';
 constexpr char kResult = 'R';
@@ -42,7 +46,13 @@ Result<Share> parse_share(std::string_view text) {
 // So that it fits a message: the worst stay, all are in the bundle's gaps.jsonl.
 void shorten_gaps(CollectedTarget& target) {
   constexpr std::size_t kMost = 1'000;
+  constexpr std::size_t kMostOfText = 1 << 10;  // six times as much as JSON
   std::vector<GapRecord>& gaps = target.bundle->gaps;
+  for (GapRecord& gap : gaps) {
+    for (Bytes* text : {&gap.origin, &gap.reason}) {
+      if (text->raw.size() > kMostOfText) text->raw.resize(kMostOfText);
+    }
+  }
   if (gaps.size() <= kMost) return;
   std::ranges::stable_sort(gaps, std::greater<>(), &GapRecord::impact);
   GapRecord rest;
@@ -53,6 +63,22 @@ void shorten_gaps(CollectedTarget& target) {
   rest.reason = Bytes(with_commas(gaps.size() - kMost) + " more are in the bundle's gaps.jsonl only");
   gaps.resize(kMost);
   gaps.push_back(std::move(rest));
+}
+
+// Which containers: names may be equal.
+std::string identity_of(const source::LiveSnapshot& snapshot, const std::string& token) {
+  if (snapshot.containers().empty()) return "ended " + token;
+  std::string identity;
+  for (const source::LiveContainer& live : snapshot.containers()) {
+    const Container& container = live.container;
+    identity += container.engine + " " + container.engine_namespace.raw + " " + container.id + " " +
+                std::to_string(container.init_pid) + " " + std::to_string(container.init_start_ticks);
+    for (const auto& [pid, process] : live.processes) {
+      if (live.alone) identity += " " + std::to_string(pid) + " " + std::to_string(process.start_ticks);
+    }
+    identity += '\n';
+  }
+  return identity;
 }
 
 struct Said {
@@ -102,6 +128,7 @@ class Supervisor {
   struct Member {
     std::unique_ptr<Child> child;
     std::string name;
+    std::string identity;  // of what it holds
     std::optional<Said> said;
   };
 
@@ -122,14 +149,16 @@ class Supervisor {
     }
     member.child = std::make_unique<Child>(*std::move(child));
     if (many_.arguments.plan) return;
-    Said said = next_of(member);
+    Said said = next_of(member, std::min(deadline_ns_, sys::boottime_ns() + kHoldNs));
     if (said.kind != kHolds) {
       member.said = std::move(said);
       return;
     }
-    member.name = said.text;
+    const std::size_t end = std::min(said.text.find('\0'), said.text.size());
+    member.name = said.text.substr(0, end);
+    member.identity = said.text.substr(end);
     for (std::size_t i = 0; i < index; ++i) {
-      if (members_[i].name != member.name) continue;
+      if (members_[i].identity != member.identity) continue;
       member.said = Said{kFailed, "0is target " + std::to_string(i + 1) + " again, which is taken once"};
       member.child->channel().close();
     }
@@ -139,21 +168,28 @@ class Supervisor {
     Member& member = members_[index];
     const Share share{deadline_ns_, bytes_, members_.size() - index - 1};
     if (!many_.arguments.plan) (void)member.child->channel().send(share_text(share)).has_value();
-    member.said = next_of(member);
+    member.said = next_of(member, INT64_MAX);
   }
 
   // A stop is passed on, once; what the child then has is still its answer.
-  Said next_of(Member& member) {
-    auto message = member.child->channel().receive(kMaxMessage, io_.stop);
+  Said next_of(Member& member, std::int64_t until_ns) {
+    auto message = member.child->channel().receive(kMaxMessage, io_.stop, until_ns);
     if (!message && message.error().code == Errc::stopped) {
       member.child->stop();
       const std::atomic<bool> never{false};
-      message = member.child->channel().receive(kMaxMessage, never);
+      message = member.child->channel().receive(kMaxMessage, never, sys::boottime_ns() + kEndingNs);
       // It held meanwhile: it is not asked for more.
       if (message && *message && !(*message)->empty() && (*message)->front() == kHolds)
         return {kFailed, "3stopped before its turn"};
     }
     const char status = io_.stop ? '3' : '1';
+    if (!message && message.error().code == Errc::timeout) {  // stuck, and the others are not to wait for it
+      member.child->abandon();
+      member.child.reset();
+      return {kFailed,
+              "3" + std::string("it did not answer in time and was given up: a file system that does "
+                                "not answer?")};
+    }
     if (!message) return {kFailed, status + message.error().what};
     if (!*message || (*message)->empty())
       return {kFailed, status + std::string("its process ended before it said anything")};
@@ -178,7 +214,8 @@ class Supervisor {
     std::string name = query.token;
     one.turn = [&](source::LiveSnapshot& snapshot) -> Result<Share> {
       name = snapshot.name();
-      if (auto told = parent.send(kHolds + name); !told) return std::move(told).error();
+      if (auto told = parent.send(kHolds + name + '\0' + identity_of(snapshot, query.token)); !told)
+        return std::move(told).error();
       auto answer = parent.receive(kMaxMessage, io_.stop);
       if (!answer) return std::move(answer).error();
       if (!*answer) return Error{Errc::stopped, "stopped before its turn"};
@@ -254,6 +291,14 @@ Exit plan_many(const ManyTargets& many, const source::Targets& targets, const Ga
   });
   const bool text = many.common.output_format() == report::Format::text;
   auto written = io.out(text ? report::plan_many_text(result, io.out_style) : report::plan_many_json(result));
+  if (text) {
+    report::GapTally tally;
+    for (const GapRecord& gap : result.gaps) tally.add(gap);
+    for (const PlanResult& plan : result.plans) {
+      for (const GapRecord& gap : plan.gaps) tally.add(gap);
+    }
+    if (tally.total() > 0) io.err(report::gaps_block(tally, many.common.verbose, io.err_style));
+  }
   return written ? exit : fail(io, written.error());
 }
 
@@ -299,14 +344,22 @@ Exit collect_many(const ManyTargets& many, const source::Targets& targets, const
       supervisor.used(taken.bundle->size_bytes);
     }
     say(report::taken_line(index + 1, count, taken));
+    if (!taken.bundle && taken.error && taken.exit_status != static_cast<std::int32_t>(Exit::complete))
+      result.gaps.push_back(report::record_of(
+          {Impact::lost, "target", name, {Errc::vanished, taken.error->raw}}, sys::realtime()));
     result.bundles.push_back(std::move(taken));
   });
   if (io.stop) exit = worse(exit, Exit::lost);
   result.exit_status = static_cast<std::int32_t>(exit);
-  result.complete = exit != Exit::failed && exit != Exit::lost &&
-                    std::ranges::all_of(result.bundles, [](const CollectedTarget& taken) {
-                      return !taken.bundle || taken.bundle->complete;
-                    });
+  // Exit::findings says nothing of what was lost.
+  result.complete =
+      std::ranges::all_of(result.bundles,
+                          [](const CollectedTarget& taken) {
+                            return taken.bundle
+                                       ? taken.bundle->complete
+                                       : taken.exit_status == static_cast<std::int32_t>(Exit::complete);
+                          }) &&
+      std::ranges::none_of(result.gaps, [](const GapRecord& gap) { return gap.impact == Impact::lost; });
   result.took_ns = sys::boottime_ns() - began_ns;
   say(report::collect_many_text(result, many.common.verbose, style));
   if (text) return exit;

@@ -39,12 +39,21 @@ Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
                 {"--memory-max", arguments.memory_max, memory.max_bytes}};
   for (const auto& limit : limits) {
     if (auto taken = take_size(limit.option, limit.text, limit.into); !taken) return std::move(taken).error();
+    if (!limit.text.empty() && arguments.all_pods && !arguments.memory_typed)
+      return Error{Errc::malformed,
+                   std::string(limit.option) + ": --all-pods takes no memory; add --memory auto"};
     if (!limit.text.empty() && memory.mode != collect::MemoryMode::automatic)
       return Error{Errc::malformed, std::string(limit.option) +
                                         ": is a limit of --memory auto, not of --memory " + arguments.memory};
   }
   auto freeze = freeze_choice_of(arguments.freeze);
   if (!freeze) return std::move(freeze).error();
+  if (memory.mode == collect::MemoryMode::none && freeze->mode != memory::FreezeMode::none &&
+      (freeze->typed || !arguments.freeze.most.empty()))
+    return Error{Errc::malformed, std::string(freeze->typed ? "--freeze" : "--freeze-max") +
+                                      (arguments.all_pods && !arguments.memory_typed
+                                           ? ": --all-pods takes no memory; add --memory auto"
+                                           : ": no memory is taken with --memory none")};
   memory.freeze = *freeze;
   return memory;
 }

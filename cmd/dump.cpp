@@ -149,6 +149,7 @@ class Dumping {
     if (!digest) return left_behind(std::move(digest).error(), wanted, (*core)->file(), *pages, name);
 
     DumpedProcess process = *std::move(dumped);
+    freezers_.stood(snapshot_.containers()[wanted.container], process.frozen_ns);
     process.core = Bytes(beside(place_, name));
     process.pages = Bytes(beside(place_, pages_name));
     process.complete = task_.gaps.count(Impact::lost) == lost;

@@ -48,11 +48,17 @@ Exit run_show(const ShowArguments& arguments, const source::TargetQuery& query, 
   return exit_for(common, shown->worst, shown->lost);
 }
 
-// "F12", or a key: twelve hexadecimal digits.
-bool is_finding(const std::string& word) {
+bool is_key(const std::string& word) {
   constexpr std::size_t kKeyDigits = 12;
-  const bool id = word.size() > 1 && word[0] == 'F' && word.find_first_not_of("0123456789", 1) == word.npos;
-  return id || (word.size() == kKeyDigits && word.find_first_not_of("0123456789abcdef") == word.npos);
+  return word.size() == kKeyDigits && word.find_first_not_of("0123456789abcdef") == word.npos;
+}
+
+// "F12", or a key: twelve hexadecimal digits, behind the one source it is of. Of several sources they are the
+// beginning of a container's ID.
+bool ends_with_finding(const std::vector<std::string>& words) {
+  const std::string& word = words.back();
+  if (word.size() > 1 && word[0] == 'F' && word.find_first_not_of("0123456789", 1) == word.npos) return true;
+  return words.size() == 2 && is_key(word) && !is_key(words.front());
 }
 
 }  // namespace
@@ -87,7 +93,7 @@ void add_show(CLI::App& app, Common& common, Action& chosen) {
     std::vector<std::string>& words = arguments->words;
     const bool by_labels = !arguments->query.labels.empty();
     // By labels the only word is the finding.
-    if (words.size() > 1 ? is_finding(words.back()) : by_labels && words.size() == 1) {
+    if (words.size() > 1 ? ends_with_finding(words) : by_labels && words.size() == 1) {
       arguments->finding = words.back();
       words.pop_back();
     }

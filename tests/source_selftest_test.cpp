@@ -42,6 +42,7 @@ TEST(Selftest, Yama) {
 Mount mount(const char* type, const char* point, const char* options, const char* super) {
   Mount made;
   made.fstype = Bytes(type);
+  made.root = Bytes("/");
   made.mountpoint = Bytes(point);
   made.options = Bytes(options);
   made.super_options = Bytes(super);

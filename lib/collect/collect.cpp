@@ -287,7 +287,6 @@ Status run_phase(Collection& in, Phase phase, const Status& so_far) {
 
 // Containers of the target that have ended: looked up now, held, and taken from here on as the others are.
 Status take_ended(Collection& in, const Status& so_far, source::HoldCounts& held) {
-  in.snapshot.tell_ended(in.task);
   std::vector<source::LiveContainer>& containers = in.snapshot.containers();
   const std::size_t before = containers.size();
   in.snapshot.add_ended(in.task);

@@ -207,6 +207,7 @@ Status Taking::take(const MemoryMember& member, const std::string& why, std::uin
   ++counts_.processes;
   counts_.bytes += dumped->data_bytes;
   counts_.frozen_ns += dumped->frozen_ns;
+  in_.memory.freezers->stood(live_of(member), dumped->frozen_ns);
   return in_.out.record("memory", {{"container", live_of(member).container.id},
                                    {"pid", static_cast<std::uint64_t>(member.pid)},
                                    {"start_ticks", member.start_ticks},

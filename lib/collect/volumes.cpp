@@ -107,6 +107,11 @@ class TakeVolume final : public TakeTree {
       gap(Impact::lost, Errc::limit,
           "bytes of " + counted(without_room_, "file", "files") +
               " are not taken: no room within --max-bytes for them and what comes after the volumes");
+    if (newer_left_ > 0)
+      gap(Impact::lost, Errc::limit,
+          "bytes of " + counted(newer_left_, "file", "files") +
+              " newer than the container are not taken: more than " + human_size(kMaxVolumeBytes) +
+              " of this volume are");
     if (links_ > 0 && !volume_.clone)
       in_.task.gaps.add({Impact::degraded, "atime", volume_.mount.mountpoint.raw,
                          Error{Errc::unsupported,
@@ -127,10 +132,12 @@ class TakeVolume final : public TakeTree {
       return {Part::state, "no room within --max-bytes"};
     }
     const bool small = info.size_bytes <= in_.options.volume_max_bytes;
-    if (small && (newer || old_bytes_ + info.size_bytes <= kMaxVolumeBytes)) {
-      if (!newer) old_bytes_ += info.size_bytes;
+    std::uint64_t& taken = newer ? newer_bytes_ : old_bytes_;
+    if (small && taken + info.size_bytes <= kMaxVolumeBytes) {
+      taken += info.size_bytes;
       return {Part::whole};
     }
+    if (small && newer) ++newer_left_;
     std::string_view why = over_size_;
     if (small) why = "over the limit of 4 GiB of one volume";
     if (on_disk <= kMaxVolumeProgramBytes) return {Part::program, why};
@@ -161,6 +168,8 @@ class TakeVolume final : public TakeTree {
   std::uint64_t links_ = 0;
   std::uint64_t bytes_ = 0;
   std::uint64_t old_bytes_ = 0;
+  std::uint64_t newer_bytes_ = 0;
+  std::uint64_t newer_left_ = 0;
 };
 
 class TakeVolumes {
@@ -256,6 +265,7 @@ class TakeVolumes {
       return Done{};
     }
     taken_.push_back(turn);
+    if (!turn.volume->clone) tell_covered(turn);
     const auto is_known = [&](std::string_view below) {
       const std::string place = (mountpoint == "/" ? "" : mountpoint) + std::string(below);
       return std::ranges::any_of(turn.live->mounts,
@@ -295,6 +305,20 @@ class TakeVolumes {
     if (!taken) return std::move(taken).error();
     if (*taken) ++in_.counts.volumes;
     return Done{};
+  }
+
+  // Read in place: what is mounted below hides a part of it, and who put it there may have had a reason.
+  void tell_covered(const Turn& turn) {
+    const std::string& mountpoint = turn.volume->mount.mountpoint.raw;
+    std::set<std::string> told;
+    for (const Mount& over : turn.live->mounts) {
+      const std::string& place = over.mountpoint.raw;
+      if (place == mountpoint || !is_at_or_below(place, mountpoint) || !told.insert(place).second) continue;
+      in_.task.gaps.add(
+          {Impact::degraded, "container.volumes", mountpoint,
+           Error{Errc::outside, place + " (" + over.fstype.raw +
+                                    ") is mounted over a part of it: what lies below is not read"}});
+    }
   }
 
   static std::string file_of(const std::string& mountpoint) {

@@ -35,9 +35,10 @@ Status Channel::send(std::string_view message) {
 }
 
 // False when the other end is gone.
-Result<bool> Channel::fill(std::span<std::byte> into, const std::atomic<bool>& stop) {
+Result<bool> Channel::fill(std::span<std::byte> into, const std::atomic<bool>& stop, std::int64_t until_ns) {
   while (!into.empty()) {
     if (stop) return Error{Errc::stopped, "stopped"};
+    if (sys::boottime_ns() >= until_ns) return Error{Errc::timeout, std::string(kName) + " does not answer"};
     std::array<pollfd, 1> watched{{{socket_.get(), POLLIN, 0}}};
     const auto ready = sys::poll(watched, kLookAgainNs);
     if (!ready && ready.error().number != EINTR) return ready.error();
@@ -51,15 +52,16 @@ Result<bool> Channel::fill(std::span<std::byte> into, const std::atomic<bool>& s
   return true;
 }
 
-Result<std::optional<std::string>> Channel::receive(std::size_t most, const std::atomic<bool>& stop) {
+Result<std::optional<std::string>> Channel::receive(std::size_t most, const std::atomic<bool>& stop,
+                                                    std::int64_t until_ns) {
   std::array<std::byte, 4> head{};
-  auto there = fill(head, stop);
+  auto there = fill(head, stop, until_ns);
   if (!there) return std::move(there).error();
   if (!*there) return std::optional<std::string>();
   const std::size_t size = ByteCursor(head).u32();
   if (size > most) return Error{Errc::limit, std::string(kName) + " says too much at once"};
   std::string message(size, '\0');
-  there = fill(std::as_writable_bytes(std::span(message)), stop);
+  there = fill(std::as_writable_bytes(std::span(message)), stop, until_ns);
   if (!there) return std::move(there).error();
   if (!*there) return std::optional<std::string>();
   return std::optional<std::string>(std::move(message));
@@ -90,6 +92,14 @@ Child::~Child() {
 
 void Child::stop() {
   if (pid_.number > 0) (void)sys::kill(pid_.number, kStopSignal).has_value();
+}
+
+void Child::abandon() {
+  channel_.close();
+  if (pid_.number <= 0) return;
+  const auto killed = sys::kill(pid_.number, SIGKILL);
+  if (killed) (void)sys::waitpid(pid_.number, WNOHANG).has_value();
+  pid_.number = 0;
 }
 
 Result<int> Child::wait() {

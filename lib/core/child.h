@@ -4,6 +4,7 @@
 // supervisor's TERM reach the parent, which passes one on.
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
@@ -24,12 +25,14 @@ class Channel {
   explicit Channel(UniqueFd socket) : socket_(std::move(socket)) {}
 
   Status send(std::string_view message);
-  // Waits. Nothing when the other end is gone; Errc::stopped when `stop` was set meanwhile.
-  Result<std::optional<std::string>> receive(std::size_t most, const std::atomic<bool>& stop);
+  // Waits until then (CLOCK_BOOTTIME): Errc::timeout. Nothing when the other end is gone; Errc::stopped when
+  // `stop` was set meanwhile.
+  Result<std::optional<std::string>> receive(std::size_t most, const std::atomic<bool>& stop,
+                                             std::int64_t until_ns = INT64_MAX);
   void close() { socket_.reset(); }
 
  private:
-  Result<bool> fill(std::span<std::byte> into, const std::atomic<bool>& stop);
+  Result<bool> fill(std::span<std::byte> into, const std::atomic<bool>& stop, std::int64_t until_ns);
   UniqueFd socket_;
 };
 
@@ -47,6 +50,8 @@ class Child {
 
   [[nodiscard]] Channel& channel() { return channel_; }
   void stop();
+  // Kills it and does not wait: where it is stuck no signal may reach it.
+  void abandon();
   // Its status; an error when a signal ended it.
   Result<int> wait();
 

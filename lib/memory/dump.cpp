@@ -226,7 +226,9 @@ void Dump::hold_still(Spool& spool) {
     return leave({Errc::limit, human_size(*bytes) + " would be kept in memory, and there is room for " +
                                    human_size(freeze.most_kept_bytes)});
   spool.make_room(std::min(room, freeze.most_kept_bytes));
-  auto still = Still::begin(*freeze.freezer, readers_, freeze.most_ns, task_);
+  const std::int64_t most_ns =
+      freeze.only_if_short ? std::min(freeze.most_ns, kShortFreezeNs) : freeze.most_ns;
+  auto still = Still::begin(*freeze.freezer, readers_, most_ns, task_);
   if (still) return spool.hold(*std::move(still));
   spool.make_room(0);
   leave(std::move(still).error());

@@ -32,6 +32,7 @@ Result<Still> Still::begin(const proc::Freezer& freezer, proc::Readers& readers,
   still.switch_ = *std::move(opened);
   // The watchdog's time ends a little later than ours: whether it stood to the end is looked at before.
   still.over_ns_ = still.began_ns_ + most_ns - most_ns / 16;
+  still.most_ns_ = most_ns;
   if (auto stopped = readers.stop_target(still.switch_.get(), freezer.kind(), most_ns, task); !stopped) {
     still.end();
     return std::move(stopped).error();
@@ -54,7 +55,8 @@ Still::Still(Still&& other) noexcept
       switch_(std::move(other.switch_)),
       ended_(std::exchange(other.ended_, true)),
       began_ns_(other.began_ns_),
-      over_ns_(other.over_ns_) {}
+      over_ns_(other.over_ns_),
+      most_ns_(other.most_ns_) {}
 
 Still::~Still() {
   if (!ended_) end();
@@ -80,7 +82,7 @@ Still::End Still::end() {
     end.not_held = Error{Errc::timeout, "its time was over before it was read"};
   }
   switch_.reset();
-  end.frozen_ns = sys::boottime_ns() - began_ns_;
+  end.frozen_ns = std::min(sys::boottime_ns() - began_ns_, let_go && !*let_go ? most_ns_ : INT64_MAX);
   return end;
 }
 

@@ -43,7 +43,7 @@ class Still {
   [[nodiscard]] bool is_over() const;
 
   struct End {
-    std::int64_t frozen_ns = 0;     // by us
+    std::int64_t frozen_ns = 0;     // by us; where something else let it go that much at most
     std::optional<Error> not_held;  // why it was not still to the end
   };
   End end();
@@ -59,6 +59,7 @@ class Still {
   bool ended_ = false;
   std::int64_t began_ns_ = 0;
   std::int64_t over_ns_ = 0;
+  std::int64_t most_ns_ = 0;
 };
 
 }  // namespace ctriage::memory

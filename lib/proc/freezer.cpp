@@ -24,6 +24,26 @@ Status throw_switch(int fd, SwitchKind kind, bool stop) {
   return Error{Errc::unsupported, "a freezer of no kind"};
 }
 
+namespace {
+
+// One in the kernel's hands stops when it comes back from there.
+Result<bool> are_threads_stopped(const Root& process) {
+  const auto tasks = process.descend("task");
+  if (!tasks) return tasks.error();
+  const auto threads = list_names(*tasks, "");
+  if (!threads) return threads.error();
+  for (const std::string& thread : threads->names) {
+    const auto text = tasks->read_file_in_root(thread + "/stat", kMaxProcTextBytes);
+    if (!text) continue;  // ended
+    const auto stat = parse_stat(*text);
+    if (!stat) return stat.error();
+    if (stat->state != 'T' && stat->state != 'Z' && stat->state != 'X') return false;  // 't' is traced
+  }
+  return true;
+}
+
+}  // namespace
+
 Result<Freezer> Freezer::of_cgroup(const Root& hierarchy, SwitchKind kind, std::string path) {
   const std::size_t name = path.find_first_not_of('/');
   if (name == std::string::npos) return Error{Errc::unsupported, "the root cgroup is never frozen"};
@@ -39,12 +59,7 @@ Result<Freezer> Freezer::of_process(const Root& process, std::int32_t pid) {
 }
 
 Result<bool> Freezer::is_frozen() const {
-  if (kind_ == SwitchKind::signal) {
-    const auto text = directory_.read_file_in_root("stat", kMaxProcTextBytes);
-    const auto stat = text ? parse_stat(*text) : Result<Stat>(text.error());
-    if (!stat) return stat.error();
-    return stat->state == 'T';  // stopped; not 't': traced
-  }
+  if (kind_ == SwitchKind::signal) return are_threads_stopped(directory_);
   const bool v2 = kind_ == SwitchKind::cgroup_v2;
   const auto text = directory_.read_file_in_root(v2 ? "cgroup.events" : "freezer.state", kMaxLineBytes);
   if (!text) return text.error();
@@ -58,7 +73,13 @@ Result<bool> Freezer::is_frozen() const {
 }
 
 Result<UniqueFd> Freezer::open_switch() const {
-  if (kind_ == SwitchKind::signal) return sys::pidfd_open(pid_);
+  if (kind_ == SwitchKind::signal) {
+    auto opened = sys::pidfd_open(pid_);
+    // As long as that one is there its number cannot be another's.
+    if (auto there = directory_.read_file_in_root("stat", kMaxProcTextBytes); !there)
+      return std::move(there).error();
+    return opened;
+  }
   return sys::openat2(directory_.fd(), kind_ == SwitchKind::cgroup_v2 ? "cgroup.freeze" : "freezer.state",
                       O_WRONLY | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
 }

@@ -61,10 +61,12 @@ struct Missing {
   Impact impact;
   std::string_view what;
 };
-constexpr std::array<Missing, 5> kMissing{
+constexpr std::array<Missing, 6> kMissing{
     {{PageState::unreadable, Impact::lost, "could not be read"},
      {PageState::timeout, Impact::lost, "did not come in time"},
      {PageState::vanished, Impact::lost, "were given up by the process while it was read"},
+     {PageState::shared, Impact::degraded,
+      "are in the cores of others that share them, which were not asked for"},
      {PageState::swapped, Impact::degraded, "were in swap, and left there"},
      {PageState::file, Impact::note,
       "as in the files that were mapped, left out: collect --file-pages all takes them"}}};
@@ -122,8 +124,8 @@ Status walk_layer(ByteSource& stream, const MemoryArea& like, const std::string&
 
 }  // namespace
 
-Status BundleSnapshot::walk_core(const std::string& pages, MemoryArea like, MemoryVisitor& visitor,
-                                 Task& task) {
+Status BundleSnapshot::walk_core(const std::string& pages, MemoryArea like, bool alone,
+                                 MemoryVisitor& visitor, Task& task) {
   const std::string stem(without_suffix(pages, kPages));
   const std::string plain = stem + ".core";
   const std::string name = reader_->has(plain) ? plain : plain + std::string(kZstd);
@@ -152,7 +154,8 @@ Status BundleSnapshot::walk_core(const std::string& pages, MemoryArea like, Memo
   auto walked = list_ranges(pages, take, task);
   for (const Missing& missing : kMissing) {
     const std::uint64_t count = bytes[static_cast<std::size_t>(missing.state)];
-    if (count > 0)
+    const bool elsewhere = missing.state == PageState::shared && !alone;  // that core is looked at, too
+    if (count > 0 && !elsewhere)
       task.gaps.add({missing.impact,
                      "memory.pages",
                      name,
@@ -189,7 +192,7 @@ Status BundleSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& vis
       like.space = ++space;
       like.pid = process.pid;
       like.container_pid = process.container_pid;
-      auto walked = walk_core(pages, like, watched, task);
+      auto walked = walk_core(pages, like, query.pid != 0, watched, task);
       return walked ? walked : failed(pages, std::move(walked).error());
     };
     if (auto listed = list_processes(id, each, task); !listed) return listed;
@@ -222,13 +225,48 @@ Status BundleSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& vis
       if (auto go_on = failed(stream, std::move(walked).error()); !go_on) return go_on;
     }
   }
+  if (query.pid == 0) tell_not_taken(task);
   if (any || query.pid == 0) return Done{};
   return Error{Errc::not_found, "pid " + std::to_string(query.pid) + ": not in " + name_};
 }
 
-// A process of which no memory was taken: zombies and kernel threads have none.
+// What is content and is not in the bundle, or not all of it: by plan, or because it was lost.
+void BundleSnapshot::tell_not_taken(Task& task) {
+  const auto tell = [&](const std::string& what, const std::string& why) {
+    task.gaps.add(
+        {Impact::degraded,
+         "memory.pages",
+         what,
+         {Errc::unsupported, "not searched, it is not in the bundle" + (why.empty() ? "" : ": " + why)}});
+  };
+  for (const auto& [id, folder] : folders_) {
+    const std::string upper = folder + "upper.tar";
+    const bool has_upper = reader_->has(upper) || reader_->has(upper + std::string(kZstd));
+    auto status = reader_->status(upper);
+    if (!status) status = reader_->status(upper + std::string(kZstd));
+    if (!has_upper) tell(folder + "upper.tar", status ? status->why : std::string());
+  }
+  for (const std::string& stream : reader_->streams()) {
+    const auto status = reader_->status(stream);
+    const bool is_object = std::ranges::any_of(kObjects, [&](const ObjectStream& one) {
+      return stream.find("/" + std::string(one.prefix)) != std::string::npos;
+    });
+    if (is_object && status && status->outcome != bundle::Outcome::collected) tell(stream, status->why);
+  }
+  std::uint64_t lost = 0;
+  const Emit<GapRecord> count = [&](GapRecord&& gap) -> Status {
+    lost += gap.impact == Impact::lost;
+    return Done{};
+  };
+  if (!list_gaps(count, task)) return;
+  if (lost > 0)
+    tell(name_, counted(lost, "gap says", "gaps say") +
+                    " what was lost when it was collected: ctriage show lists them");
+}
+
+// A process of which no memory was taken: zombies have none.
 void BundleSnapshot::tell_no_memory(const Process& process, const std::string& pages, Task& task) const {
-  if (process.state == "Z" || process.exe.path.empty()) return;
+  if (process.state == "Z") return;
   const auto status = reader_->status(pages);
   task.gaps.add(
       {Impact::degraded,

@@ -29,7 +29,7 @@ class BundleSnapshot final : public Snapshot {
   Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
-  // What was taken: the UpperDir and the tmpfs. Files of the image are not in a bundle.
+  // What was taken: the UpperDir, the tmpfs and volumes. Files of the image are not in a bundle.
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
@@ -44,7 +44,9 @@ class BundleSnapshot final : public Snapshot {
   [[nodiscard]] Error not_here(const std::string& path) const;
   Status list_tree(const std::string& stream, const Emit<TreeFile>& emit, Task& task);
   Status list_ranges(const std::string& stream, const Emit<PageRange>& emit, Task& task);
-  Status walk_core(const std::string& pages, MemoryArea like, MemoryVisitor& visitor, Task& task);
+  // `alone`: no other process is looked at.
+  Status walk_core(const std::string& pages, MemoryArea like, bool alone, MemoryVisitor& visitor, Task& task);
+  void tell_not_taken(Task& task);
   void tell_no_memory(const Process& process, const std::string& pages, Task& task) const;
   Status each_taken(const FileKey& key, const Emit<Taken>& emit, Task& task);
   template <class T>

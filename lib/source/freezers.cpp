@@ -125,7 +125,9 @@ std::optional<Error> Freezers::forbids(const LiveContainer& live, const proc::Fr
                    "cgroup " + freezer.path() + " has another container below: pid " + std::to_string(pid)};
     const auto mounts = proc::read_namespace(node_.proc, pid, "mnt");
     const auto stat = proc::read_stat(node_.proc, pid);
-    const bool known = live.processes.contains(pid) || (mounts && mounts->value == live.mount_namespace) ||
+    const auto member = live.processes.find(pid);
+    const bool of_target = member != live.processes.end() && member->second.membership != Membership::escaped;
+    const bool known = of_target || (mounts && mounts->value == live.mount_namespace) ||
                        (stat && inside.contains(stat->ppid));
     if (stat && !known)
       return Error{Errc::unsupported, "cgroup " + freezer.path() + " has pid " + std::to_string(pid) +
@@ -227,13 +229,33 @@ memory::FreezeOptions Freezers::options_for(const LiveContainer& live, std::int3
     auto freezer = of_container(live, task);
     known = by_container_.try_emplace(live.container.id).first;
     if (freezer) {
-      known->second = *std::move(freezer);
+      known->second.freezer = *std::move(freezer);
     } else {
       tell(live.alone ? "pid " + std::to_string(pid) : live.container.id, std::move(freezer).error());
     }
   }
-  if (known->second) options.freezer = &*known->second;
+  OfContainer& of = known->second;
+  if (!of.freezer) return options;
+  // Who came from outside, or moved away, goes on while the container stands.
+  const bool v2 = of.freezer->kind() == SwitchKind::cgroup_v2;
+  if (const std::string its = cgroup_of(node_.proc, pid, v2, kFreezer);
+      !is_at_or_below(its, of.freezer->path())) {
+    tell("pid " + std::to_string(pid), {Errc::outside, "it is in cgroup " + (its.empty() ? "unknown" : its) +
+                                                           ", not in that of the container"});
+    return options;
+  }
+  if (options.only_if_short && of.frozen_ns >= memory::kMostFreezeNs) {
+    if (!std::exchange(of.told, true))
+      tell(live.container.id, {Errc::limit, "it stood still for " + milliseconds_text(of.frozen_ns) +
+                                                " in all: its other processes are read while they go on"});
+    return options;
+  }
+  options.freezer = &*of.freezer;
   return options;
+}
+
+void Freezers::stood(const LiveContainer& live, std::int64_t frozen_ns) {
+  by_container_[live.container.id].frozen_ns += frozen_ns;
 }
 
 }  // namespace ctriage::source

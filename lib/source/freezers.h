@@ -24,8 +24,15 @@ class Freezers {
   Freezers(const Node& node, const FreezeChoice& choice) : node_(node), choice_(choice) {}
   // For a dump of the process. Where nothing may be stopped that is told, once a container.
   memory::FreezeOptions options_for(const LiveContainer& live, std::int32_t pid, Task& task);
+  // How long that took: with `auto` a container stands for kMostFreezeNs in all.
+  void stood(const LiveContainer& live, std::int64_t frozen_ns);
 
  private:
+  struct OfContainer {
+    std::optional<proc::Freezer> freezer;
+    std::int64_t frozen_ns = 0;
+    bool told = false;
+  };
   Result<proc::Freezer> of_container(const LiveContainer& live, Task& task) const;
   Result<proc::Freezer> of_process(const LiveContainer& live, std::int32_t pid) const;
   [[nodiscard]] std::optional<Error> forbids(std::int32_t pid) const;
@@ -34,7 +41,7 @@ class Freezers {
 
   const Node& node_;
   const FreezeChoice& choice_;
-  std::map<std::string, std::optional<proc::Freezer>> by_container_;
+  std::map<std::string, OfContainer> by_container_;
   std::optional<proc::Freezer> of_process_;
   std::optional<std::uint64_t> most_kept_bytes_;
 };

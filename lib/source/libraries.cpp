@@ -80,10 +80,26 @@ Status classify(Node& node, LiveContainer& live, const LibraryId& id, Library& l
 
 }  // namespace
 
+namespace {
+
+// "/SYSV0000162e (deleted)", "/dev/zero (deleted)": shared memory, which the kernel names so. Other files
+// whose names only begin so are files.
+bool is_shared_memory(std::string_view path) {
+  constexpr std::string_view kSysv = "/SYSV";
+  constexpr std::size_t kKeyDigits = 8;
+  if (!path.ends_with(proc::kDeleted)) return false;
+  path.remove_suffix(proc::kDeleted.size());
+  if (path == "/dev/zero") return true;
+  return path.size() == kSysv.size() + kKeyDigits && path.starts_with(kSysv) &&
+         path.find_first_not_of("0123456789abcdef", kSysv.size()) == std::string_view::npos;
+}
+
+}  // namespace
+
 bool maps_code(const Mapping& mapping) {
   const std::string_view path = mapping.path.view();
   return mapping.protection.find('x') != std::string::npos && mapping.inode.value != 0 &&
-         path.starts_with('/') && !path.starts_with("/dev/zero") && !path.starts_with("/SYSV");
+         path.starts_with('/') && !is_shared_memory(path);
 }
 
 LibraryId library_id(const Mapping& mapping) {
@@ -95,7 +111,9 @@ bool is_foreign(Origin origin) { return origin != Origin::image && origin != Ori
 bool is_own_program(const HeldProcess& held, const Root& process, const Mapping& mapping) {
   if (std::pair{mapping.device.value, mapping.inode.value} == held.runs) return true;
   const auto exe = process.read_link_beneath("exe");
-  return exe && *exe == mapping.path.raw;
+  // By another device number, as maps gives it for some file systems; the name alone may be of a file that
+  // covers the program.
+  return mapping.inode.value == held.runs.second && exe && *exe == mapping.path.raw;
 }
 
 Status find_libraries(Node& node, LiveContainer& live, std::int32_t pid, Task& task) {

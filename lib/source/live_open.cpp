@@ -300,8 +300,8 @@ Error gap_of_ended(const Container& container, Task& task) {
   const bool done = container.exit_code && *container.exit_code == 0;
   Error error{Errc::vanished,
               "container " + container.name.raw + " (" + container.id.substr(0, 12) +
-                  ") is not running: it has ended; its layers and logs are not taken (ctriage diff " +
-                  container.id.substr(0, 12) + " shows what is left of it)"};
+                  ") is not running: it has ended; ctriage collect takes what is left of it, ctriage diff " +
+                  container.id.substr(0, 12) + " shows it"};
   task.gaps.add({done ? Impact::note : Impact::lost, "container", container.id, error});
   return error;
 }

@@ -189,7 +189,7 @@ SelftestCheck check_freezer(const std::vector<Mount>& mounts, const TryFreezer& 
     const auto options = split(mount.super_options.raw, ',');
     const bool v2 = mount.fstype.raw == "cgroup2";
     const bool v1 = mount.fstype.raw == "cgroup" && std::ranges::find(options, "freezer") != options.end();
-    if (!v1 && !v2) continue;
+    if ((!v1 && !v2) || mount.root.raw != "/") continue;  // a part of one says nothing of containers
     const auto tried =
         attempt(mount.mountpoint.raw, v2 ? proc::SwitchKind::cgroup_v2 : proc::SwitchKind::cgroup_v1);
     works = works || tried.has_value();

@@ -290,8 +290,14 @@ Result<std::vector<Resolved>> resolve_each(const TargetQuery& query, const std::
   std::vector<std::string> order;
   std::map<std::string, Candidates> by_label;
   for (Match& match : find_labelled(query, *selected, all)) {
-    Candidates& of = by_label[match.label];
-    if (of.empty()) order.push_back(match.label);
+    // A pod by its name; a container without one by all of its id, and whose it is: who may start containers
+    // may call two alike.
+    const Container& container = all[match.index].container;
+    const std::string key = container.pod ? match.label
+                                          : container.engine + " " + container.engine_namespace.raw + " " +
+                                                container.engine_root.raw + " " + container.id;
+    Candidates& of = by_label[key];
+    if (of.empty()) order.push_back(key);
     of.push_back(std::move(match));
   }
   if (order.empty()) return unknown(query.labels.empty() ? "--all-pods" : labels_text(query), all);

@@ -6,6 +6,7 @@
 #include "lib/core/path.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/runtime/kubelet.h"
 #include "lib/source/live.h"
 #include "lib/source/live_detail.h"
 #include "lib/source/posture.h"
@@ -49,11 +50,11 @@ const Mount* root_of(const std::vector<Mount>& of_node) {
 }
 
 // File systems that the node has as long as it runs: a reference of ours to them keeps nobody waiting.
-std::set<std::uint64_t> devices_of_node(const std::vector<Mount>& of_node, const std::string& engine_root) {
+std::set<std::uint64_t> devices_of_node(const std::vector<Mount>& of_node, const std::string& engine_root,
+                                        const std::string& kubelet_root) {
   std::set<std::uint64_t> devices;
   for (const Mount& mount : of_node) {
-    for (const std::string_view place :
-         {std::string_view(engine_root), std::string_view("/var/lib/kubelet")}) {
+    for (const std::string& place : {engine_root, kubelet_root}) {
       if (is_at_or_below(place, mount.mountpoint.raw)) devices.insert(mount.device.value);
     }
   }
@@ -83,9 +84,9 @@ Result<OpenVolume> pin_volume(Node& node, const LiveContainer& live, const Mount
 
 class Finder {
  public:
-  Finder(Node& node, LiveContainer& live, std::vector<Mount> of_node)
-      : node_(node), live_(live), of_node_(std::move(of_node)) {
-    lasting_ = devices_of_node(of_node_, live.container.engine_root.raw);
+  Finder(Node& node, LiveContainer& live, std::vector<Mount> of_node, std::string kubelet_root)
+      : node_(node), live_(live), of_node_(std::move(of_node)), kubelet_root_(std::move(kubelet_root)) {
+    lasting_ = devices_of_node(of_node_, live.container.engine_root.raw, kubelet_root_);
     const Mount* root = root_of(of_node_);
     node_root_device_ = root == nullptr ? Hex{} : root->device;
   }
@@ -125,6 +126,10 @@ class Finder {
     volume.mount = mount;
     volume.source = source;
     volume.kind = volume_kind(source, live_.container.engine_root.raw);
+    // What the kubelet keeps of all pods, wherever it does.
+    if (volume.kind == VolumeKind::host_path &&
+        (is_at_or_below(source, kubelet_root_) || is_at_or_below(kubelet_root_, source)))
+      volume.kind = VolumeKind::system;
     if (source.empty() || volume.kind == VolumeKind::claim || !lasting_.contains(mount.device.value)) {
       volume.no_clone = "on a file system of its own, which is not held";
     } else if (auto cloned = clone(volume); !cloned) {
@@ -178,6 +183,7 @@ class Finder {
   Node& node_;
   LiveContainer& live_;
   std::vector<Mount> of_node_;
+  std::string kubelet_root_;
   std::set<std::uint64_t> lasting_;
   Hex node_root_device_;
   std::uint64_t crowded_ = 0;
@@ -241,7 +247,10 @@ void find_volumes(Node& node, LiveContainer& live, Task& task) {
          std::move(of_node).error().within("which of its mounts are volumes cannot be told")});
     return;
   }
-  Finder finder(node, live, *std::move(of_node));
+  GapLog aside;  // its thresholds are no matter of volumes
+  Task looking = task.with(aside);
+  const auto kubelet = runtime::find_kubelet(node.proc, looking);
+  Finder finder(node, live, *std::move(of_node), kubelet ? kubelet->root : "/var/lib/kubelet");
   for (const Mount& mount : live.mounts) {
     if (mount.mountpoint.raw != "/") finder.look_at(mount);
   }
