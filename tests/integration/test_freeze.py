@@ -151,7 +151,7 @@ class InPod(FreezeCase):
         return (f"{NS}/busy", "--pid", str(self.pid))
 
     def test_one_moment(self):
-        result, core, ranges = self.dump(*self.target())
+        result, core, ranges = self.dump(*self.target(), "--freeze", "cgroup")
         (process,) = result["processes"]
         self.assertTrue(process["frozen"], result)
         self.assertGreater(process["frozen_ns"], 0)
@@ -161,6 +161,27 @@ class InPod(FreezeCase):
         self.assertTrue(self.consistent(numbers), sorted(set(numbers)))
         self.assertFalse(self.switch.frozen())
         self.assertTrue(self.runs(self.pid))
+
+    def test_auto(self):
+        """A small process is frozen without a word from us, for 250 ms at most, however busy this machine is."""
+        for _ in range(5):
+            result, _, ranges = self.dump(f"{NS}/busy", "--pid", str(self.pod.pid))
+            self.assertLessEqual(result["processes"][0]["frozen_ns"], 250_000_000)
+            self.assertEqual({r["frozen"] for r in ranges}, {result["processes"][0]["frozen"]})
+            if result["processes"][0]["frozen"]:
+                break
+        else:
+            self.fail("never frozen")
+
+    def test_who_came_from_outside_goes_on(self):
+        entered = subprocess.Popen(["nsenter", "-t", str(self.pod.pid), "-m", "-p", "/bin/sleep", "1000"])
+        self.addCleanup(lambda: (entered.kill(), entered.wait()))
+        time.sleep(0.5)
+        pid = int(read(f"/proc/{entered.pid}/task/{entered.pid}/children").split()[0])
+        self.addCleanup(os.kill, pid, signal.SIGKILL)
+        result, _, ranges = self.dump(f"{NS}/busy", "--pid", str(pid), "--freeze", "cgroup")
+        self.assertEqual({r["frozen"] for r in ranges}, {False})
+        self.assertIn("not in that of the container", json.dumps(self.gaps(result)))
 
     def test_none_is_none(self):
         result, core, ranges = self.dump(*self.target(), "--freeze", "none")
@@ -251,7 +272,7 @@ class InPod(FreezeCase):
 
     def test_collect(self):
         out = self.temp()
-        run = self.expect(ctriage("collect", f"{NS}/busy", "-o", out, "--only", "memory"), 0)
+        run = self.expect(ctriage("collect", f"{NS}/busy", "-o", out, "--only", "memory", "--freeze", "cgroup"), 0)
         with Bundle(self.one_bundle(out)) as bundle:
             took = [c for c in bundle.records("custody.jsonl") if c["action"] == "memory"]
             ranges = bundle.records(f"containers/app/memory/{self.pid}.pages.jsonl")
@@ -282,7 +303,7 @@ class InVersion2(FreezeCase):
                     write(mountpoint("cgroup") + "/cgroup.procs", str(member))
             switch = Switch(pid)
             self.assertIsNone(switch.v1)
-            result, core, ranges = self.dump(f"{NS}/second", "--pid", str(pid))
+            result, core, ranges = self.dump(f"{NS}/second", "--pid", str(pid), "--freeze", "cgroup")
             self.assertTrue(result["processes"][0]["frozen"], result)
             self.assertTrue(self.consistent(self.numbers(core, ranges)))
             self.assertFalse(switch.frozen())

@@ -135,6 +135,20 @@ class ManyMembers(BoxCase):
         why = {r["pid"]: r["why"] for r in bundle.records("custody.jsonl") if r["action"] == "memory"}
         self.assertEqual(why[who], "has mapped a library that is not in the image")
 
+    def test_names_like_shared_memory(self):
+        """The kernel calls shared memory /SYSV... and /dev/zero; so may an intruder his library."""
+        names = ("/SYSV1.so", "/SYSV0000abcd", "/dev/zero.so")
+        with open(LOADER, "rb") as loader, open(LIBC, "rb") as libc:
+            files = {"/opt/x.so": compiled("-shared", "-fPIC", source="int f(void) { return 1; }"), "/opt/app": compiled(source=APP),
+                     LOADER: loader.read(), LIBC: libc.read()}
+        box = Box("".join(f"cp /opt/x.so {name}; LD_PRELOAD={name} /opt/app & " for name in names) + "sleep 1; echo mapped; exec sleep 1000000",
+                  files=files, wait_for="mapped")
+        self.addCleanup(box.stop)
+        _, bundle = self.collect(box, 0)
+        seen = {lab.path_of(m).decode() for m in self.records(bundle, "mappings") if "origin" in m and "x" in m["protection"]}
+        for name in names:
+            self.assertIn(name, seen)
+
 
 if __name__ == "__main__":
     lab.unittest.main()
