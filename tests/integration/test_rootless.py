@@ -101,8 +101,8 @@ class KernelOverlay(Rootless):
 
 
 class FuseOverlay(Rootless):
-    # A program is not opened through FUSE, and no way leads over it.
-    LOST = {"container.tmpfs", "proc.exe"}
+    # Programs and libraries are not opened through FUSE, and no way to what is mounted below leads over it.
+    LOST = {"container.tmpfs", "container.volumes", "proc.exe", "proc.library"}
 
     @classmethod
     def setUpClass(cls):
