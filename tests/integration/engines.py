@@ -150,6 +150,8 @@ class Podman(Engine):
         self.holder.kill()
         self.holder.wait()
         self.holder.stdout.close()
+        for path in self.made:
+            os.unlink(path)
 
 
 class RootlessPodman(Engine):
@@ -161,6 +163,7 @@ class RootlessPodman(Engine):
 
     def __init__(self, fuse=False):
         self.fuse = fuse
+        self.made = []
         super().__init__()
 
     def begin(self):
@@ -170,6 +173,9 @@ class RootlessPodman(Engine):
         lines = {"passwd": f"rootless:x:{self.UID}:{self.UID}::{self.home}:/bin/sh", "group": f"rootless:x:{self.UID}:",
                  "subuid": f"rootless:{self.FIRST}:65536", "subgid": f"rootless:{self.FIRST}:65536"}
         for name, line in lines.items():
+            if not os.path.exists(f"/etc/{name}"):  # who has no users has no subuid; something must be there to mount over
+                open(f"/etc/{name}", "x").close()
+                self.made.append(f"/etc/{name}")
             with open(f"/etc/{name}", encoding="utf-8") as old, open(f"{self.base}/{name}", "w", encoding="utf-8") as new:
                 new.write(old.read() + line + "\n")
         script = "".join(f"mount --bind {self.base}/{name} /etc/{name}; " for name in lines)
