@@ -186,8 +186,8 @@ void Walk::find_whiteout_files(Frame& frame) {
   }
   std::string after(kWhiteoutFile);
   for (bool more = frame.live; more && bytes <= kMostBytes;) {
-    auto here = upper_.here();
-    auto block = here ? list_names(**here, after) : Result<NameBlock>(std::move(here).error());
+    const auto here = upper_.here();
+    const auto block = here ? list_names(**here, after) : Result<NameBlock>(here.error());
     if (!block) return;  // told when its names are read
     more = block->more && !block->names.empty();
     for (const std::string& name : block->names) {
@@ -205,8 +205,7 @@ void Walk::find_whiteout_files(Frame& frame) {
         {Errc::limit, "more than 1 MiB of names of deleted files: the rest is not told"});
   }
   std::ranges::sort(frame.whiteouts);
-  const auto twice = std::ranges::unique(frame.whiteouts);
-  frame.whiteouts.erase(twice.begin(), twice.end());
+  frame.whiteouts.erase(std::unique(frame.whiteouts.begin(), frame.whiteouts.end()), frame.whiteouts.end());
 }
 
 bool Walk::has_opaque_file(const Subject& subject) {

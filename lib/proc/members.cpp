@@ -64,10 +64,11 @@ std::unordered_set<const Entry*> all_below(std::int32_t from, const std::vector<
   std::vector<std::int32_t> parents{from};
   if (const Entry* first = find_entry(entries, from)) found.insert(first);
   while (!parents.empty()) {
-    const auto children = std::ranges::equal_range(by_parent, parents.back(), {}, &Entry::ppid);
+    const std::int32_t parent = parents.back();
     parents.pop_back();
-    for (const Entry* child : children) {
-      if (found.insert(child).second) parents.push_back(child->pid);
+    auto child = std::ranges::lower_bound(by_parent, parent, {}, &Entry::ppid);
+    for (; child != by_parent.end() && (*child)->ppid == parent; ++child) {
+      if (found.insert(*child).second) parents.push_back((*child)->pid);
     }
   }
   return found;
