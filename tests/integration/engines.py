@@ -150,8 +150,6 @@ class Podman(Engine):
         self.holder.kill()
         self.holder.wait()
         self.holder.stdout.close()
-        for path in self.made:
-            os.unlink(path)
 
 
 class RootlessPodman(Engine):
@@ -200,12 +198,9 @@ class RootlessPodman(Engine):
     start, inspect = Podman.start, Podman.inspect
 
     def end(self):
-        if self.holder is None:
-            return
-        self.run("rm", "-f", "-a", "-t", "0", check=False)
-        self.holder.kill()
-        self.holder.wait()
-        self.holder.stdout.close()
+        Podman.end(self)
+        for path in self.made:
+            os.unlink(path)
 
 
 class Ctr(Containerd):
