@@ -344,21 +344,18 @@ Exit collect_many(const ManyTargets& many, const source::Targets& targets, const
       supervisor.used(taken.bundle->size_bytes);
     }
     say(report::taken_line(index + 1, count, taken));
-    if (!taken.bundle && taken.error && taken.exit_status != static_cast<std::int32_t>(Exit::complete))
+    if (taken.error && taken.exit_status != static_cast<std::int32_t>(Exit::complete))
       result.gaps.push_back(report::record_of(
           {Impact::lost, "target", name, {Errc::vanished, taken.error->raw}}, sys::realtime()));
     result.bundles.push_back(std::move(taken));
   });
   if (io.stop) exit = worse(exit, Exit::lost);
   result.exit_status = static_cast<std::int32_t>(exit);
-  // Exit::findings says nothing of what was lost.
+  // Exit::findings says nothing of what was lost. A target without a bundle that should have one is a gap.
   result.complete =
-      std::ranges::all_of(result.bundles,
-                          [](const CollectedTarget& taken) {
-                            return taken.bundle
-                                       ? taken.bundle->complete
-                                       : taken.exit_status == static_cast<std::int32_t>(Exit::complete);
-                          }) &&
+      std::ranges::all_of(
+          result.bundles,
+          [](const CollectedTarget& taken) { return !taken.bundle || taken.bundle->complete; }) &&
       std::ranges::none_of(result.gaps, [](const GapRecord& gap) { return gap.impact == Impact::lost; });
   result.took_ns = sys::boottime_ns() - began_ns;
   say(report::collect_many_text(result, many.common.verbose, style));

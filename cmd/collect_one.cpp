@@ -31,6 +31,8 @@ Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
   memory.mode = parse_enum<collect::MemoryMode>(arguments.memory).value_or(collect::MemoryMode::automatic);
   memory.file_pages =
       parse_enum<memory::FilePages>(arguments.file_pages).value_or(memory::FilePages::changed);
+  const bool unasked = arguments.all_pods && !arguments.memory_typed;
+  const std::string kUnasked = ": --all-pods takes no memory; add --memory auto";
   const struct {
     const char* option;
     const std::string& text;
@@ -39,9 +41,7 @@ Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
                 {"--memory-max", arguments.memory_max, memory.max_bytes}};
   for (const auto& limit : limits) {
     if (auto taken = take_size(limit.option, limit.text, limit.into); !taken) return std::move(taken).error();
-    if (!limit.text.empty() && arguments.all_pods && !arguments.memory_typed)
-      return Error{Errc::malformed,
-                   std::string(limit.option) + ": --all-pods takes no memory; add --memory auto"};
+    if (!limit.text.empty() && unasked) return Error{Errc::malformed, limit.option + kUnasked};
     if (!limit.text.empty() && memory.mode != collect::MemoryMode::automatic)
       return Error{Errc::malformed, std::string(limit.option) +
                                         ": is a limit of --memory auto, not of --memory " + arguments.memory};
@@ -50,10 +50,8 @@ Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
   if (!freeze) return std::move(freeze).error();
   if (memory.mode == collect::MemoryMode::none && freeze->mode != memory::FreezeMode::none &&
       (freeze->typed || !arguments.freeze.most.empty()))
-    return Error{Errc::malformed, std::string(freeze->typed ? "--freeze" : "--freeze-max") +
-                                      (arguments.all_pods && !arguments.memory_typed
-                                           ? ": --all-pods takes no memory; add --memory auto"
-                                           : ": no memory is taken with --memory none")};
+    return Error{Errc::malformed, (freeze->typed ? "--freeze" : "--freeze-max") +
+                                      (unasked ? kUnasked : ": no memory is taken with --memory none")};
   memory.freeze = *freeze;
   return memory;
 }

@@ -87,47 +87,44 @@ Finding make_finding(const Rule& rule, const Record& record, const Context& cont
   return finding;
 }
 
+Context begin(std::string_view kind, const std::string& what, const Container& container,
+              std::string_view source) {
+  Context context;
+  context.kind = kind;
+  context.identity = container.id + '/' + what;
+  context.container = container.id;
+  context.source = Bytes(std::string(source));
+  context.image = container.image;
+  return context;
+}
+
 }  // namespace
 
 Context context_of(const Process& process, const Container& container, std::string_view source) {
-  Context context;
-  context.kind = kKind<Process>;
-  context.identity =
-      container.id + '/' + std::to_string(process.pid) + '/' + std::to_string(process.start_ticks);
-  context.container = container.id;
+  Context context =
+      begin(kKind<Process>, std::to_string(process.pid) + '/' + std::to_string(process.start_ticks),
+            container, source);
   context.pid = process.pid;
   context.path = process.exe.path;
   context.at = process.started_at;
-  context.source = Bytes(std::string(source));
-  context.image = container.image;
   return context;
 }
 
 // The file is what is named: the address is another in every run, and the first process that has it mapped
 // another in every look.
 Context context_of(const Mapping& mapping, const Container& container, std::string_view source) {
-  Context context;
-  context.kind = kKind<Mapping>;
-  context.identity = container.id + '/' + mapping.path.raw;
-  context.container = container.id;
+  Context context = begin(kKind<Mapping>, mapping.path.raw, container, source);
   context.pid = mapping.pid;
   context.path = mapping.path;
-  context.source = Bytes(std::string(source));
-  context.image = container.image;
   return context;
 }
 
 Context context_of(const FileChange& change, const Container& container, std::string_view source) {
-  Context context;
-  context.kind = kKind<FileChange>;
-  context.identity = container.id + '/' + change.path.raw;
-  context.container = container.id;
+  Context context = begin(kKind<FileChange>, change.path.raw, container, source);
   context.path = change.path;
   // ctime cannot be set by the attacker, and tells of a chmod too; btime only when the file was made.
   // An archive does not keep it.
   if (change.after && change.after->ctime != Timestamp{}) context.at = change.after->ctime;
-  context.source = Bytes(std::string(source));
-  context.image = container.image;
   return context;
 }
 

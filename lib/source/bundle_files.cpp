@@ -48,11 +48,7 @@ Status BundleSnapshot::each_taken(const FileKey& key, const Emit<Taken>& emit, T
     return Error{Errc::not_found, key.container + ": no such container in " + name_};
   if (key.layer != "merged" && key.layer != "upper")
     return Error{Errc::unsupported, "layer " + key.layer + ": a bundle has the upper layer only"};
-  const auto layer_stream = [&](const std::string& stem) {
-    const std::string plain = stem + ".tar";
-    return reader_->has(plain) ? plain : plain + ".zst";
-  };
-  const std::string upper = layer_stream(folder->second + "upper");
+  const std::string upper = bulk_stream(folder->second + "upper.tar");
   const std::string wanted = plain_path(key.path);
   deleted_.clear();
   const Emit<FileChange> change = [&](FileChange&& seen) -> Status {
@@ -82,7 +78,7 @@ Status BundleSnapshot::each_taken(const FileKey& key, const Emit<Taken>& emit, T
     }
   }
   for (const std::string& stream : streams) {
-    const std::string tar = layer_stream(stream.substr(0, stream.size() - kLines.size()));
+    const std::string tar = bulk_stream(stream.substr(0, stream.size() - kLines.size()) + ".tar");
     const Emit<TreeFile> file = [&](TreeFile&& seen) -> Status {
       const std::string& mount = seen.mount.raw;
       const auto below = [&](const std::string& path) {

@@ -127,8 +127,7 @@ Status walk_layer(ByteSource& stream, const MemoryArea& like, const std::string&
 Status BundleSnapshot::walk_core(const std::string& pages, MemoryArea like, bool alone,
                                  MemoryVisitor& visitor, Task& task) {
   const std::string stem(without_suffix(pages, kPages));
-  const std::string plain = stem + ".core";
-  const std::string name = reader_->has(plain) ? plain : plain + std::string(kZstd);
+  const std::string name = bulk_stream(stem + ".core");
   auto stream = reader_->open(name, task);
   if (!stream) return std::move(stream).error().within(name);
   Forward core(**stream);
@@ -241,10 +240,10 @@ void BundleSnapshot::tell_not_taken(Task& task) {
   };
   for (const auto& [id, folder] : folders_) {
     const std::string upper = folder + "upper.tar";
-    const bool has_upper = reader_->has(upper) || reader_->has(upper + std::string(kZstd));
+    if (reader_->has(bulk_stream(upper))) continue;
     auto status = reader_->status(upper);
     if (!status) status = reader_->status(upper + std::string(kZstd));
-    if (!has_upper) tell(folder + "upper.tar", status ? status->why : std::string());
+    tell(upper, status ? status->why : std::string());
   }
   for (const std::string& stream : reader_->streams()) {
     const auto status = reader_->status(stream);

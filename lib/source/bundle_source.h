@@ -41,6 +41,10 @@ class BundleSnapshot final : public Snapshot {
       : reader_(std::move(reader)), name_(std::move(name)) {}
   Result<Container> read_container(const std::string& stream, Task& task);
   struct Taken;  // a file whose bytes are in the bundle
+  // "containers/app/upper.tar" as it is stored: so, or compressed.
+  [[nodiscard]] std::string bulk_stream(const std::string& plain) const {
+    return reader_->has(plain) ? plain : plain + ".zst";
+  }
   [[nodiscard]] Error not_here(const std::string& path) const;
   Status list_tree(const std::string& stream, const Emit<TreeFile>& emit, Task& task);
   Status list_ranges(const std::string& stream, const Emit<PageRange>& emit, Task& task);

@@ -17,7 +17,6 @@ namespace {
 using memory::FreezeMode;
 using proc::SwitchKind;
 
-constexpr std::string_view kFreezer = "freezer";
 constexpr std::string_view kMemory = "memory";
 
 // What runs containers. Whoever bears such a name inside one is not stopped either: that costs a moment's
@@ -36,23 +35,6 @@ std::string_view last_part(std::string_view path) { return path.substr(path.rfin
 bool has(std::string_view list, std::string_view word) {
   const auto words = split(list, ',');
   return std::ranges::find(words, word) != words.end();
-}
-
-struct Hierarchy {  // of cgroups, as the node has it mounted
-  bool v2 = false;
-  std::string mountpoint;
-};
-
-// Those that have the controller; of v2 all of it.
-std::vector<Hierarchy> hierarchies_of(const std::vector<Mount>& mounts, std::string_view controller) {
-  std::vector<Hierarchy> found;
-  for (const Mount& mount : mounts) {
-    if (mount.root.raw != "/") continue;
-    const bool v2 = mount.fstype.raw == "cgroup2";
-    if (v2 || (mount.fstype.raw == "cgroup" && has(mount.super_options.raw, controller)))
-      found.push_back({v2, mount.mountpoint.raw});
-  }
-  return found;
 }
 
 // Where in the hierarchy the process is; empty: not known. Paths above the cgroup namespace we are in have
@@ -89,18 +71,34 @@ bool is_static(const LiveContainer& live) {
 
 }  // namespace
 
-// Ours, those that started us, and what runs containers.
-std::optional<Error> Freezers::forbids(std::int32_t pid) const {
+std::vector<CgroupMount> cgroup_mounts(const std::vector<Mount>& mounts, std::string_view controller) {
+  std::vector<CgroupMount> found;
+  for (const Mount& mount : mounts) {
+    if (mount.root.raw != "/") continue;
+    const bool v2 = mount.fstype.raw == "cgroup2";
+    if (v2 || (mount.fstype.raw == "cgroup" && has(mount.super_options.raw, controller)))
+      found.push_back({v2, mount.mountpoint.raw});
+  }
+  return found;
+}
+
+Result<std::set<std::int32_t>> Freezers::list_ours() const {
   if (node_.ourselves == 0) return Error{Errc::unsupported, "which of the processes is ctriage is not known"};
-  constexpr int kMostAncestors = 1'000;
-  std::int32_t own = node_.ourselves;
-  for (int steps = 0; own > 0 && steps < kMostAncestors; ++steps) {
-    if (own == pid)
-      return Error{Errc::unsupported, "pid " + std::to_string(pid) + " is ctriage or started it"};
+  std::set<std::int32_t> ours;
+  for (std::int32_t own = node_.ourselves; own > 0 && ours.insert(own).second;) {
     const auto stat = proc::read_stat(node_.proc, own);
     if (!stat) return stat.error();
     own = stat->ppid;
   }
+  return ours;
+}
+
+// Ours, those that started us, and what runs containers.
+std::optional<Error> Freezers::forbids(std::int32_t pid) {
+  if (!ours_) ours_ = list_ours();
+  if (!*ours_) return ours_->error();
+  if ((*ours_)->contains(pid))
+    return Error{Errc::unsupported, "pid " + std::to_string(pid) + " is ctriage or started it"};
   const auto stat = proc::read_stat(node_.proc, pid);
   if (!stat) return std::nullopt;  // gone
   const auto exe = node_.proc.read_link_beneath(std::to_string(pid) + "/exe");
@@ -112,13 +110,13 @@ std::optional<Error> Freezers::forbids(std::int32_t pid) const {
 }
 
 // Only processes of the target may be in it, and nothing that the node needs.
-std::optional<Error> Freezers::forbids(const LiveContainer& live, const proc::Freezer& freezer) const {
+std::optional<Error> Freezers::forbids(const LiveContainer& live, const proc::Freezer& freezer) {
   const auto pids = proc::list_pids(node_.proc);
   if (!pids) return pids.error();
   std::set<std::int32_t> inside;
   for (const std::int32_t pid : *pids) {
     const bool v2 = freezer.kind() == SwitchKind::cgroup_v2;
-    if (!is_at_or_below(cgroup_of(node_.proc, pid, v2, kFreezer), freezer.path())) continue;
+    if (!is_at_or_below(cgroup_of(node_.proc, pid, v2, kFreezerController), freezer.path())) continue;
     if (auto why = forbids(pid)) return why;
     if (pid != live.container.init_pid && live.inits && live.inits->contains(pid))
       return Error{Errc::unsupported,
@@ -137,7 +135,7 @@ std::optional<Error> Freezers::forbids(const LiveContainer& live, const proc::Fr
   return std::nullopt;
 }
 
-Result<proc::Freezer> Freezers::of_container(const LiveContainer& live, Task& task) const {
+Result<proc::Freezer> Freezers::of_container(const LiveContainer& live, Task& task) {
   if (live.alone)
     return Error{Errc::unsupported, "a process that is in no container: --freeze stop stops it alone"};
   if (is_static(live) && !choice_.typed)
@@ -147,8 +145,8 @@ Result<proc::Freezer> Freezers::of_container(const LiveContainer& live, Task& ta
   const auto root = node_.proc.descend_magic(node_.host_link("root"));
   if (!root) return root.error();
   Error why{Errc::unsupported, "no cgroup that has its id and a freezer"};
-  for (const Hierarchy& hierarchy : hierarchies_of(*mounts, kFreezer)) {
-    std::string path = cgroup_of(node_.proc, live.container.init_pid, hierarchy.v2, kFreezer);
+  for (const CgroupMount& hierarchy : cgroup_mounts(*mounts, kFreezerController)) {
+    std::string path = cgroup_of(node_.proc, live.container.init_pid, hierarchy.v2, kFreezerController);
     // What is made below from inside carries no id: up to the container's own.
     const auto is_own = [&] {
       return last_part(path) == live.container.id ||
@@ -157,8 +155,8 @@ Result<proc::Freezer> Freezers::of_container(const LiveContainer& live, Task& ta
     while (path.size() > 1 && !is_own()) path = parent_of(path);
     if (path.size() <= 1) continue;
     const auto top = root->descend_in_root(hierarchy.mountpoint.substr(1));
-    const SwitchKind kind = hierarchy.v2 ? SwitchKind::cgroup_v2 : SwitchKind::cgroup_v1;
-    auto freezer = top ? proc::Freezer::of_cgroup(*top, kind, path) : Result<proc::Freezer>(top.error());
+    auto freezer =
+        top ? proc::Freezer::of_cgroup(*top, hierarchy.freezer(), path) : Result<proc::Freezer>(top.error());
     const auto known = freezer ? freezer->is_frozen() : Result<bool>(freezer.error());
     if (!known) {
       why = known.error();
@@ -170,7 +168,7 @@ Result<proc::Freezer> Freezers::of_container(const LiveContainer& live, Task& ta
   return why;
 }
 
-Result<proc::Freezer> Freezers::of_process(const LiveContainer& live, std::int32_t pid) const {
+Result<proc::Freezer> Freezers::of_process(const LiveContainer& live, std::int32_t pid) {
   if (auto why = forbids(pid)) return *std::move(why);
   if (node_.ourselves != sys::own_pid())
     return Error{Errc::unsupported, "its number is another here: ctriage is in a pid namespace of its own"};
@@ -194,8 +192,8 @@ std::uint64_t Freezers::most_kept_bytes(Task& task) {
   }
   const auto mounts = proc::read_mounts(node_.proc, node_.host, task);
   const auto root = node_.proc.descend_magic(node_.host_link("root"));
-  for (const Hierarchy& hierarchy :
-       mounts&& root ? hierarchies_of(*mounts, kMemory) : std::vector<Hierarchy>()) {
+  for (const CgroupMount& hierarchy :
+       mounts&& root ? cgroup_mounts(*mounts, kMemory) : std::vector<CgroupMount>()) {
     const auto top = root->descend_in_root(hierarchy.mountpoint.substr(1));
     const std::string path = cgroup_of(node_.proc, node_.ourselves, hierarchy.v2, kMemory);
     if (top) available = std::min(available, memory_left(*top, path, hierarchy.v2));
@@ -238,7 +236,7 @@ memory::FreezeOptions Freezers::options_for(const LiveContainer& live, std::int3
   if (!of.freezer) return options;
   // Who came from outside, or moved away, goes on while the container stands.
   const bool v2 = of.freezer->kind() == SwitchKind::cgroup_v2;
-  if (const std::string its = cgroup_of(node_.proc, pid, v2, kFreezer);
+  if (const std::string its = cgroup_of(node_.proc, pid, v2, kFreezerController);
       !is_at_or_below(its, of.freezer->path())) {
     tell("pid " + std::to_string(pid), {Errc::outside, "it is in cgroup " + (its.empty() ? "unknown" : its) +
                                                            ", not in that of the container"});

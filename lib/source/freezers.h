@@ -4,7 +4,10 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "lib/core/task.h"
 #include "lib/memory/dump.h"
@@ -12,6 +15,18 @@
 #include "lib/source/live.h"
 
 namespace ctriage::source {
+
+struct CgroupMount {  // a hierarchy of cgroups, as the node has it mounted
+  bool v2 = false;
+  std::string mountpoint;
+
+  [[nodiscard]] proc::SwitchKind freezer() const {
+    return v2 ? proc::SwitchKind::cgroup_v2 : proc::SwitchKind::cgroup_v1;
+  }
+};
+// Those that have the controller, of v2 all; a mount of a part of one is none.
+std::vector<CgroupMount> cgroup_mounts(const std::vector<Mount>& mounts, std::string_view controller);
+constexpr std::string_view kFreezerController = "freezer";
 
 struct FreezeChoice {
   memory::FreezeMode mode = memory::FreezeMode::automatic;
@@ -33,10 +48,12 @@ class Freezers {
     std::int64_t frozen_ns = 0;
     bool told = false;
   };
-  Result<proc::Freezer> of_container(const LiveContainer& live, Task& task) const;
-  Result<proc::Freezer> of_process(const LiveContainer& live, std::int32_t pid) const;
-  [[nodiscard]] std::optional<Error> forbids(std::int32_t pid) const;
-  [[nodiscard]] std::optional<Error> forbids(const LiveContainer& live, const proc::Freezer& freezer) const;
+  Result<proc::Freezer> of_container(const LiveContainer& live, Task& task);
+  Result<proc::Freezer> of_process(const LiveContainer& live, std::int32_t pid);
+  // ctriage and those that started it.
+  [[nodiscard]] Result<std::set<std::int32_t>> list_ours() const;
+  [[nodiscard]] std::optional<Error> forbids(std::int32_t pid);
+  [[nodiscard]] std::optional<Error> forbids(const LiveContainer& live, const proc::Freezer& freezer);
   std::uint64_t most_kept_bytes(Task& task);
 
   const Node& node_;
@@ -44,6 +61,7 @@ class Freezers {
   std::map<std::string, OfContainer> by_container_;
   std::optional<proc::Freezer> of_process_;
   std::optional<std::uint64_t> most_kept_bytes_;
+  std::optional<Result<std::set<std::int32_t>>> ours_;
 };
 
 }  // namespace ctriage::source

@@ -21,7 +21,7 @@ namespace ctriage::source {
 Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
                                               Task& task, int writable = -1);
 
-// The live half of it, for collect.
+// The live half of it, for dump.
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task);
 
 struct HoldOptions {

@@ -10,6 +10,7 @@
 #include "lib/source/programs.h"
 #include "lib/source/reach.h"
 #include "lib/source/tmpfs.h"
+#include "lib/source/volumes.h"
 
 namespace ctriage::source {
 namespace {
@@ -148,10 +149,7 @@ std::optional<Grant> grant_of(const Mount& mount, const std::vector<Mount>& of_n
   grant.kind = kind_of_source(source);
   if (mount.mountpoint.raw == "/dev/shm" && source != "/dev/shm" && source.ends_with("/shm"))
     grant.kind = GrantKind::engine;
-  const auto options = split(mount.options.view(), ',');
-  const auto super_options = split(mount.super_options.view(), ',');
-  grant.writable = std::ranges::find(options, "ro") == options.end() &&
-                   std::ranges::find(super_options, "ro") == super_options.end();
+  grant.writable = is_writable(mount);
   return grant;
 }
 

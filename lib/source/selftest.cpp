@@ -14,6 +14,7 @@
 #include "lib/proc/memory.h"
 #include "lib/proc/network.h"
 #include "lib/source/freezer_trial.h"
+#include "lib/source/freezers.h"
 #include "lib/source/live.h"
 
 namespace ctriage::source {
@@ -185,16 +186,11 @@ SelftestCheck check_yama(const Result<std::string>& scope, bool may_ptrace) {
 SelftestCheck check_freezer(const std::vector<Mount>& mounts, const TryFreezer& attempt) {
   std::string found;
   bool works = false;
-  for (const Mount& mount : mounts) {
-    const auto options = split(mount.super_options.raw, ',');
-    const bool v2 = mount.fstype.raw == "cgroup2";
-    const bool v1 = mount.fstype.raw == "cgroup" && std::ranges::find(options, "freezer") != options.end();
-    if ((!v1 && !v2) || mount.root.raw != "/") continue;  // a part of one says nothing of containers
-    const auto tried =
-        attempt(mount.mountpoint.raw, v2 ? proc::SwitchKind::cgroup_v2 : proc::SwitchKind::cgroup_v1);
+  for (const CgroupMount& hierarchy : cgroup_mounts(mounts, kFreezerController)) {
+    const auto tried = attempt(hierarchy.mountpoint, hierarchy.freezer());
     works = works || tried.has_value();
-    found += std::string(found.empty() ? "" : ", ") + (v2 ? "v2 at " : "v1 at ") + mount.mountpoint.raw +
-             (tried ? "" : " (" + tried.error().what + ")");
+    found += std::string(found.empty() ? "" : ", ") + (hierarchy.v2 ? "v2 at " : "v1 at ") +
+             hierarchy.mountpoint + (tried ? "" : " (" + tried.error().what + ")");
   }
   const std::string without = "processes go on while their memory is read";
   if (found.empty()) return made("freezer", Ability::missing, "no cgroup is mounted that has one", without);

@@ -84,8 +84,8 @@ Result<OpenVolume> pin_volume(Node& node, const LiveContainer& live, const Mount
 
 class Finder {
  public:
-  Finder(Node& node, LiveContainer& live, std::vector<Mount> of_node, std::string kubelet_root)
-      : node_(node), live_(live), of_node_(std::move(of_node)), kubelet_root_(std::move(kubelet_root)) {
+  Finder(Node& node, LiveContainer& live, const std::vector<Mount>& of_node, std::string kubelet_root)
+      : node_(node), live_(live), of_node_(of_node), kubelet_root_(std::move(kubelet_root)) {
     lasting_ = devices_of_node(of_node_, live.container.engine_root.raw, kubelet_root_);
     const Mount* root = root_of(of_node_);
     node_root_device_ = root == nullptr ? Hex{} : root->device;
@@ -182,7 +182,7 @@ class Finder {
 
   Node& node_;
   LiveContainer& live_;
-  std::vector<Mount> of_node_;
+  const std::vector<Mount>& of_node_;
   std::string kubelet_root_;
   std::set<std::uint64_t> lasting_;
   Hex node_root_device_;
@@ -238,23 +238,27 @@ bool is_writable(const Mount& mount) {
          std::ranges::find(super_options, "ro") == super_options.end();
 }
 
-void find_volumes(Node& node, LiveContainer& live, Task& task) {
-  if (live.alone || live.ended) return;
-  auto of_node = proc::read_mounts(node.proc, node.host, task);
-  if (!of_node) {
-    live.volume_gaps.push_back(
-        {Impact::lost, "container.volumes", live.container.id,
-         std::move(of_node).error().within("which of its mounts are volumes cannot be told")});
-    return;
-  }
+void find_volumes(Node& node, std::span<LiveContainer> containers, Task& task) {
+  const auto has_none = [](const LiveContainer& live) { return live.alone || live.ended; };
+  if (std::ranges::all_of(containers, has_none)) return;
+  const auto of_node = proc::read_mounts(node.proc, node.host, task);
   GapLog aside;  // its thresholds are no matter of volumes
   Task looking = task.with(aside);
   const auto kubelet = runtime::find_kubelet(node.proc, looking);
-  Finder finder(node, live, *std::move(of_node), kubelet ? kubelet->root : "/var/lib/kubelet");
-  for (const Mount& mount : live.mounts) {
-    if (mount.mountpoint.raw != "/") finder.look_at(mount);
+  for (LiveContainer& live : containers) {
+    if (has_none(live)) continue;
+    if (!of_node) {
+      live.volume_gaps.push_back(
+          {Impact::lost, "container.volumes", live.container.id,
+           Error(of_node.error()).within("which of its mounts are volumes cannot be told")});
+      continue;
+    }
+    Finder finder(node, live, *of_node, kubelet ? kubelet->root : "/var/lib/kubelet");
+    for (const Mount& mount : live.mounts) {
+      if (mount.mountpoint.raw != "/") finder.look_at(mount);
+    }
+    finder.finish();
   }
-  finder.finish();
 }
 
 Result<OpenVolume> open_volume(Node& node, const LiveContainer& live, const Volume& volume, Task& task) {

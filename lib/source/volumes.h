@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,10 +47,10 @@ VolumeKind volume_kind(std::string_view source, std::string_view engine_root);
 // "rw" for this container: not read-only by its mount, nor the whole file system.
 bool is_writable(const Mount& mount);
 
-// Fills live.volumes and live.volume_gaps: what is mounted and not taken, and why. Clones what lies on a disk
+// Fills their volumes and volume_gaps: what is mounted and not taken, and why. Clones what lies on a disk
 // that the node cannot do without, so that nobody's unmounting waits for us: no claim, no disk of its own.
 // Before forbid_clones().
-void find_volumes(Node& node, LiveContainer& live, Task& task);
+void find_volumes(Node& node, std::span<LiveContainer> containers, Task& task);
 
 struct OpenVolume {
   Root root;  // O_PATH on its top
