@@ -51,6 +51,10 @@ enum class Kind : std::uint8_t {
   ext_files,
   timerfd,
   pidfd,
+  pipes_data,
+  fifo_data,
+  ipc_shm,
+  ipc_msg,
 };
 
 // The entries of one image file: magic numbers, then (u32 length, message, bytes that belong to it)*.
@@ -237,11 +241,18 @@ struct Remap {  // a file that was open and had no name any more
 };
 Result<Remap> parse_remap(std::string_view message);
 
-struct GhostFile {  // its content follows the entry
-  std::uint32_t uid = 0, mode = 0;
+struct GhostFile {  // its content follows the entry, or chunks of it: each a GhostChunk and its bytes
+  std::uint32_t uid = 0, gid = 0, mode = 0;
   std::optional<Timestamp> mtime;
+  bool chunks = false;
+  std::optional<std::uint64_t> size_bytes;  // where there are chunks: what is between them are holes
+  std::string link_target;
 };
 Result<GhostFile> parse_ghost(std::string_view message);
+struct GhostChunk {
+  std::uint64_t size_bytes = 0, offset_bytes = 0;
+};
+Result<GhostChunk> parse_ghost_chunk(std::string_view message);
 
 struct MemfdInode {
   std::string name;
@@ -254,8 +265,38 @@ Result<MemfdInode> parse_memfd(std::string_view message);
 struct QueuedPacket {
   std::uint32_t receiver = 0;  // file id
   std::uint64_t length_bytes = 0;
+  std::optional<std::uint32_t> pid, uid;  // who sent it, where the receiver had asked to be told
+  std::vector<std::uint32_t> passed;      // ids of files that were sent along
 };
 Result<QueuedPacket> parse_packet(std::string_view message);
+
+struct PipeData {  // of a pipe or FIFO; its bytes follow
+  std::uint32_t pipe = 0;
+  std::uint64_t length_bytes = 0;
+};
+Result<PipeData> parse_pipe_data(std::string_view message);
+
+// System V. What belongs to a segment follows it, padded to 4 bytes, unless its pages are those of shared
+// memory of its id; messages follow their queue, each with its bytes, padded to 8.
+struct IpcObject {
+  std::uint32_t key = 0, id = 0, uid = 0, gid = 0, mode = 0;
+};
+struct IpcSegment {
+  IpcObject about;
+  std::uint64_t size_bytes = 0;
+  bool in_pagemaps = false;
+};
+Result<IpcSegment> parse_ipc_segment(std::string_view message);
+struct IpcQueue {
+  IpcObject about;
+  std::uint64_t messages = 0;
+};
+Result<IpcQueue> parse_ipc_queue(std::string_view message);
+struct IpcMessage {
+  std::int64_t type = 0;
+  std::uint64_t size_bytes = 0;
+};
+Result<IpcMessage> parse_ipc_message(std::string_view message);
 
 struct TcpStream {
   std::uint64_t receive_bytes = 0, send_bytes = 0;

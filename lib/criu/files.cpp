@@ -245,26 +245,6 @@ Result<Remap> parse_remap(std::string_view message) {
   return whole(in, remap, "remap_file_path_entry");
 }
 
-Result<GhostFile> parse_ghost(std::string_view message) {
-  GhostFile ghost;
-  Message in(message);
-  while (in.next()) {
-    in.take(1, ghost.uid);
-    in.take(3, ghost.mode);
-    if (in.field() != 8) continue;
-    Message time(in.bytes());  // timeval
-    Timestamp at;
-    while (time.next()) {
-      constexpr std::uint64_t kPerSecond = 1'000'000;
-      time.take(1, at.seconds);
-      if (time.field() == 2) at.nanoseconds = static_cast<std::uint32_t>(time.number() % kPerSecond * 1'000);
-    }
-    if (!time.ok()) return damaged("ghost_file_entry");
-    ghost.mtime = at;
-  }
-  return whole(in, ghost, "ghost_file_entry");
-}
-
 Result<MemfdInode> parse_memfd(std::string_view message) {
   MemfdInode memfd;
   Message in(message);
@@ -276,26 +256,6 @@ Result<MemfdInode> parse_memfd(std::string_view message) {
     in.take(7, memfd.id);
   }
   return whole(in, std::move(memfd), "memfd_inode_entry");
-}
-
-Result<QueuedPacket> parse_packet(std::string_view message) {
-  QueuedPacket packet;
-  Message in(message);
-  while (in.next()) {
-    in.take(1, packet.receiver);
-    in.take(2, packet.length_bytes);
-  }
-  return whole(in, packet, "sk_packet_entry");
-}
-
-Result<TcpStream> parse_tcp_stream(std::string_view message) {
-  TcpStream stream;
-  Message in(message);
-  while (in.next()) {
-    in.take(1, stream.receive_bytes);
-    in.take(3, stream.send_bytes);
-  }
-  return whole(in, stream, "tcp_stream_entry");
 }
 
 Result<TtyInfo> parse_tty_info(std::string_view message) {

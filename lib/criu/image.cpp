@@ -53,6 +53,10 @@ constexpr KindInfo kKinds[] = {
     {Kind::ext_files, 0x59255641, "ext-files"},
     {Kind::timerfd, 0x50493712, "timerfd"},
     {Kind::pidfd, 0x54435556, "pidfd"},
+    {Kind::pipes_data, 0x56453709, "pipes-data"},
+    {Kind::fifo_data, 0x59333054, "fifo-data"},
+    {Kind::ipc_shm, 0x46283044, "ipcns-shm"},
+    {Kind::ipc_msg, 0x55453737, "ipcns-msg"},
 };
 
 const KindInfo& info_of(Kind kind) {
