@@ -50,6 +50,22 @@ class PartBytes final : public BytesAt {
   std::uint64_t size_;
 };
 
+class InOrder final : public ByteSource {
+ public:
+  InOrder(BytesAt& whole, const Task& task) : whole_(whole), task_(task) {}
+  Result<std::size_t> read(std::span<std::byte> into) override {
+    if (auto go_on = task_.check(); !go_on) return std::move(go_on).error();
+    auto got = whole_.read_at(at_, into);
+    if (got) at_ += *got;
+    return got;
+  }
+
+ private:
+  BytesAt& whole_;
+  const Task& task_;
+  std::uint64_t at_ = 0;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<BytesAt>> bytes_of_file(UniqueFd file, std::string name) {
@@ -61,6 +77,10 @@ Result<std::unique_ptr<BytesAt>> bytes_of_file(UniqueFd file, std::string name) 
 
 std::unique_ptr<BytesAt> part_of(BytesAt& whole, std::uint64_t offset, std::uint64_t size) {
   return std::make_unique<PartBytes>(whole, offset, size);
+}
+
+std::unique_ptr<ByteSource> in_order(BytesAt& whole, const Task& task) {
+  return std::make_unique<InOrder>(whole, task);
 }
 
 std::string_view to_text(Compression compression) {

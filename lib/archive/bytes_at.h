@@ -8,6 +8,7 @@
 
 #include "lib/core/limits.h"
 #include "lib/core/result.h"
+#include "lib/core/stream.h"
 #include "lib/core/task.h"
 #include "lib/core/unique_fd.h"
 
@@ -27,6 +28,9 @@ class BytesAt {
 Result<std::unique_ptr<BytesAt>> bytes_of_file(UniqueFd file, std::string name);
 // `size` bytes of `whole`, which stays with the caller.
 std::unique_ptr<BytesAt> part_of(BytesAt& whole, std::uint64_t offset, std::uint64_t size);
+
+// All of `whole`, which stays with the caller, from its beginning.
+std::unique_ptr<ByteSource> in_order(BytesAt& whole, const Task& task);
 
 enum class Compression : std::uint8_t { none, gzip, zstd, xz, bzip2, lz4 };
 std::string_view to_text(Compression compression);

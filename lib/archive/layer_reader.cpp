@@ -40,7 +40,15 @@ class Reader final : public LayerReader {
     if (name == nullptr) return Error{Errc::malformed, "layer: an entry without a name"};
     const char* link = archive_entry_hardlink(current_);
     if (link == nullptr) link = archive_entry_hardlink_utf8(current_);
+    const char* target = archive_entry_symlink(current_);
+    if (target == nullptr) target = archive_entry_symlink_utf8(current_);
     entry.path = name;
+    entry.link_target = target == nullptr ? "" : target;
+    entry.mode = static_cast<std::uint32_t>(archive_entry_mode(current_));
+    entry.uid = static_cast<std::uint32_t>(archive_entry_uid(current_));
+    entry.gid = static_cast<std::uint32_t>(archive_entry_gid(current_));
+    entry.mtime = {archive_entry_mtime(current_),
+                   static_cast<std::uint32_t>(archive_entry_mtime_nsec(current_))};
     entry.hard_link_of = link == nullptr ? "" : link;
     entry.regular = link == nullptr && archive_entry_filetype(current_) == AE_IFREG;
     const auto size = archive_entry_size(current_);

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "lib/core/stream.h"
+#include "lib/core/values.h"
 
 namespace ctriage::archive {
 
@@ -21,6 +22,10 @@ class LayerReader {
     bool regular = false;
     std::uint64_t size_bytes = 0;
     std::string hard_link_of;  // empty: none
+    std::uint32_t mode = 0;    // with its type: inode(7)
+    std::uint32_t uid = 0, gid = 0;
+    Timestamp mtime;
+    std::string link_target;  // of a symbolic link
   };
   // False at the end. What was not read of the entry before is skipped. Errc::malformed, truncated.
   virtual Result<bool> next(Entry& entry) = 0;

@@ -375,23 +375,28 @@ Status CheckpointStore::list_tar(std::string_view name, const Emit<TarMember>& e
   return list_members(**bytes, emit, task);
 }
 
-Status CheckpointStore::walk_tar(std::string_view name,
-                                 const std::function<Status(const TarMember& member, BytesAt& tar)>& take,
+Status CheckpointStore::unpacked(std::string_view name, const std::function<Status(BytesAt& bytes)>& use,
                                  const Task& task) {
   auto bytes = bytes_of(name);
   if (!bytes) return std::move(bytes).error();
   auto compression = compression_of(**bytes);
   if (!compression) return std::move(compression).error();
-  BytesAt* tar = bytes->get();
-  std::unique_ptr<BytesAt> unpacked;
-  if (*compression != archive::Compression::none) {
-    auto opened = archive::decompress(**bytes, *compression, task);
-    if (!opened) return std::move(opened).error();
-    unpacked = *std::move(opened);
-    tar = unpacked.get();
-  }
-  return archive::index_tar(
-      *tar, [&](TarMember&& member) { return take(member, *tar); }, task);
+  if (*compression == archive::Compression::none) return use(**bytes);
+  auto opened = archive::decompress(**bytes, *compression, task);
+  if (!opened) return std::move(opened).error();
+  return use(**opened);
+}
+
+Status CheckpointStore::walk_tar(std::string_view name,
+                                 const std::function<Status(const TarMember& member, BytesAt& tar)>& take,
+                                 const Task& task) {
+  return unpacked(
+      name,
+      [&](BytesAt& tar) {
+        return archive::index_tar(
+            tar, [&](TarMember&& member) { return take(member, tar); }, task);
+      },
+      task);
 }
 
 }  // namespace ctriage::source

@@ -49,7 +49,10 @@ class CheckpointStore {
   Result<std::string> read(std::string_view name, std::size_t most);
   // The members of a tar that is a file here, compressed or not.
   virtual Status list_tar(std::string_view name, const Emit<archive::TarMember>& emit, const Task& task);
-  // The same with the unpacked tar, in which contents lie at their offsets.
+  // A file as it is or, where it is compressed, unpacked.
+  Status unpacked(std::string_view name, const std::function<Status(archive::BytesAt& bytes)>& use,
+                  const Task& task);
+  // The members with the unpacked tar, in which contents lie at their offsets.
   Status walk_tar(std::string_view name,
                   const std::function<Status(const archive::TarMember& member, archive::BytesAt& tar)>& take,
                   const Task& task);
