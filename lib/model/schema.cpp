@@ -9,6 +9,7 @@
 #include "lib/model/fields.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
+#include "lib/model/object.h"
 #include "lib/model/search.h"
 #include "lib/model/selftest.h"
 
@@ -140,7 +141,8 @@ std::string schema_markdown() {
                 NetworkEntry, Flow, NodeFact, Finding, GapRecord, CoverageRecord, CollectResult,
                 CollectCounts, CollectManyResult, CollectedTarget, PlanResult, PlannedStep, PlanManyResult,
                 WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, DumpResult, DumpedProcess,
-                SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount>(out);
+                SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount,
+                ExtractResult, ObjectCount, ExtractedObject, ObjectPacket>(out);
   return out;
 }
 
