@@ -8,6 +8,7 @@
 
 #include "lib/bundle/reader.h"
 #include "lib/model/memory.h"
+#include "lib/model/object.h"
 #include "lib/model/snapshot.h"
 
 namespace ctriage::source {
@@ -33,6 +34,8 @@ class BundleSnapshot final : public Snapshot {
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
+  // objects.h
+  Status visit_objects(const ObjectQuery& query, ObjectVisitor& visitor, Task& task);
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
   Status list_gaps(const Emit<GapRecord>& emit, Task& task) override;
 
@@ -50,6 +53,11 @@ class BundleSnapshot final : public Snapshot {
   Status list_ranges(const std::string& stream, const Emit<PageRange>& emit, Task& task);
   // `alone`: no other process is looked at.
   Status walk_core(const std::string& pages, MemoryArea like, bool alone, MemoryVisitor& visitor, Task& task);
+  Status visit_programs(const std::string& container, const ObjectQuery& query, ObjectVisitor& visitor,
+                        Task& task);
+  // A .tar of the container's folder, whose members are objects.
+  Status visit_layer(const std::string& stream, ObjectKind kind, const std::string& container,
+                     const std::string& below, ObjectVisitor& visitor, Task& task);
   void tell_not_taken(Task& task);
   void tell_no_memory(const Process& process, const std::string& pages, Task& task) const;
   Status each_taken(const FileKey& key, const Emit<Taken>& emit, Task& task);

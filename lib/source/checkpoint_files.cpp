@@ -29,12 +29,6 @@ std::string mount_options(std::uint32_t flags) {
   return text;
 }
 
-// Images have major << 20 | minor.
-Hex device_of(std::uint32_t device) {
-  constexpr std::uint32_t kMinorBits = 20;
-  return Hex{std::uint64_t{device >> kMinorBits} << 32 | (device & ((1U << kMinorBits) - 1))};
-}
-
 // CRIU writes paths of mounts relative to the root: "./proc".
 std::string absolute(std::string path) {
   if (path.starts_with('.')) path.erase(0, 1);
@@ -47,6 +41,11 @@ std::string memfd_path(const criu::MemfdInode& inode) {
 }
 
 }  // namespace
+
+Hex device_of(std::uint32_t device) {
+  constexpr std::uint32_t kMinorBits = 20;
+  return Hex{std::uint64_t{device >> kMinorBits} << 32 | (device & ((1U << kMinorBits) - 1))};
+}
 
 const criu::FileEntry* CheckpointTasks::file(FileKind kind, std::uint32_t id) const {
   const auto found = files_.find({kind, id});

@@ -10,6 +10,7 @@
 #include "lib/source/checkpoint_source.h"
 #include "lib/source/refusal.h"
 #include "lib/source/remembered.h"
+#include "lib/source/store_order.h"
 
 namespace ctriage::source {
 namespace {
@@ -310,14 +311,7 @@ Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor&
       }
     }
     if (query.pid == 0 && part.layer_store != nullptr) tar(*part.layer_store, part.layer, AreaKind::layer);
-    // A compressed archive is unpacked once.
-    if (std::ranges::any_of(all, [](const Work& work) { return work.store->is_in_order(); })) {
-      const auto place = [](const Work& work) {
-        const StoredFile* file = work.store->find(work.name);
-        return std::pair(work.store, file == nullptr ? std::uint64_t{0} : file->offset);
-      };
-      std::ranges::stable_sort(all, {}, place);
-    }
+    put_in_order(all);
     for (const Work& work : all) {
       auto walked = work.walk(watched, ++space);
       if (walked) continue;

@@ -18,12 +18,6 @@ constexpr std::string_view kLogNames[] = {"ctr.log", "container.log", "io.kubern
 
 bool is_log_of_container(std::string_view name) { return name != "dump.log"; }
 
-// Podman and CRI-O look for changed files at their paths on the node, not in the container: a changed file of
-// the image is in the tar only where the node happens to have one of that name.
-bool leaves_out_changes(CheckpointForm form) {
-  return form == CheckpointForm::podman || form == CheckpointForm::crio;
-}
-
 // By number: capabilities(7).
 constexpr std::string_view kCapabilities[] = {"CHOWN",
                                               "DAC_OVERRIDE",

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/model/object.h"
 #include "lib/model/pages.h"
 #include "lib/model/snapshot.h"
 #include "lib/rules/rules.h"
@@ -32,6 +33,8 @@ class CheckpointSnapshot final : public Snapshot {
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
   Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
+  // objects.h
+  Status visit_objects(const ObjectQuery& query, ObjectVisitor& visitor, Task& task);
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
   // What the images of a container say beyond the lists; null: it has none. Errc::not_found.
   Result<CheckpointTasks*> tasks_of(const std::string& container);

@@ -24,6 +24,9 @@ struct CheckpointTask {
   bool has_memory = false;  // a zombie has none
 };
 
+// Images have major << 20 | minor of a device.
+Hex device_of(std::uint32_t device);
+
 class CheckpointTasks {
  public:
   // What cannot be read is a gap; an error only when it is time to end.
@@ -64,6 +67,7 @@ class CheckpointTasks {
                                   std::span<std::byte> into);
 
  private:
+  friend class CheckpointObjects;
   using FileKey = std::pair<criu::FileKind, std::uint32_t>;
   explicit CheckpointTasks(const CheckpointPart& part)
       : store_(*part.images), dir_(part.image_dir), id_(part.container.id), memory_(store_, dir_) {}
