@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "cmd/commands.h"
+#include "cmd/extract.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/report/progress.h"
@@ -82,6 +83,7 @@ int run(int argc, char** argv) {
   add_search(app, common, chosen);
   add_strings(app, common, chosen);
   add_dump(app, common, chosen);
+  add_extract(app, common, chosen);
   add_verify(app, common, chosen);
   add_completion(app, chosen);
   try {
