@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lib/model/object.h"
 #include "tests/checkpoint_testing.h"
 
 namespace {
@@ -19,6 +20,12 @@ void each_entry(std::string_view file, criu::Kind kind) {
     (void)criu::parse_fd(message).has_value();
     (void)criu::parse_remap(message).has_value();
     (void)criu::parse_ghost(message).has_value();
+    (void)criu::parse_ghost_chunk(message).has_value();
+    (void)criu::parse_pipe_data(message).has_value();
+    (void)criu::parse_tcp_stream(message).has_value();
+    (void)criu::parse_ipc_segment(message).has_value();
+    (void)criu::parse_ipc_queue(message).has_value();
+    (void)criu::parse_ipc_message(message).has_value();
     (void)criu::parse_memfd(message).has_value();
     (void)criu::parse_mount(message).has_value();
     (void)criu::parse_tty_info(message).has_value();
@@ -27,6 +34,24 @@ void each_entry(std::string_view file, criu::Kind kind) {
     for (const auto& old : criu::old_file_images()) (void)criu::parse_old_file(old.file, message).has_value();
   }
 }
+
+struct Nobody final : ObjectVisitor {  // takes objects as their order is promised
+  Status entry(ExtractedObject&&) override { return Done{}; }
+  Status begin(ExtractedObject&&) override {
+    at = 0;
+    return Done{};
+  }
+  Status write(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    if (offset < at) __builtin_trap();
+    at = offset + bytes.size();
+    return Done{};
+  }
+  Status end(std::uint64_t size, std::optional<Error>) override {
+    if (size < at) __builtin_trap();
+    return Done{};
+  }
+  std::uint64_t at = 0;
+};
 
 void archive_of(std::string bytes) {
   CheckpointTestTask test;
@@ -41,6 +66,10 @@ void archive_of(std::string bytes) {
     return Status(Done{});
   };
   (void)(*snapshot)->list_containers(one, test.task).has_value();
+  ObjectQuery query;
+  query.kinds.fill(true);
+  Nobody nobody;
+  (void)(*snapshot)->visit_objects(query, nobody, test.task).has_value();
 }
 
 }  // namespace
