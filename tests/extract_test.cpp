@@ -9,6 +9,7 @@
 #include <iterator>
 #include <map>
 
+#include "lib/core/cursor.h"
 #include "tests/checkpoint_testing.h"
 #include "tests/temp_dir.h"
 
@@ -276,12 +277,12 @@ TEST(ExtractSysv, SegmentsAndMessages) {
   files["checkpoint/ipcns-sem-9.img"] = word(0x54564319) + word(0x59573019) + "something";
   const Taken taken = take(files, ObjectKind::sysv);
   ASSERT_EQ(taken.objects.size(), 2U) << taken.told;
-  EXPECT_EQ(taken.objects[1].bytes, "shared");
-  EXPECT_EQ(taken.objects[1].object.path.raw, "/SYSV0000beef, id 3");
-  EXPECT_EQ(taken.objects[1].object.uid, 33U);
-  EXPECT_EQ(taken.objects[0].bytes, "onetwo and more");
-  ASSERT_EQ(taken.objects[0].object.packets.size(), 2U);
-  EXPECT_EQ(taken.objects[0].object.packets[1].type, 42);
+  EXPECT_EQ(taken.objects[0].bytes, "shared");
+  EXPECT_EQ(taken.objects[0].object.path.raw, "/SYSV0000beef, id 3");
+  EXPECT_EQ(taken.objects[0].object.uid, 33U);
+  EXPECT_EQ(taken.objects[1].bytes, "onetwo and more");
+  ASSERT_EQ(taken.objects[1].object.packets.size(), 2U);
+  EXPECT_EQ(taken.objects[1].object.packets[1].type, 42);
   EXPECT_THAT(taken.told, HasSubstr("semaphores"));
   EXPECT_EQ(taken.lost, 0U);
 }

@@ -217,6 +217,9 @@ Status show_overview(Snapshot& snapshot, const ShowOptions& options, const Style
   std::string text = coverage_text(snapshot, *gaps, options.every_gap, style) + findings;
   if (!options.source.empty()) {
     hints.emplace_back("ctriage diff " + shell_word(options.source), "file changes against the image");
+    if (source->kind == "checkpoint")
+      hints.emplace_back("ctriage extract " + shell_word(options.source) + " -o out",
+                         "deleted files, memfd, tmpfs, queues, changed files");
     hints.emplace_back(again + " --all", "every section");
     text += next_lines("next", hints, style);
   }
