@@ -1,4 +1,5 @@
 """Real Podman, dockerd and ctr containers: found without asking the engine, taken, and compared with its own diff."""
+import json
 import os
 
 import engines
@@ -80,6 +81,13 @@ class EngineCase(Case):
         levels = {c["facet"]: c["level"] for c in shown["coverage"]}
         self.assertEqual((levels["changes"], levels["processes"]), ("whole", "none"))
         self.assertIn(b"has ended", self.expect(ctriage("show", name), 0, 3).out)
+        into = os.path.join(self.temp(), "out")
+        taken = self.expect(ctriage("extract", name, "-o", into, "--json"), 0).json()
+        with open(os.path.join(into, "manifest.jsonl"), encoding="ascii") as file:
+            objects = {one["path"]: one for one in map(json.loads, file)}
+        self.assertEqual(objects["/opt/new"]["sha256"], lab.hashlib.sha256(b"new\n").hexdigest())
+        self.assertEqual({one["kind"] for one in objects.values()}, {"changed"})
+        self.assertIn("has ended", str([gap for gap in taken["gaps"] if gap["artifact"] == "extract.memfd"]))
         if logs:
             self.assertTrue(any(log["path"].endswith(logs) for log in shown["logs"]), str(shown["logs"]))
 

@@ -104,6 +104,8 @@ class FromAPod(Case):
         self.assertIn(b"metadata.db", self.expect(ctriage("diff", f"{NS}/web", "--root", disk), 1).err)
         run = self.expect(ctriage("show", f"{NS}/web", "--root", disk, "--json"), 3)
         self.assertIn("metadata.db", str([g for g in run.json()["gaps"] if g["impact"] == "lost"]))
+        self.assertIn("metadata.db", str(self.expect(ctriage("extract", f"{NS}/web", "--root", disk, "-o", self.temp(), "--json"),
+                                                     3).json()["gaps"]))
         # What is left of it here is its record.
         out = self.temp()
         self.expect(ctriage("collect", f"{NS}/web", "--root", disk, "-o", out), 3)
