@@ -237,11 +237,18 @@ struct Remap {  // a file that was open and had no name any more
 };
 Result<Remap> parse_remap(std::string_view message);
 
-struct GhostFile {  // its content follows the entry
-  std::uint32_t uid = 0, mode = 0;
+struct GhostFile {  // its content follows the entry, or chunks of it: each a GhostChunk and its bytes
+  std::uint32_t uid = 0, gid = 0, mode = 0;
   std::optional<Timestamp> mtime;
+  bool chunks = false;
+  std::optional<std::uint64_t> size_bytes;  // where there are chunks: what is between them are holes
+  std::string link_target;
 };
 Result<GhostFile> parse_ghost(std::string_view message);
+struct GhostChunk {
+  std::uint64_t size_bytes = 0, offset_bytes = 0;
+};
+Result<GhostChunk> parse_ghost_chunk(std::string_view message);
 
 struct MemfdInode {
   std::string name;

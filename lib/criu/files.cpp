@@ -250,7 +250,11 @@ Result<GhostFile> parse_ghost(std::string_view message) {
   Message in(message);
   while (in.next()) {
     in.take(1, ghost.uid);
+    in.take(2, ghost.gid);
     in.take(3, ghost.mode);
+    in.take(9, ghost.chunks);
+    in.take(10, ghost.size_bytes);
+    in.take(11, ghost.link_target);
     if (in.field() != 8) continue;
     Message time(in.bytes());  // timeval
     Timestamp at;
@@ -262,7 +266,17 @@ Result<GhostFile> parse_ghost(std::string_view message) {
     if (!time.ok()) return damaged("ghost_file_entry");
     ghost.mtime = at;
   }
-  return whole(in, ghost, "ghost_file_entry");
+  return whole(in, std::move(ghost), "ghost_file_entry");
+}
+
+Result<GhostChunk> parse_ghost_chunk(std::string_view message) {
+  GhostChunk chunk;
+  Message in(message);
+  while (in.next()) {
+    in.take(1, chunk.size_bytes);
+    in.take(2, chunk.offset_bytes);
+  }
+  return whole(in, chunk, "ghost_chunk_entry");
 }
 
 Result<MemfdInode> parse_memfd(std::string_view message) {
