@@ -29,6 +29,12 @@ void add_label_option(CLI::App& sub, std::vector<std::string>& labels) {
       ->allow_extra_args(false);
 }
 
+void add_spool_option(CLI::App& sub, std::string& spool) {
+  sub.add_option("--spool", spool,
+                 "directory for an unnamed copy of a compressed archive or of standard input (-), unpacked: "
+                 "what must be read again is not unpacked again");
+}
+
 void add_rule_options(CLI::App& sub, Common& common) {
   sub.add_option("--rules", common.rules_directory,
                  "directory of rule files that join the built-in ones; a bundle's findings are fixed");
