@@ -81,7 +81,7 @@ class TarStore final : public CheckpointStore {
     if (keeping_) tar_ = keeping_.get();
     auto indexed = archive::index_tar(
         *tar_, [&](TarMember&& member) { return add(std::move(member), task); }, task);
-    if (indexed || has_records_) return Done{};
+    if (indexed || (has_records_ && has_inventory_)) return Done{};
     if (auto go_on = task.check(); !go_on) return go_on;
     if (files_.empty()) return indexed;
     task.gaps.add({Impact::lost, "checkpoint.archive", name_, std::move(indexed).error()});
@@ -160,11 +160,16 @@ class TarStore final : public CheckpointStore {
     if (keeping_ && file.type == FileType::regular && member.type != '1') {
       if (auto kept = keep(*name, file, task); !kept) return kept;
     }
-    const std::string directory = name->substr(0, name->size() - base_name(*name).size());
+    const std::string last(base_name(*name));
+    const std::string directory = name->substr(0, name->size() - last.size());
     files_[*std::move(name)] = std::move(file);
     if (!options_.records_only || !keeping_) return Done{};
-    has_records_ = find(directory + "config.dump") != nullptr && find(directory + "spec.dump") != nullptr;
-    return has_records_ ? Status(Error{Errc::stopped, "the records were met"}) : Status(Done{});
+    has_inventory_ = has_inventory_ || last == "inventory.img";  // when it was taken, where nothing else says
+    // Those of a container in a directory may be one of several: a pod's.
+    has_records_ = has_records_ ||
+                   (directory.empty() && find("config.dump") != nullptr && find("spec.dump") != nullptr);
+    const bool enough = has_records_ && has_inventory_;
+    return enough ? Status(Error{Errc::stopped, "the records were met"}) : Status(Done{});
   }
 
   // Going back costs unpacking from the beginning, so what will be asked for is read as it passes.
@@ -206,6 +211,7 @@ class TarStore final : public CheckpointStore {
   std::unique_ptr<BytesAt> file_;
   TarOptions options_;
   bool has_records_ = false;
+  bool has_inventory_ = false;
   archive::Compression compression_ = archive::Compression::none;
   std::unique_ptr<KeepingBytes> keeping_;
   BytesAt* tar_ = nullptr;
