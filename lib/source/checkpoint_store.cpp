@@ -166,8 +166,8 @@ class TarStore final : public CheckpointStore {
     if (!options_.records_only || !keeping_) return Done{};
     has_inventory_ = has_inventory_ || last == "inventory.img";  // when it was taken, where nothing else says
     // Those of a container in a directory may be one of several: a pod's.
-    has_records_ = has_records_ ||
-                   (directory.empty() && find("config.dump") != nullptr && find("spec.dump") != nullptr);
+    has_records_ =
+        has_records_ || (directory.empty() && find("config.dump") != nullptr && find("spec.dump") != nullptr);
     const bool enough = has_records_ && has_inventory_;
     return enough ? Status(Error{Errc::stopped, "the records were met"}) : Status(Done{});
   }
