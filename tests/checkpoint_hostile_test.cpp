@@ -31,7 +31,7 @@ Ended look_at_all(const std::string& archive) {
   ended.opened = true;
   Snapshot& all = **opened;
   const auto any = [](auto&&) { return Status(Done{}); };
-  const auto count = [&](const Status& done) { ended.errors += done ? 0 : 1; };
+  const auto count = [&](const Status& done) { ended.errors += done ? 0U : 1U; };
   count(all.list_containers(
       [&](Container&& container) {
         const std::string& id = container.id;
@@ -54,7 +54,7 @@ Ended look_at_all(const std::string& archive) {
             const auto got = file->bytes->read(block);
             if (!got || *got == 0) break;
           }
-          ended.errors += file ? 0 : 1;
+          ended.errors += file ? 0U : 1U;
         }
         return Status(Done{});
       },
@@ -85,7 +85,7 @@ std::string one_of_everything() {
                                        {"etc/.wh.old", ""},
                                        {"etc/hard", "", '1', "etc/new"},
                                        {"etc/link", "", '2', "../tmp/t"}});
-  files["checkpoint/tmpfs-dev-55.tar.gz.img"] = make_tar({{"./t", "in a tmpfs"}});
+  files["checkpoint/tmpfs-dev-55.tar.gz.img"] = make_tar(std::vector<TarEntry>{{"./t", "in a tmpfs"}});
   files["checkpoint/mountpoints-4.img"] = ImageWriter(0x55563928)
                                               .entry([](Out& out) {
                                                 out.add_uint32(1, 0);
