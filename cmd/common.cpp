@@ -29,6 +29,12 @@ void add_label_option(CLI::App& sub, std::vector<std::string>& labels) {
       ->allow_extra_args(false);
 }
 
+void add_spool_option(CLI::App& sub, std::string& spool) {
+  sub.add_option("--spool", spool,
+                 "directory for an unnamed copy of a compressed archive or of standard input (-), unpacked: "
+                 "what must be read again is not unpacked again");
+}
+
 void add_swap_option(CLI::App& sub, SwapIn& choice) {
   sub.add_option_function<std::string>(
          "--swap",

@@ -43,6 +43,7 @@ void add_diff(CLI::App& app, Common& common, Action& chosen) {
   sub->group("Analysis");
   sub->add_option("source", arguments->query.token, "pod, ns/pod/container, pid:N, or the path of a bundle");
   add_target_options(*sub, arguments->query);
+  add_spool_option(*sub, arguments->query.spool);
   add_label_option(*sub, arguments->query.labels);
   sub->add_flag("--all", arguments->all, "runtime stubs and unchanged files too");
   add_rule_options(*sub, common);

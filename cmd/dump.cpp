@@ -270,6 +270,7 @@ void add_dump(CLI::App& app, const Common& common, Action& chosen) {
                   "directory")
       ->required();
   add_target_options(*sub, arguments->query);
+  add_spool_option(*sub, arguments->query.spool);
   auto* pid =
       sub->add_option("--pid", arguments->pid, "this process of the container")->check(CLI::PositiveNumber);
   sub->add_flag("--all", arguments->all, "every process of the container; shared memory once")->excludes(pid);

@@ -298,11 +298,15 @@ CLI::App* add_one(CLI::App& app, const std::string& name, const std::string& wha
                   const std::shared_ptr<FilesArguments>& arguments) {
   CLI::App* sub = app.add_subcommand(name, what);
   sub->group("Analysis");
-  sub->add_option("file", arguments->what, "SOURCE:/path, like shop/web-7d9f:/etc/passwd or BUNDLE:/tmp/x")
+  sub->add_option("file", arguments->what,
+                  "SOURCE:/path, like shop/web-7d9f:/etc/passwd, BUNDLE:/tmp/x or -:/tmp/x")
       ->required();
   add_target_options(*sub, arguments->query);
-  sub->add_option("--layer", arguments->layer,
-                  "merged (as the container sees it), upper, or a number: 1 is the image's lowest");
+  add_spool_option(*sub, arguments->query.spool);
+  sub->add_option(
+      "--layer", arguments->layer,
+      "merged (as the container sees it), upper, or a number: 1 is the image's lowest; a checkpoint "
+      "and a bundle have no image");
   return sub;
 }
 
@@ -319,7 +323,8 @@ void add_files(CLI::App& app, const Common& common, Action& chosen) {
     return std::pair(sub, arguments);
   };
   add("ls", "Files of a container, without entering it", run_ls,
-      "Examples:\n  ctriage ls shop/web-7d9f:/tmp\n  ctriage ls shop/web-7d9f:/etc --layer 1\n");
+      "Examples:\n  ctriage ls shop/web-7d9f:/tmp\n  ctriage ls shop/web-7d9f:/etc --layer 1\n"
+      "  ctriage ls checkpoint.tar:/tmp\n  ctriage ls -:/tmp < checkpoint.tar\n");
   add("cat", "A file's bytes, without entering the container", run_cat,
       "Examples:\n  ctriage cat shop/web-7d9f:/etc/passwd\n  ctriage cat BUNDLE.ctriage.tar:/tmp/x > x\n");
   const auto [sub, arguments] =

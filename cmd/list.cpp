@@ -6,6 +6,8 @@
 #include "cmd/commands.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
+#include "lib/report/archives.h"
+#include "lib/source/archives.h"
 #include "lib/source/disk.h"
 #include "lib/source/inventory.h"
 
@@ -16,6 +18,7 @@ struct ListArguments {
   report::ListOptions shown;
   source::ListQuery query;
   std::string root;
+  std::vector<std::string> directories;
 };
 
 // The node that runs, or the disk of one that does not.
@@ -39,7 +42,33 @@ Result<std::vector<source::Listed>> list_what(const ListArguments& arguments, re
   return source::list_disk(disk->root, arguments.query, task);
 }
 
+Exit run_list_archives(const ListArguments& arguments, const Common& common, Io& io) {
+  if (!arguments.root.empty() || !arguments.query.labels.empty() || arguments.query.size ||
+      arguments.shown.all || arguments.shown.sandboxes) {
+    io.err(
+        "ctriage: --all, --sandboxes, --size, -l and --root are for the list of a node, not of a "
+        "directory\n");
+    return Exit::usage;
+  }
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  auto list = source::list_archives(arguments.directories, task);
+  if (!list) {
+    tell_gaps(io, common, gaps);
+    return fail(io, list.error());
+  }
+  gaps.finish();
+  list->gaps = report::records_of(gaps.kept(), task.now());
+  const report::Format format = common.output_format();
+  const auto written = format == report::Format::text
+                           ? io.out(report::archives_text(*list, common.verbose, io.out_style))
+                           : report::archives_json(*list, format, io.out);
+  if (!written) return fail(io, written.error());
+  return exit_for(common, std::nullopt, gaps.count(Impact::lost));
+}
+
 Exit run_list(const ListArguments& arguments, const Common& common, Io& io) {
+  if (!arguments.directories.empty()) return run_list_archives(arguments, common, io);
   GapLog gaps;
   Task task = make_task(gaps, io);
   report::ListHead head;
@@ -80,15 +109,21 @@ Exit run_list(const ListArguments& arguments, const Common& common, Io& io) {
 
 void add_list(CLI::App& app, const Common& common, Action& chosen) {
   auto options = std::make_shared<ListArguments>();
-  CLI::App* sub =
-      app.add_subcommand("list", "Pods and containers of this node, and where their programs come from");
+  CLI::App* sub = app.add_subcommand(
+      "list", "Pods and containers of this node, and where their programs come from; or archives in DIR");
   sub->group("On the node");
+  sub->add_option("directory", options->directories,
+                  "instead: the checkpoints and bundles in these directories and below, like "
+                  "/var/lib/kubelet/checkpoints")
+      ->option_text("[DIR...]");
   sub->add_flag("--all", options->shown.all, "plain rows too when there are many");
   sub->add_flag("--sandboxes", options->shown.sandboxes, "pod sandboxes too");
   sub->add_flag("--size", options->query.size, "bytes of each UpperDir");
   add_label_option(*sub, options->query.labels);
   sub->add_option("--root", options->root, "a mounted disk, or where the node's own / is mounted");
-  sub->footer("Examples:\n  ctriage list\n  ctriage list -l app=web --size\n  ctriage list --json\n");
+  sub->footer(
+      "Examples:\n  ctriage list\n  ctriage list -l app=web --size\n  ctriage list --json\n"
+      "  ctriage list /var/lib/kubelet/checkpoints\n");
   sub->callback([options, &common, &chosen] {
     chosen = [options, &common](Io& io) { return run_list(*options, common, io); };
   });

@@ -5,6 +5,8 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <vector>
 
 #include "cmd/commands.h"
 #include "cmd/extract.h"
@@ -63,6 +65,16 @@ constexpr std::string_view kFooter =
     "  ctriage verify /evidence/BUNDLE.ctriage.tar\n"
     "  ctriage show /evidence/BUNDLE.ctriage.tar F1\n";
 
+// As CLI11 takes them, the last first. "-:/path" begins as an option does and is none.
+std::vector<std::string> words_of(int argc, char** argv) {
+  std::vector<std::string> words;
+  for (int i = argc; i-- > 1;) {
+    const std::string word = argv[i];
+    words.push_back(word.starts_with("-:/") ? "file:" + word : word);
+  }
+  return words;
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Container forensics: what a responder runs when a container is already compromised",
                "ctriage");
@@ -87,7 +99,7 @@ int run(int argc, char** argv) {
   add_verify(app, common, chosen);
   add_completion(app, chosen);
   try {
-    app.parse(argc, argv);
+    app.parse(words_of(argc, argv));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     std::fputs(

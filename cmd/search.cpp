@@ -267,6 +267,7 @@ Exit strings_one(const StringsArguments& arguments, const Common& common, Io& io
 
 void add_memory_options(CLI::App& sub, MemoryArguments& arguments) {
   add_target_options(sub, arguments.query);
+  add_spool_option(sub, arguments.query.spool);
   add_label_option(sub, arguments.query.labels);
   auto* pid = sub.add_option("--pid", arguments.pid, "this process alone")->check(CLI::PositiveNumber);
   sub.add_flag("--all", arguments.all, "the whole container of pid:N")->excludes(pid);

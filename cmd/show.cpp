@@ -74,6 +74,7 @@ void add_show(CLI::App& app, Common& common, Action& chosen) {
          "finding, by its id (F1) or key")
       ->option_text("SOURCE... [FINDING]");
   add_target_options(*sub, arguments->query);
+  add_spool_option(*sub, arguments->query.spool);
   add_label_option(*sub, arguments->query.labels);
   sub->add_flag("--ps", arguments->show.processes, "processes");
   sub->add_flag("--threads", arguments->show.threads, "threads");

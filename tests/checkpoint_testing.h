@@ -10,6 +10,7 @@
 #include <protozero/pbf_writer.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lib/archive/bytes_at.h"
 #include "lib/archive/tar_header.h"
@@ -57,31 +58,55 @@ inline Result<std::unique_ptr<CheckpointSnapshot>> open_checkpoint(std::string a
   return CheckpointSnapshot::open(*std::move(store), {}, task);
 }
 
-// A ustar archive of regular files; a name that ends in " -> TARGET" is a symbolic link.
-inline std::string make_tar(const std::map<std::string, std::string>& files) {
+struct TarEntry {
+  std::string name;  // any bytes, at most 100
+  std::string content = "";
+  char type = '0';
+  std::string link = "";
+  unsigned mode = 0600;
+};
+
+// A ustar archive, in the order given.
+inline std::string make_tar(const std::vector<TarEntry>& entries) {
   std::string tar;
-  for (const auto& [name, content] : files) {
-    const auto arrow = name.find(" -> ");
-    auto header = archive::make_tar_header(name.substr(0, arrow), content.size(), 1'795'289'331).value();
-    if (arrow != std::string::npos) {
-      const std::string target = name.substr(arrow + 4);
-      constexpr std::size_t kType = 156;
-      constexpr std::size_t kLink = 157;
-      constexpr std::size_t kSum = 148;
-      header[kType] = std::byte{'2'};
-      std::memcpy(header.data() + kLink, target.data(), target.size());
-      std::fill_n(header.begin() + kSum, 8, std::byte{' '});
-      unsigned sum = 0;
-      for (const std::byte each : header) sum += std::to_integer<unsigned>(each);
-      std::string digits(6, '0');
-      for (std::size_t i = 6; i-- > 0; sum /= 8) digits[i] = static_cast<char>('0' + sum % 8);
-      std::memcpy(header.data() + kSum, digits.data(), digits.size());
-      header[kSum + 6] = std::byte{0};
-    }
-    tar.append(reinterpret_cast<const char*>(header.data()), header.size()).append(content);
-    tar.append(archive::tar_padding(content.size()), '\0');
+  for (const TarEntry& entry : entries) {
+    const bool plain = std::ranges::all_of(entry.name, [](char c) { return c > ' ' && c <= '~'; });
+    auto header =
+        archive::make_tar_header(plain ? entry.name : "x", entry.content.size(), 1'795'289'331).value();
+    constexpr std::size_t kMode = 100;
+    constexpr std::size_t kSum = 148;
+    constexpr std::size_t kType = 156;
+    constexpr std::size_t kLink = 157;
+    const auto octal = [&](std::size_t at, std::size_t digits, unsigned value) {
+      for (std::size_t i = digits; i-- > 0; value /= 8)
+        header[at + i] = static_cast<std::byte>('0' + value % 8);
+    };
+    if (!plain) std::memcpy(header.data(), entry.name.data(), std::min<std::size_t>(entry.name.size(), 100));
+    octal(kMode, 7, entry.mode);
+    header[kType] = static_cast<std::byte>(entry.type);
+    std::memcpy(header.data() + kLink, entry.link.data(), std::min<std::size_t>(entry.link.size(), 100));
+    std::fill_n(header.begin() + kSum, 8, std::byte{' '});
+    unsigned sum = 0;
+    for (const std::byte each : header) sum += std::to_integer<unsigned>(each);
+    octal(kSum, 6, sum);
+    header[kSum + 6] = std::byte{0};
+    tar.append(reinterpret_cast<const char*>(header.data()), header.size()).append(entry.content);
+    tar.append(archive::tar_padding(entry.content.size()), '\0');
   }
   return tar.append(2 * archive::kTarBlock, '\0');
+}
+
+// Of regular files; a name that ends in " -> TARGET" is a symbolic link.
+inline std::string make_tar(const std::map<std::string, std::string>& files) {
+  std::vector<TarEntry> entries;
+  for (const auto& [name, content] : files) {
+    const auto arrow = name.find(" -> ");
+    entries.push_back({name.substr(0, arrow), content});
+    if (arrow == std::string::npos) continue;
+    entries.back().type = '2';
+    entries.back().link = name.substr(arrow + 4);
+  }
+  return make_tar(entries);
 }
 
 inline std::string word(std::uint32_t value) {

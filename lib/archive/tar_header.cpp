@@ -25,6 +25,9 @@ constexpr Field kDevMajor{329, 8};
 constexpr Field kDevMinor{337, 8};
 constexpr Field kPrefix{345, 155};
 
+constexpr Field kSparseMore{482, 1};  // tar(5), "Sparse Files": isextended, realsize
+constexpr Field kRealSize{483, 12};
+
 constexpr std::string_view kUstarMagic{"ustar\00000", 8};
 constexpr std::string_view kGnuMagic{"ustar  \0", 8};  // tar(5), "GNU Tar Archives": no prefix field
 
@@ -185,6 +188,13 @@ Result<std::optional<TarHeader>> parse_tar_header(std::span<const std::byte> blo
   header.gid = static_cast<std::uint32_t>(gid->magnitude);
   header.link = text_of(block, kLink);
   header.type = static_cast<char>(block[kType.offset]);
+  if (header.type == 'S') {
+    const auto real = parse_number_field(block, kRealSize, "real size");
+    if (!real) return real.error();
+    if (real->negative) return malformed("real size is negative");
+    header.real_size_bytes = real->magnitude;
+    header.map_goes_on = block[kSparseMore.offset] != std::byte{0};
+  }
   if (header.type == '\0') header.type = '0';  // as old archives spell a regular file
   return std::optional<TarHeader>(std::move(header));
 }

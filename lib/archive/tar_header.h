@@ -30,6 +30,10 @@ struct TarHeader {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::string link;  // target of a hard ('1') or symbolic ('2') link
+  // GNU tar's old form of a sparse file ('S'), tar(5): its size with the holes, and whether more of its map
+  // follows in blocks of its own, before the content.
+  std::uint64_t real_size_bytes = 0;
+  bool map_goes_on = false;
   char type = '0';
 };
 

@@ -17,6 +17,7 @@ struct Extended {
   std::optional<std::uint32_t> uid;
   std::optional<std::uint32_t> gid;
   std::optional<Timestamp> mtime;
+  std::optional<std::uint64_t> real_size_bytes;
   bool sparse = false;
 };
 
@@ -61,6 +62,9 @@ bool read_pax(std::string_view records, Extended& into) {
       if (!into.size_bytes) return false;
     }
     if (key.starts_with("GNU.sparse.")) into.sparse = true;
+    if (key == "GNU.sparse.name") into.name = std::string(value);  // `path` is one that tar made up
+    if (key == "GNU.sparse.realsize" || key == "GNU.sparse.size")
+      into.real_size_bytes = parse_number<std::uint64_t>(value);
   }
   return true;
 }
@@ -87,8 +91,25 @@ class Indexer {
   }
 
  private:
+  // Behind the header and, of a sparse file, the rest of its map.
+  Result<std::uint64_t> content_of(const TarHeader& header) {
+    std::uint64_t content = offset_ + kTarBlock;
+    TarBlock map{};
+    constexpr std::size_t kMore = 504;  // tar(5): isextended of a block of the map
+    for (bool more = header.map_goes_on; more; content += kTarBlock) {
+      if (auto go_on = task_.check(); !go_on) return std::move(go_on).error();
+      auto got = tar_.read_at(content, map);
+      if (!got) return std::move(got).error();
+      if (*got < kTarBlock) return at(offset_, Errc::truncated, "ends inside a map of holes");
+      more = map[kMore] != std::byte{0};
+    }
+    return content;
+  }
+
   Status see(TarHeader&& header) {
-    const std::uint64_t content = offset_ + kTarBlock;
+    const auto begin = content_of(header);
+    if (!begin) return begin.error();
+    const std::uint64_t content = *begin;
     switch (header.type) {
       case 'x':
       case 'L':
@@ -110,6 +131,9 @@ class Indexer {
     member.gid = extended_.gid.value_or(header.gid);
     member.type = header.type == '7' ? '0' : header.type;  // contiguous: a regular file
     member.sparse = extended_.sparse || header.type == 'S';
+    member.real_size_bytes = !member.sparse       ? member.size_bytes
+                             : header.type == 'S' ? header.real_size_bytes
+                                                  : extended_.real_size_bytes.value_or(member.size_bytes);
     extended_ = {};
     // Links, devices and directories have no content, whatever their size says.
     const bool has_content = member.type == '0' || member.type == 'S';

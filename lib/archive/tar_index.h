@@ -15,6 +15,7 @@ struct TarMember {
   std::string link;
   std::uint64_t offset = 0;  // of its content
   std::uint64_t size_bytes = 0;
+  std::uint64_t real_size_bytes = 0;  // with its holes, where it is sparse; else size_bytes
   Timestamp mtime;
   std::uint32_t mode = 0;
   std::uint32_t uid = 0;

@@ -36,6 +36,8 @@ struct FileEntry {
   std::optional<std::uint32_t> layer;
   FileState file;
   std::optional<std::string> partial;
+  std::optional<std::string> gone;
+  std::optional<Bytes> stored_in;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
@@ -45,6 +47,11 @@ struct FileEntry {
       "which layer it lies in; 1 is the image's lowest; absent: not recorded, or in a tmpfs");
     v("file", self.file, "what lies there");
     v("partial", self.partial, "why the bytes taken are not all of them");
+    v("gone", self.gone,
+      "what is not there any more: whiteout, the image's file was deleted and nothing lies here; opaque, "
+      "what "
+      "the image had below this directory is hidden; unlinked, it had no name and a process had it open");
+    v("stored_in", self.stored_in, "of a checkpoint: the file of the archive that has it");
   }
 };
 

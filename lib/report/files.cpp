@@ -1,5 +1,7 @@
 #include "lib/report/files.h"
 
+#include <algorithm>
+
 #include "lib/report/document.h"
 #include "lib/report/text.h"
 
@@ -25,6 +27,20 @@ std::string type_letter(FileType type) {
   }
 }
 
+std::string gone_text(const std::string& gone) {
+  if (gone == "whiteout") return "deleted: the image's file";
+  if (gone == "opaque") return "opaque: what the image had below is hidden";
+  if (gone == "unlinked") return "deleted while it was open";
+  return safe(gone);
+}
+
+// No source but a live one has all of a directory.
+bool has_all(const GapLog& gaps) {
+  return std::ranges::none_of(gaps.kept(), [](const Gap& gap) {
+    return gap.artifact == "container.files" || gap.artifact == "checkpoint.files";
+  });
+}
+
 }  // namespace
 
 Result<Outcome> ls_text(Snapshot& snapshot, const FileKey& key, bool every_gap, const Style& style,
@@ -40,18 +56,26 @@ Result<Outcome> ls_text(Snapshot& snapshot, const FileKey& key, bool every_gap, 
     const FileState& file = entry.file;
     std::string name = safe(entry.path.raw);
     if (file.link_target) name += " -> " + safe(file.link_target->raw);
+    if (entry.gone) name += "   (" + gone_text(*entry.gone) + ")";
     if (entry.partial) name += "   (not all of it: " + safe(*entry.partial) + ")";
-    return out(
-        table_row(columns,
-                  {type_letter(file.type) + mode_text(file.mode),
-                   std::to_string(file.uid) + ":" + std::to_string(file.gid), column_size(file.size_bytes),
-                   date_seconds(file.mtime), entry.layer ? std::to_string(*entry.layer) : "-", name},
-                  style));
+    std::vector<std::string> cells{type_letter(file.type) + mode_text(file.mode),
+                                   std::to_string(file.uid) + ":" + std::to_string(file.gid),
+                                   column_size(file.size_bytes),
+                                   date_seconds(file.mtime),
+                                   entry.layer ? std::to_string(*entry.layer) : "-",
+                                   name};
+    // Of a whiteout, and of a directory that only names below it tell of, nothing is recorded.
+    if (entry.stored_in && file.mode == 0 && file.mtime == Timestamp{})
+      cells = {entry.gone ? "-" : type_letter(file.type), "-", "-", "-", "-", name};
+    return out(table_row(columns, cells, style));
   };
   auto listed = snapshot.list_files(key, row, task);
   if (!listed) return std::move(listed).error();
   if (!begun) {
-    if (auto written = out("an empty directory\n"); !written) return std::move(written).error();
+    if (auto written =
+            out(has_all(task.gaps) ? "an empty directory\n" : "nothing in it that this source has\n");
+        !written)
+      return std::move(written).error();
   }
   GapTally gaps;
   gaps.add(task.gaps);

@@ -297,6 +297,10 @@ std::string_view to_text(CheckpointForm form) {
   return kNames[static_cast<std::size_t>(form)];
 }
 
+bool leaves_out_changes(CheckpointForm form) {
+  return form == CheckpointForm::podman || form == CheckpointForm::crio;
+}
+
 Result<Checkpoint> find_checkpoints(std::unique_ptr<CheckpointStore> store, const Task& task) {
   Checkpoint checkpoint;
   CheckpointStore& first = *checkpoint.stores.emplace_back(std::move(store));

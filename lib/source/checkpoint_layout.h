@@ -15,8 +15,10 @@ namespace ctriage::source {
 enum class CheckpointForm : std::uint8_t { images, podman, crio, containerd, docker, ctr };
 std::string_view to_text(CheckpointForm form);  // "CRIU images", "Podman", "kubelet/CRI-O", ...
 // Podman and CRI-O look for changed files at their paths on the node, not in the container: a changed file of
-// the image is in the tar only where the node happens to have one of that name. It has no whiteouts, either.
+// the image is in the tar only where the node happens to have one of that name. Whiteouts are not in it.
 bool leaves_out_changes(CheckpointForm form);
+// deleted.files of Podman and CRI-O.
+constexpr std::string_view kDeletedFiles = "deleted.files";
 
 struct CheckpointPart {  // one container
   CheckpointForm form = CheckpointForm::images;

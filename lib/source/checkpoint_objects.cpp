@@ -253,17 +253,11 @@ void CheckpointObjects::plan_tar(std::vector<ObjectWork>& into, CheckpointStore&
   into.push_back({&store, path, [this, &store, path, layer](ObjectVisitor& to) -> Status {
                     std::optional<Error> damage;
                     Status refused = Done{};
-                    auto used = store.unpacked(
-                        path,
-                        [&](archive::BytesAt& bytes) -> Status {
-                          const auto in = archive::in_order(bytes, task_);
-                          refused = feed_layer(*in, layer, to, task_, damage);
-                          return Done{};
-                        },
-                        task_);
+                    auto tar = store.open_tar_bytes(path, task_);
+                    if (tar) refused = feed_layer(*archive::in_order(**tar, task_), layer, to, task_, damage);
                     if (!refused) return refused;
                     if (auto go_on = task_.check(); !go_on) return go_on;
-                    if (!used) damage = std::move(used).error();
+                    if (!tar) damage = std::move(tar).error();
                     if (damage)
                       task_.gaps.add({Impact::lost, "checkpoint.objects", store.name() + "!" + path,
                                       *std::move(damage)});

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/core/limits.h"
+#include "lib/source/checkpoint_tree.h"
 #include "lib/source/remembered.h"
 
 namespace ctriage::source {
@@ -10,7 +11,6 @@ namespace {
 
 using Level = Coverage::Level;
 
-constexpr std::string_view kDeletedFiles = "deleted.files";  // of Podman and CRI-O
 // What the engines call the container's log: Podman with k8s-file or json-file, containerd, CRI-O; and
 // CRIU's.
 constexpr std::string_view kLogNames[] = {"ctr.log", "container.log", "io.kubernetes.cri-o.LogPath",
@@ -72,26 +72,6 @@ void take_rights(const Process& first, Container& into) {
   into.no_new_privs = first.no_new_privs;
   if (!first.credentials.uids.empty()) into.uid = first.credentials.uids[0];
   if (!first.credentials.gids.empty()) into.gid = first.credentials.gids[0];
-}
-
-FileType type_of(const archive::TarMember& member) {
-  switch (member.type) {
-    case '0':
-    case '1':
-      return FileType::regular;
-    case '2':
-      return FileType::symlink;
-    case '3':
-      return FileType::character;
-    case '4':
-      return FileType::block;
-    case '5':
-      return FileType::directory;
-    case '6':
-      return FileType::fifo;
-    default:
-      return FileType::unknown;
-  }
 }
 
 }  // namespace
@@ -337,25 +317,20 @@ Status CheckpointSnapshot::list_added(Held& held, const Emit<FileChange>& emit, 
     if (!name) return Done{};
     FileChange change;
     change.container = held.part.container.id;
-    const std::string base = name->substr(name->rfind('/') + 1);
-    const std::string above = name->substr(0, name->size() - base.size());
-    // image-spec layer.md, "Whiteouts"; Podman's and CRI-O's tar has none.
-    constexpr std::string_view kWhiteout = ".wh.";
-    if (!leaves_out_changes(held.part.form) && base == ".wh..wh..opq") {
-      change.path = Bytes("/" + above.substr(0, above.empty() ? 0 : above.size() - 1));
+    LayerName known = read_layer_name(*name, !leaves_out_changes(held.part.form));
+    change.path = Bytes(std::move(known.path));
+    if (known.kind == LayerName::Kind::opaque) {
       change.kind = ChangeKind::opaque;
-    } else if (!leaves_out_changes(held.part.form) && base.starts_with(kWhiteout)) {
-      change.path = Bytes("/" + above + base.substr(kWhiteout.size()));
+    } else if (known.kind == LayerName::Kind::whiteout) {
       change.kind = ChangeKind::deleted;
     } else {
-      change.path = Bytes("/" + *name);
       change.kind = ChangeKind::unknown;
       FileState state;
       state.type = type_of(member);
       state.mode = member.mode & 07777U;
       state.uid = member.uid;
       state.gid = member.gid;
-      state.size_bytes = member.size_bytes;
+      state.size_bytes = member.real_size_bytes;
       state.mtime = member.mtime;
       if (member.type == '2') state.link_target = Bytes(member.link);
       if (member.type == '1') {
@@ -429,6 +404,27 @@ Status CheckpointSnapshot::list_logs(const std::string& container, const Emit<Lo
     if (auto emitted = emit(std::move(log)); !emitted) return emitted;
   }
   return Done{};
+}
+
+Result<CheckpointView*> CheckpointSnapshot::files_of(const std::string& container) {
+  auto held = find(container);
+  if (!held) return std::move(held).error();
+  auto& files = (*held)->files;
+  if (files == nullptr)
+    files = std::make_unique<CheckpointView>((*held)->part, (*held)->tasks ? &*(*held)->tasks : nullptr);
+  return files.get();
+}
+
+Status CheckpointSnapshot::list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) {
+  auto files = files_of(key.container);
+  if (!files) return std::move(files).error();
+  return (*files)->list(key, emit, task);
+}
+
+Result<OpenedFile> CheckpointSnapshot::open_file(const FileKey& key, Task& task) {
+  auto files = files_of(key.container);
+  if (!files) return std::move(files).error();
+  return (*files)->open(key, task);
 }
 
 Status CheckpointSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {

@@ -12,6 +12,7 @@
 #include "lib/rules/rules.h"
 #include "lib/source/checkpoint_layout.h"
 #include "lib/source/checkpoint_tasks.h"
+#include "lib/source/checkpoint_view.h"
 
 namespace ctriage::source {
 
@@ -32,6 +33,9 @@ class CheckpointSnapshot final : public Snapshot {
   Status list_mounts(const std::string& container, const Emit<Mount>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  // What the archive has of them: lib/source/checkpoint_view.h.
+  Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
+  Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
   // objects.h
   Status visit_objects(const ObjectQuery& query, ObjectVisitor& visitor, Task& task);
@@ -43,7 +47,9 @@ class CheckpointSnapshot final : public Snapshot {
   struct Held {
     CheckpointPart part;
     std::optional<CheckpointTasks> tasks;
+    std::unique_ptr<CheckpointView> files = nullptr;  // made when it is asked for
   };
+  Result<CheckpointView*> files_of(const std::string& container);
   explicit CheckpointSnapshot(Checkpoint&& checkpoint, std::vector<rules::Rule> rules)
       : checkpoint_(std::move(checkpoint)), rules_(std::move(rules)) {}
   static bool is_log_name(std::string_view name);

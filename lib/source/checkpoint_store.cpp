@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
+#include "lib/source/kept_bytes.h"
 
 namespace ctriage::source {
 namespace {
@@ -44,40 +44,6 @@ bool is_asked_for(std::string_view name) {
          name.starts_with("blobs/") || std::ranges::find(kNames, base) != kNames.end();
 }
 
-// Bytes of a decompressor of which runs stay in memory.
-class KeepingBytes final : public BytesAt {
- public:
-  explicit KeepingBytes(std::unique_ptr<BytesAt> in) : in_(std::move(in)) {}
-  [[nodiscard]] std::optional<std::uint64_t> size_bytes() const override { return in_->size_bytes(); }
-  Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> into) override {
-    auto run = runs_.upper_bound(offset);
-    if (run != runs_.begin()) {
-      --run;
-      const std::uint64_t from = offset - run->first;
-      if (from <= run->second.size() && into.size() <= run->second.size() - from) {
-        if (!into.empty()) std::memcpy(into.data(), run->second.data() + from, into.size());
-        return into.size();
-      }
-    }
-    return in_->read_at(offset, into);
-  }
-  Status keep(std::uint64_t offset, std::size_t size) {
-    if (size > room_bytes_) return Done{};  // it is read again when it is asked for
-    std::string run(size, '\0');
-    auto got = in_->read_at(offset, std::as_writable_bytes(std::span(run)));
-    if (!got) return std::move(got).error();
-    run.resize(*got);
-    room_bytes_ -= run.size();
-    runs_[offset] = std::move(run);
-    return Done{};
-  }
-
- private:
-  std::unique_ptr<BytesAt> in_;
-  std::map<std::uint64_t, std::string> runs_;
-  std::size_t room_bytes_ = kMaxKeptBytes;
-};
-
 Result<archive::Compression> compression_of(BytesAt& bytes) {
   std::array<std::byte, 8> first{};
   auto got = bytes.read_at(0, first);
@@ -97,8 +63,8 @@ Status list_members(BytesAt& tar, const Emit<TarMember>& emit, const Task& task)
 
 class TarStore final : public CheckpointStore {
  public:
-  TarStore(std::unique_ptr<BytesAt> file, std::string name)
-      : CheckpointStore(std::move(name)), file_(std::move(file)) {}
+  TarStore(std::unique_ptr<BytesAt> file, std::string name, const TarOptions& options)
+      : CheckpointStore(std::move(name)), file_(std::move(file)), options_(options) {}
 
   Status read_index(const Task& task) {
     auto compression = compression_of(*file_);
@@ -106,14 +72,16 @@ class TarStore final : public CheckpointStore {
     compression_ = *compression;
     tar_ = file_.get();
     if (compression_ != archive::Compression::none) {
-      auto unpacked = archive::decompress(*file_, compression_, task);
+      auto unpacked = archive::decompress(*file_, compression_, task, options_.most_bytes);
       if (!unpacked) return std::move(unpacked).error();
       keeping_ = std::make_unique<KeepingBytes>(*std::move(unpacked));
-      tar_ = keeping_.get();
+    } else if (!file_->size_bytes()) {  // a pipe: in order, too
+      keeping_ = std::make_unique<KeepingBytes>(std::move(file_));
     }
+    if (keeping_) tar_ = keeping_.get();
     auto indexed = archive::index_tar(
         *tar_, [&](TarMember&& member) { return add(std::move(member), task); }, task);
-    if (indexed) return Done{};
+    if (indexed || (has_records_ && has_inventory_)) return Done{};
     if (auto go_on = task.check(); !go_on) return go_on;
     if (files_.empty()) return indexed;
     task.gaps.add({Impact::lost, "checkpoint.archive", name_, std::move(indexed).error()});
@@ -121,7 +89,8 @@ class TarStore final : public CheckpointStore {
   }
 
   [[nodiscard]] std::string form() const override {
-    return std::string(archive::to_text(compression_)) + " tar";
+    const bool spooled = options_.spooled != archive::Compression::none;
+    return std::string(archive::to_text(spooled ? options_.spooled : compression_)) + " tar";
   }
 
   [[nodiscard]] bool is_in_order() const override { return keeping_ != nullptr; }
@@ -191,12 +160,21 @@ class TarStore final : public CheckpointStore {
     if (keeping_ && file.type == FileType::regular && member.type != '1') {
       if (auto kept = keep(*name, file, task); !kept) return kept;
     }
+    const std::string last(base_name(*name));
+    const std::string directory = name->substr(0, name->size() - last.size());
     files_[*std::move(name)] = std::move(file);
-    return Done{};
+    if (!options_.records_only || !keeping_) return Done{};
+    has_inventory_ = has_inventory_ || last == "inventory.img";  // when it was taken, where nothing else says
+    // Those of a container in a directory may be one of several: a pod's.
+    has_records_ =
+        has_records_ || (directory.empty() && find("config.dump") != nullptr && find("spec.dump") != nullptr);
+    const bool enough = has_records_ && has_inventory_;
+    return enough ? Status(Error{Errc::stopped, "the records were met"}) : Status(Done{});
   }
 
   // Going back costs unpacking from the beginning, so what will be asked for is read as it passes.
   Status keep(const std::string& name, const StoredFile& file, const Task& task) {
+    if (options_.records_only && (is_pages(name) || base_name(name) == "rootfs-diff.tar")) return Done{};
     if (base_name(name) == "rootfs-diff.tar") {
       Layer layer;
       std::size_t room = layer_room_bytes_;
@@ -231,6 +209,9 @@ class TarStore final : public CheckpointStore {
   }
 
   std::unique_ptr<BytesAt> file_;
+  TarOptions options_;
+  bool has_records_ = false;
+  bool has_inventory_ = false;
   archive::Compression compression_ = archive::Compression::none;
   std::unique_ptr<KeepingBytes> keeping_;
   BytesAt* tar_ = nullptr;
@@ -323,7 +304,13 @@ std::optional<std::string> plain_member_name(std::string_view name) {
 
 Result<std::unique_ptr<CheckpointStore>> CheckpointStore::open_tar(std::unique_ptr<BytesAt> file,
                                                                    std::string name, const Task& task) {
-  auto store = std::make_unique<TarStore>(std::move(file), std::move(name));
+  return open_tar(std::move(file), std::move(name), task, TarOptions());
+}
+
+Result<std::unique_ptr<CheckpointStore>> CheckpointStore::open_tar(std::unique_ptr<BytesAt> file,
+                                                                   std::string name, const Task& task,
+                                                                   const TarOptions& options) {
+  auto store = std::make_unique<TarStore>(std::move(file), std::move(name), options);
   if (auto indexed = store->read_index(task); !indexed) return std::move(indexed).error();
   return std::unique_ptr<CheckpointStore>(std::move(store));
 }
@@ -375,28 +362,24 @@ Status CheckpointStore::list_tar(std::string_view name, const Emit<TarMember>& e
   return list_members(**bytes, emit, task);
 }
 
-Status CheckpointStore::unpacked(std::string_view name, const std::function<Status(BytesAt& bytes)>& use,
+Status CheckpointStore::walk_tar(std::string_view name,
+                                 const std::function<Status(const TarMember& member, BytesAt& tar)>& take,
                                  const Task& task) {
+  auto tar = open_tar_bytes(name, task);
+  if (!tar) return std::move(tar).error();
+  return archive::index_tar(
+      **tar, [&](TarMember&& member) { return take(member, **tar); }, task);
+}
+
+Result<std::unique_ptr<BytesAt>> CheckpointStore::open_tar_bytes(std::string_view name, const Task& task) {
   auto bytes = bytes_of(name);
   if (!bytes) return std::move(bytes).error();
   auto compression = compression_of(**bytes);
   if (!compression) return std::move(compression).error();
-  if (*compression == archive::Compression::none) return use(**bytes);
-  auto opened = archive::decompress(**bytes, *compression, task);
-  if (!opened) return std::move(opened).error();
-  return use(**opened);
-}
-
-Status CheckpointStore::walk_tar(std::string_view name,
-                                 const std::function<Status(const TarMember& member, BytesAt& tar)>& take,
-                                 const Task& task) {
-  return unpacked(
-      name,
-      [&](BytesAt& tar) {
-        return archive::index_tar(
-            tar, [&](TarMember&& member) { return take(member, tar); }, task);
-      },
-      task);
+  if (*compression == archive::Compression::none) return bytes;
+  auto unpacked = archive::decompress(**bytes, *compression, task);
+  if (!unpacked) return std::move(unpacked).error();
+  return std::unique_ptr<BytesAt>(std::make_unique<UnpackedBytes>(*std::move(bytes), *std::move(unpacked)));
 }
 
 }  // namespace ctriage::source

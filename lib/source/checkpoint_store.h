@@ -30,9 +30,19 @@ class CheckpointStore {
   using Files = std::map<std::string, StoredFile, std::less<>>;
 
   virtual ~CheckpointStore() = default;
+  struct TarOptions {
+    archive::Compression spooled = archive::Compression::none;  // what it was before it was unpacked
+    // Of a compressed tar only until the engine's records were met, for who asks no more; what is said of the
+    // changed files is not kept.
+    bool records_only = false;
+    std::uint64_t most_bytes = kMaxUnpackedBytes;
+  };
   // A tar that ends early gives the files before, and a gap.
   static Result<std::unique_ptr<CheckpointStore>> open_tar(std::unique_ptr<archive::BytesAt> file,
                                                            std::string name, const Task& task);
+  static Result<std::unique_ptr<CheckpointStore>> open_tar(std::unique_ptr<archive::BytesAt> file,
+                                                           std::string name, const Task& task,
+                                                           const TarOptions& options);
   static Result<std::unique_ptr<CheckpointStore>> open_directory(Root directory, const Task& task);
 
   [[nodiscard]] const Files& files() const { return files_; }
@@ -49,10 +59,9 @@ class CheckpointStore {
   Result<std::string> read(std::string_view name, std::size_t most);
   // The members of a tar that is a file here, compressed or not.
   virtual Status list_tar(std::string_view name, const Emit<archive::TarMember>& emit, const Task& task);
-  // A file as it is or, where it is compressed, unpacked.
-  Status unpacked(std::string_view name, const std::function<Status(archive::BytesAt& bytes)>& use,
-                  const Task& task);
-  // The members with the unpacked tar, in which contents lie at their offsets.
+  // That tar, unpacked: contents lie in it at the offsets of their members.
+  Result<std::unique_ptr<archive::BytesAt>> open_tar_bytes(std::string_view name, const Task& task);
+  // The members with that tar.
   Status walk_tar(std::string_view name,
                   const std::function<Status(const archive::TarMember& member, archive::BytesAt& tar)>& take,
                   const Task& task);

@@ -57,6 +57,8 @@ class CheckpointTasks {
   // for processes.
   std::vector<Pages> list_pages(const Task& task);
   Status walk(const Pages& pages, std::uint64_t space, MemoryVisitor& visitor, const Task& task);
+  // Files without a name whose content is there: their names by image, "ghost-file-1.img".
+  [[nodiscard]] const std::map<std::string, std::string>& ghost_names() const { return ghost_names_; }
   // What a raw image of queues or a file holds: "ghost-file-1.img" -> the file's name.
   [[nodiscard]] std::string name_of_image(const std::string& image) const;
 

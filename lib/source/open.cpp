@@ -1,10 +1,13 @@
 #include "lib/source/open.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 #include "lib/archive/bytes_at.h"
+#include "lib/archive/pipe_bytes.h"
 #include "lib/archive/tar_header.h"
 #include "lib/core/path.h"
 #include "lib/core/sandbox.h"
@@ -39,20 +42,101 @@ constexpr std::string_view kBundleHeader = "bundle.json";
 
 // A compressed file, or a tar that does not begin as a bundle does. What is neither is left to the reader of
 // bundles, which says what is wrong.
-Result<bool> may_be_checkpoint(int file, const std::string& path) {
+Result<bool> may_be_checkpoint(archive::BytesAt& bytes) {
   archive::TarBlock block{};
-  auto got = sys::pread_full(file, block, 0, path);
+  auto got = bytes.read_at(0, block);
   if (!got) return std::move(got).error();
   if (archive::find_compression(std::span(block).first(*got)) != archive::Compression::none) return true;
   const auto header = archive::parse_tar_header(std::span(block).first(*got));
   return header && *header && (*header)->name != kBundleHeader;
 }
 
-Result<std::unique_ptr<Snapshot>> open_path(const std::string& path, std::vector<rules::Rule> rules,
-                                            int writable, Task& task) {
+struct Opened {  // a file, and what is written to where the user asked for it
+  UniqueFd file;
+  UniqueFd spool;
+  bool seekable = true;
+};
+
+// What has to be read again lies in the spool then, unpacked.
+Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const std::string& path,
+                                              std::vector<rules::Rule> rules, Task& task) {
+  const std::string name = path == "-" ? "standard input" : path;
+  auto again = sys::duplicate(opened.file.get(), name);
+  if (!again) return std::move(again).error();
+  std::unique_ptr<archive::BytesAt> bytes;
+  if (opened.seekable) {
+    auto file = archive::bytes_of_file(*std::move(again), name);
+    if (!file) return std::move(file).error();
+    bytes = *std::move(file);
+  } else {
+    bytes = archive::bytes_of_pipe(*std::move(again), name, task);
+  }
+  std::array<std::byte, 8> first{};
+  const auto got = bytes->read_at(0, first);
+  if (!got) return got.error();
+  CheckpointStore::TarOptions options;
+  const auto compression = archive::find_compression(std::span(first).first(*got));
+  if (opened.spool && (!opened.seekable || compression != archive::Compression::none)) {
+    std::unique_ptr<archive::BytesAt> unpacked;
+    if (compression != archive::Compression::none) {
+      auto made = archive::decompress(*bytes, compression, task);
+      if (!made) return std::move(made).error();
+      unpacked = *std::move(made);
+    }
+    const auto spooled = archive::spool(unpacked ? *unpacked : *bytes, opened.spool.get(), task);
+    if (!spooled) {  // of a cut archive what came before
+      if (spooled.error().code != Errc::malformed && spooled.error().code != Errc::truncated)
+        return spooled.error();
+      task.gaps.add({Impact::lost, "checkpoint.archive", name, spooled.error()});
+    }
+    options.spooled = compression;
+    opened.file = std::move(opened.spool);
+    opened.seekable = true;
+    again = sys::duplicate(opened.file.get(), name);
+    if (!again) return std::move(again).error();
+    auto file = archive::bytes_of_file(*std::move(again), name);
+    if (!file) return std::move(file).error();
+    unpacked.reset();
+    bytes = *std::move(file);
+  }
+  auto checkpoint = may_be_checkpoint(*bytes);
+  if (!checkpoint) return std::move(checkpoint).error();
+  if (*checkpoint)
+    return as_checkpoint(CheckpointStore::open_tar(std::move(bytes), name, task, options), name,
+                         std::move(rules), task);
+  if (!opened.seekable)
+    return Error{Errc::unsupported,
+                 name + ": a bundle on a pipe: verify reads it in order, for the rest add --spool DIR"};
+  return as_snapshot(bundle::Reader::open_tar(std::move(opened.file), name, task), name, task);
+}
+
+Result<Opened> open_input(const std::string& path, const std::string& spool) {
+  Opened opened;
+  auto file = open_file(path);
+  if (!file) return std::move(file).error();
+  opened.file = *std::move(file);
+  if (path == "-") {
+    const auto info = file_info(opened.file.get(), "standard input");
+    if (!info) return info.error();
+    // Somebody else may have read some of it, or may go on writing: then it is no file that begins here.
+    const auto at = sys::lseek(opened.file.get(), 0, SEEK_CUR, "standard input");
+    opened.seekable = info->is_regular() && at && *at == 0;
+    if (info->is_directory()) return Error{Errc::unsupported, "standard input: a directory: name it instead"};
+  }
+  if (!spool.empty()) {
+    auto made = archive::make_spool(spool);
+    if (!made) return std::move(made).error();
+    opened.spool = *std::move(made);
+  }
+  return opened;
+}
+
+Result<std::unique_ptr<Snapshot>> open_path(const std::string& path, const std::string& spool,
+                                            std::vector<rules::Rule> rules, int writable, Task& task) {
   SandboxPlan plan;
   if (writable >= 0) plan.writable.push_back(writable);
-  if (auto directory = Root::open(path)) {
+  auto directory = path == "-" ? Result<Root>(Error{}) : Root::open(path);
+  if (directory) {
     auto own = directory->duplicate();
     if (!own) return std::move(own).error();
     plan.readable.push_back(directory->fd());
@@ -62,16 +146,10 @@ Result<std::unique_ptr<Snapshot>> open_path(const std::string& path, std::vector
     return as_checkpoint(CheckpointStore::open_directory(*std::move(own), task), path, std::move(rules),
                          task);
   }
-  auto file = open_file(path);
-  if (!file) return std::move(file).error();
+  auto opened = open_input(path, spool);
+  if (!opened) return std::move(opened).error();
   if (auto inside = enter_sandbox(plan, task.gaps); !inside) return std::move(inside).error();
-  auto checkpoint = may_be_checkpoint(file->get(), path);
-  if (!checkpoint) return std::move(checkpoint).error();
-  if (!*checkpoint) return as_snapshot(bundle::Reader::open_tar(*std::move(file), path, task), path, task);
-  auto bytes = archive::bytes_of_file(*std::move(file), path);
-  if (!bytes) return std::move(bytes).error();
-  return as_checkpoint(CheckpointStore::open_tar(*std::move(bytes), path, task), path, std::move(rules),
-                       task);
+  return open_opened(*std::move(opened), path, std::move(rules), task);
 }
 
 constexpr std::int64_t kLookAgainNs = 20'000'000;
@@ -236,12 +314,8 @@ Result<UniqueFd> open_file(const std::string& path) {
 
 Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
                                               Task& task, int writable) {
-  if (const auto path = path_of_token(query.token)) {
-    if (*path == "-")
-      return Error{Errc::unsupported,
-                   "-: a bundle on standard input can only be verified, and a checkpoint not be read"};
-    return open_path(*path, std::move(rules), writable, task);
-  }
+  if (const auto path = path_of_token(query.token))
+    return open_path(*path, query.spool, std::move(rules), writable, task);
   const bool is_file = !is_live_token(query.token) && query.labels.empty() &&
                        (open_file(query.token) || Root::open(query.token));
   GapLog aside;  // what this node hides is no gap of a file
@@ -251,7 +325,7 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
       return Error{Errc::mismatch, query.token + ": both a file here and a live target; write ./" +
                                        query.token + " or pod:" + query.token};
     }
-    return open_path(query.token, std::move(rules), writable, task);
+    return open_path(query.token, query.spool, std::move(rules), writable, task);
   }
   return open_target(query, std::move(rules), looking);
 }

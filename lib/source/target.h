@@ -19,7 +19,8 @@ struct TargetQuery {
   std::string container;      // -c
   // -l, "key=value": all of them, of the container or its pod. With them the token may be empty.
   std::vector<std::string> labels = {};
-  std::string root = {};  // --root: where the node's own / is mounted; empty: found
+  std::string root = {};   // --root: where the node's own / is mounted; empty: found
+  std::string spool = {};  // --spool: a directory for an unnamed copy of what cannot be seeked; empty: none
 };
 
 struct Resolved {
