@@ -1,0 +1,503 @@
+#include "lib/compare/compare.h"
+
+#include <algorithm>
+#include <array>
+
+#include "lib/compare/page_table.h"
+#include "lib/core/text.h"
+
+namespace ctriage::compare {
+namespace {
+
+constexpr std::array<std::string_view, 2> kNames{"A", "B"};
+constexpr std::size_t kIdDigits = 64;
+constexpr std::size_t kShortId = 12;
+
+std::optional<Facet> facet_of(ComparedKind kind) {
+  switch (kind) {
+    case ComparedKind::container:
+      return Facet::containers;
+    case ComparedKind::process:
+      return Facet::processes;
+    case ComparedKind::mapping:
+      return Facet::mappings;
+    case ComparedKind::descriptor:
+      return Facet::descriptors;
+    case ComparedKind::socket:
+      return Facet::sockets;
+    case ComparedKind::file:
+      return Facet::changes;
+    case ComparedKind::mount:
+      return Facet::mounts;
+    case ComparedKind::layer:
+      return Facet::layers;
+    case ComparedKind::memory:
+      break;
+  }
+  return std::nullopt;
+}
+
+bool is_of_process(ComparedKind kind) {
+  return kind == ComparedKind::mapping || kind == ComparedKind::descriptor;
+}
+
+bool is_engine_id(const std::string& id) {
+  return id.size() == kIdDigits && id.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+std::string called(const ServedContainer& container) {
+  std::string name = container.pod.empty() ? container.name : container.pod + "/" + container.name;
+  return (name.empty() ? std::string("?") : name) + " (" + container.id.substr(0, kShortId) + ")";
+}
+
+// The same moment of time in two forms: a tar header may have whole seconds only.
+bool same_time(const std::string& one, const std::string& other) {
+  Timestamp a;
+  Timestamp b;
+  if (!parse_rfc3339(one, a) || !parse_rfc3339(other, b)) return one == other;
+  return a.seconds == b.seconds && (a.nanoseconds == b.nanoseconds || a.nanoseconds == 0 || b.nanoseconds == 0);
+}
+
+bool same_value(const Field& one, const Field& other) {
+  return one.value == other.value || (one.name == "mtime" && same_time(one.value, other.value));
+}
+
+std::vector<DifferingField> described(const Item& item, DifferenceChange change) {
+  std::vector<DifferingField> fields;
+  for (const Field& field : item.fields) {
+    if (field.name.starts_with("env ")) continue;  // of a process that only one has: show tells it
+    DifferingField one{field.name, std::nullopt, std::nullopt};
+    (change == DifferenceChange::gone ? one.before : one.after) = Bytes(field.value);
+    fields.push_back(std::move(one));
+  }
+  return fields;
+}
+
+}  // namespace
+
+std::vector<DifferingField> differing_fields(const Item& before, const Item& after) {
+  std::vector<DifferingField> differs;
+  for (const Field& field : before.fields) {
+    const auto other = std::ranges::find(after.fields, field.name, &Field::name);
+    if (other == after.fields.end()) {
+      if (field.absence_counts) differs.push_back({field.name, Bytes(field.value), std::nullopt});
+    } else if (!same_value(field, *other)) {
+      differs.push_back({field.name, Bytes(field.value), Bytes(other->value)});
+    }
+  }
+  for (const Field& field : after.fields) {
+    if (field.absence_counts && before.find(field.name) == nullptr)
+      differs.push_back({field.name, std::nullopt, Bytes(field.value)});
+  }
+  return differs;
+}
+
+namespace {
+
+struct Settled {
+  DifferenceChange change = DifferenceChange::changed;
+  std::vector<DifferingField> differs;
+};
+
+// What it means that these two of one key are not alike; nothing: they are. A file that one of them deleted, or
+// that neither the image nor the other has, is gone or added.
+std::optional<Settled> settle(const Item& before, const Item& after) {
+  auto differs = differing_fields(before, after);
+  if (differs.empty()) return std::nullopt;
+  const std::string* was = before.find("is");
+  const std::string* is = after.find("is");
+  if (was != nullptr && is != nullptr && (*was == "there") != (*is == "there")) {
+    const DifferenceChange change = *is == "there" ? DifferenceChange::added : DifferenceChange::gone;
+    return Settled{change, described(*is == "there" ? after : before, change)};
+  }
+  if (was != nullptr && is != nullptr && *was != "there") return std::nullopt;  // neither has it
+  return Settled{DifferenceChange::changed, std::move(differs)};
+}
+
+// What is there in the source that has no such item in its list.
+Item absent(const Item& listed) {
+  Item item = listed;
+  item.fields = listed.otherwise;
+  return item;
+}
+
+}  // namespace
+
+bool Comparer::is_meant(const ServedContainer& container) const {
+  const std::string& wanted = options_.container;
+  return wanted.empty() || container.name == wanted || container.id.starts_with(wanted);
+}
+
+Result<Comparison> Comparer::begin(Task& task) {
+  for (std::size_t i = 0; i < sides_.size(); ++i) {
+    auto served = sides_[i]->describe();
+    if (!served) return std::move(served).error();
+    served_[i] = *std::move(served);
+  }
+  Comparison comparison;
+  comparison.before = served_[0].source;
+  comparison.after = served_[1].source;
+  if (auto matched = match_containers(comparison, task); !matched) return std::move(matched).error();
+  return comparison;
+}
+
+// By id, then by name, then what is left over alone on both sides.
+Status Comparer::match_containers(Comparison& comparison, Task& task) {
+  std::array<std::vector<const ServedContainer*>, 2> left;
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    for (const ServedContainer& container : served_[i].containers) {
+      if (is_meant(container)) left[i].push_back(&container);
+    }
+    if (left[i].empty() && !options_.container.empty())
+      return Error{Errc::not_found,
+                   std::string(kNames[i]) + ": no container " + options_.container + " in it"};
+  }
+  const auto pair_by = [&](const auto& same) {
+    for (auto one = left[0].begin(); one != left[0].end();) {
+      const auto other = std::ranges::find_if(left[1], [&](const auto* each) { return same(**one, *each); });
+      if (other == left[1].end()) {
+        ++one;
+        continue;
+      }
+      pairs_.push_back({*one, *other, Sameness::unknown, {}});
+      left[1].erase(other);
+      one = left[0].erase(one);
+    }
+  };
+  using C = ServedContainer;
+  pair_by([](const C& a, const C& b) { return a.id == b.id; });
+  pair_by([](const C& a, const C& b) { return a.name == b.name && a.sandbox == b.sandbox; });
+  const auto alone = [&](std::size_t side) {
+    return std::ranges::count_if(left[side], [](const C* each) { return !each->sandbox; }) == 1;
+  };
+  if (alone(0) && alone(1)) pair_by([](const C& a, const C& b) { return !a.sandbox && !b.sandbox; });
+  std::ranges::sort(pairs_, {}, [](const Pair& pair) { return std::tie(pair.before->name, pair.before->id); });
+  for (Pair& pair : pairs_) {
+    const C& a = *pair.before;
+    const C& b = *pair.after;
+    const bool same_start = a.init_start_ticks == 0 || b.init_start_ticks == 0 ||
+                            a.init_start_ticks == b.init_start_ticks;
+    if (a.id == b.id && (is_engine_id(a.id) || same_start)) {
+      pair.sameness = Sameness::same;
+    } else if (a.id == b.id || (is_engine_id(a.id) && is_engine_id(b.id))) {
+      pair.sameness = Sameness::another;
+    }
+    ComparedContainer told{a.id, b.id, Bytes(a.name), std::nullopt};
+    if (pair.sameness != Sameness::same) {
+      std::string why = "A is " + called(a) + ", B is " + called(b) + ": ";
+      why += pair.sameness == Sameness::another ? "not one container" : "whether they are one cannot be told";
+      if (!a.image.empty() && !b.image.empty())
+        why += a.image == b.image ? ", of one image" : ", and of two images, " + a.image + " and " + b.image;
+      if (pair.sameness == Sameness::another)
+        why += "; processes are matched by pid and program, mappings by name, and page contents are not compared "
+               "unless asked for";
+      told.warning = Bytes(why);
+      task.gaps.add({Impact::note, "compare.container", a.name, {Errc::mismatch, why}});
+    }
+    comparison.containers.push_back(std::move(told));
+  }
+  for (const C* each : left[0]) pairs_.push_back({each, nullptr, Sameness::another, {}});
+  for (const C* each : left[1]) pairs_.push_back({nullptr, each, Sameness::another, {}});
+  return Done{};
+}
+
+const Coverage& Comparer::coverage(std::size_t side, ComparedKind kind) const {
+  static const Coverage whole{Coverage::Level::whole, ""};
+  const auto facet = facet_of(kind);
+  return facet ? served_[side].coverage[static_cast<std::size_t>(*facet)] : whole;
+}
+
+std::optional<std::string> Comparer::why_not(ComparedKind kind, const Pair& pair) const {
+  for (std::size_t i = 0; i < sides_.size(); ++i) {
+    const Coverage& its = coverage(i, kind);
+    if (its.level == Coverage::Level::none)
+      return std::string(kNames[i]) + " has none" + (its.why.empty() ? "" : ": " + its.why);
+    if (is_of_process(kind) && coverage(i, ComparedKind::process).level == Coverage::Level::none)
+      return std::string(kNames[i]) + " has no processes";
+  }
+  if (is_of_process(kind) && pair.matched.empty()) return "no process is in both";
+  if (options_.pid != 0 && (kind == ComparedKind::file || kind == ComparedKind::mount ||
+                            kind == ComparedKind::layer) && !options_.asked.contains(kind))
+    return "is no part of one process";
+  return std::nullopt;
+}
+
+Status Comparer::compare_container(const Pair& pair, Comparison& comparison, const Emit<Difference>& emit) {
+  const ServedContainer& known = pair.before != nullptr ? *pair.before : *pair.after;
+  ComparedList list;
+  list.kind = ComparedKind::container;
+  list.container = Bytes(known.name);
+  list.compared = true;
+  list.before = pair.before != nullptr ? 1 : 0;
+  list.after = pair.after != nullptr ? 1 : 0;
+  Difference difference;
+  difference.container = known.id;
+  difference.container_name = Bytes(known.name);
+  difference.what = Bytes(known.image);
+  Status done = Done{};
+  if (pair.before == nullptr || pair.after == nullptr) {
+    difference.change = pair.before == nullptr ? DifferenceChange::added : DifferenceChange::gone;
+    difference.differs = described(known.item, difference.change);
+    ++(pair.before == nullptr ? list.added : list.gone);
+    done = emit(std::move(difference));
+  } else {
+    Item before = pair.before->item;
+    Item after = pair.after->item;
+    // A checkpoint is of one that ran: that says nothing of the container.
+    if (comparison.before.kind != comparison.after.kind) {
+      for (Item* item : {&before, &after})
+        std::erase_if(item->fields, [](const Field& field) { return field.name == "state"; });
+    }
+    difference.differs = differing_fields(before, after);
+    if (!difference.differs.empty()) {
+      ++list.changed;
+      done = emit(std::move(difference));
+    }
+  }
+  comparison.compared.push_back(std::move(list));
+  return done;
+}
+
+Status Comparer::run(Comparison& comparison, const Emit<Difference>& emit, Task& task) {
+  for (Pair& pair : pairs_) {
+    if (options_.kinds.contains(ComparedKind::container)) {
+      if (auto done = compare_container(pair, comparison, emit); !done) return done;
+    }
+    if (pair.before == nullptr || pair.after == nullptr) continue;
+    for (const ComparedKind kind : {ComparedKind::process, ComparedKind::mapping, ComparedKind::descriptor,
+                                    ComparedKind::socket, ComparedKind::file, ComparedKind::mount,
+                                    ComparedKind::layer}) {
+      // Who is in both is asked whatever is compared.
+      const bool needed = kind == ComparedKind::process &&
+                          (options_.kinds.contains(ComparedKind::mapping) ||
+                           options_.kinds.contains(ComparedKind::descriptor) ||
+                           options_.kinds.contains(ComparedKind::memory));
+      if (!options_.kinds.contains(kind) && !needed) continue;
+      if (auto done = compare_list(kind, pair, comparison, emit, task); !done) return done;
+    }
+  }
+  if (options_.kinds.contains(ComparedKind::memory)) {
+    if (auto done = compare_pages(comparison, emit, task); !done) return done;
+  }
+  for (Side* side : sides_) {
+    if (auto taken = side->take_gaps(task.gaps); !taken) return taken;
+  }
+  return Done{};
+}
+
+// Things of one key, of both sides.
+struct Comparer::Group {
+  std::vector<Item> before;
+  std::vector<Item> after;
+};
+
+namespace {
+
+// One side of a list, a group of equal keys at a time.
+class Groups {
+ public:
+  explicit Groups(Side& side) : side_(side) {}
+  // Nothing at the end.
+  Result<const std::string*> peek() {
+    if (!next_ && !ended_) {
+      auto item = side_.next();
+      if (!item) return std::move(item).error();
+      next_ = *std::move(item);
+      ended_ = !next_;
+      if (next_ && last_ && next_->key <= *last_)
+        return Error{Errc::mismatch, side_.name() + ": a list that is not in its order"};
+    }
+    return next_ ? &next_->key : nullptr;
+  }
+  Status take(const std::string& key, std::vector<Item>& into, std::uint64_t& count) {
+    std::size_t size = 0;
+    last_.reset();
+    for (;;) {
+      auto there = peek();
+      if (!there) return std::move(there).error();
+      if (*there == nullptr || **there != key) break;
+      size += next_->size_bytes();
+      if (size > kMaxGroupBytes)
+        return Error{Errc::limit, side_.name() + ": too many things of one name"};
+      into.push_back(*std::exchange(next_, std::nullopt));
+      ++count;
+    }
+    last_ = key;
+    if (next_ && next_->key < key) return Error{Errc::mismatch, side_.name() + ": a list that is not in its order"};
+    return Done{};
+  }
+
+ private:
+  Side& side_;
+  std::optional<Item> next_;
+  std::optional<std::string> last_;
+  bool ended_ = false;
+};
+
+// Takes away what is the same on both sides.
+void drop_equal(std::vector<Item>& before, std::vector<Item>& after) {
+  for (auto one = before.begin(); one != before.end();) {
+    const auto other = std::ranges::find_if(after, [&](const Item& each) {
+      return one->start == each.start && differing_fields(*one, each).empty();
+    });
+    if (other == after.end() || after.size() > 4'096) {
+      ++one;
+      continue;
+    }
+    after.erase(other);
+    one = before.erase(one);
+  }
+}
+
+}  // namespace
+
+Status Comparer::compare_list(ComparedKind kind, Pair& pair, Comparison& comparison,
+                              const Emit<Difference>& emit, Task& task) {
+  ComparedList list;
+  list.kind = kind;
+  list.container = Bytes(pair.before->name);
+  const bool told = options_.kinds.contains(kind);
+  if (const auto reason = why_not(kind, pair)) {
+    list.why = Bytes(*reason);
+    if (told) comparison.compared.push_back(std::move(list));
+    return Done{};
+  }
+  list.compared = true;
+  for (std::size_t i = 0; i < sides_.size(); ++i) {
+    const Coverage& its = coverage(i, kind);
+    if (its.level == Coverage::Level::part)
+      list.why = Bytes(list.why.raw + (list.why.empty() ? "" : "; ") + "what " + std::string(kNames[i]) +
+                       " has is not whole" + (its.why.empty() ? "" : ": " + its.why));
+  }
+  ListRequest request{kind, pair.before->id, options_.pid, pair.sameness != Sameness::another};
+  if (auto asked = sides_[0]->begin_list(request); !asked) return asked;
+  request.container = pair.after->id;
+  if (auto asked = sides_[1]->begin_list(request); !asked) return asked;
+
+  // `lacking`: the side that has no such item, where one has none.
+  const auto emit_one = [&](const Item& item, DifferenceChange change, std::vector<DifferingField> differs,
+                            std::optional<std::size_t> lacking) -> Status {
+    Difference difference;
+    if (lacking && coverage(*lacking, kind).level == Coverage::Level::part) {
+      difference.unsure = Bytes("what " + std::string(kNames[*lacking]) + " has is not whole");
+      ++list.unsure;
+    }
+    ++(change == DifferenceChange::gone ? list.gone : change == DifferenceChange::added ? list.added : list.changed);
+    if (!told) return Done{};
+    difference.container = pair.before->id;
+    difference.container_name = Bytes(pair.before->name);
+    difference.kind = kind;
+    difference.change = change;
+    if (item.pid != 0) difference.pid = item.pid;
+    difference.what = Bytes(item.what);
+    difference.differs = std::move(differs);
+    if (kind == ComparedKind::mapping && item.start != 0) difference.address = Hex{item.start};
+    return emit(std::move(difference));
+  };
+  const auto is_same_process = [&](const Item& before, const Item& after) {
+    if (pair.sameness == Sameness::same && before.start != 0 && after.start != 0)
+      return before.start == after.start;
+    if (before.pid == 1) return true;
+    const std::string* one = before.find("exe");
+    const std::string* other = after.find("exe");
+    return one == nullptr || other == nullptr || *one == *other;
+  };
+  const auto compare_group = [&](Group& group) -> Status {
+    if (is_of_process(kind)) {
+      const auto outside = [&](const Item& item) { return !pair.matched.contains(item.pid); };
+      std::erase_if(group.before, outside);
+      std::erase_if(group.after, outside);
+    }
+    if (kind == ComparedKind::process) {
+      // Of each as many as there are: one, but for a source that gives the same pid twice.
+      const std::size_t both = std::min(group.before.size(), group.after.size());
+      for (std::size_t i = 0; i < both; ++i) {
+        if (!is_same_process(group.before[i], group.after[i])) {
+          if (auto done = emit_one(group.before[i], DifferenceChange::gone,
+                                   described(group.before[i], DifferenceChange::gone), std::nullopt);
+              !done)
+            return done;
+          if (auto done = emit_one(group.after[i], DifferenceChange::added,
+                                   described(group.after[i], DifferenceChange::added), std::nullopt);
+              !done)
+            return done;
+          continue;
+        }
+        if (pair.matched.size() < kMaxMatched) pair.matched.insert(group.before[i].pid);
+        auto differs = differing_fields(group.before[i], group.after[i]);
+        if (differs.empty()) continue;
+        if (auto done = emit_one(group.after[i], DifferenceChange::changed, std::move(differs), std::nullopt);
+            !done)
+          return done;
+      }
+      group.before.erase(group.before.begin(), group.before.begin() + static_cast<std::ptrdiff_t>(both));
+      group.after.erase(group.after.begin(), group.after.begin() + static_cast<std::ptrdiff_t>(both));
+    } else {
+      drop_equal(group.before, group.after);
+      const std::size_t both = std::min(group.before.size(), group.after.size());
+      for (std::size_t i = 0; i < both; ++i) {
+        auto settled = settle(group.before[i], group.after[i]);
+        if (!settled) continue;
+        if (auto done = emit_one(group.after[i], settled->change, std::move(settled->differs), std::nullopt); !done)
+          return done;
+      }
+      group.before.erase(group.before.begin(), group.before.begin() + static_cast<std::ptrdiff_t>(both));
+      group.after.erase(group.after.begin(), group.after.begin() + static_cast<std::ptrdiff_t>(both));
+    }
+    const auto emit_alone = [&](const Item& item, DifferenceChange change) -> Status {
+      if (item.like_absent) return Done{};
+      const std::size_t lacking = change == DifferenceChange::gone ? 1 : 0;
+      if (item.otherwise.empty()) return emit_one(item, change, described(item, change), lacking);
+      auto settled = change == DifferenceChange::gone ? settle(item, absent(item)) : settle(absent(item), item);
+      return settled ? emit_one(item, settled->change, std::move(settled->differs), lacking) : Status(Done{});
+    };
+    for (const Item& item : group.before) {
+      if (auto done = emit_alone(item, DifferenceChange::gone); !done) return done;
+    }
+    for (const Item& item : group.after) {
+      if (auto done = emit_alone(item, DifferenceChange::added); !done) return done;
+    }
+    return Done{};
+  };
+
+  std::array<Groups, 2> groups{Groups(*sides_[0]), Groups(*sides_[1])};
+  const auto compare_all = [&]() -> Status {
+    for (;;) {
+      if (auto go_on = task.check(); !go_on) return go_on;
+      auto before = groups[0].peek();
+      if (!before) return std::move(before).error();
+      auto after = groups[1].peek();
+      if (!after) return std::move(after).error();
+      if (*before == nullptr && *after == nullptr) return Done{};
+      // Where a list ended early nothing is known of what would follow.
+      if ((*before == nullptr && sides_[0]->cut()) || (*after == nullptr && sides_[1]->cut())) return Done{};
+      const std::string key = *before == nullptr  ? **after
+                              : *after == nullptr ? **before
+                                                  : std::min(**before, **after);
+      Group group;
+      if (auto taken = groups[0].take(key, group.before, list.before); !taken) return taken;
+      if (auto taken = groups[1].take(key, group.after, list.after); !taken) return taken;
+      // What one has of the last key that the other reached may go on there.
+      if (auto done = compare_group(group); !done) return done;
+    }
+  };
+  auto done = compare_all();
+  for (Side* side : sides_) {
+    const auto cut = side->cut();
+    if (auto ended = side->give_up(); !ended) return ended;
+    if (!cut) continue;
+    const std::string what = std::string(to_text(kind)) + " of " + pair.before->name;
+    list.why = Bytes(list.why.raw + (list.why.empty() ? "" : "; ") + side->name() + " could not be read to its end: " + cut->what);
+    task.gaps.add({Impact::lost, "compare." + std::string(to_text(kind)), side->name() + ": " + what, *cut});
+  }
+  // Too much of one name, or out of order: told, and the other lists go on.
+  if (!done && (done.error().code == Errc::limit || done.error().code == Errc::mismatch)) {
+    list.why = Bytes(list.why.raw + (list.why.empty() ? "" : "; ") + done.error().what);
+    task.gaps.add({Impact::lost, "compare." + std::string(to_text(kind)), pair.before->name, done.error()});
+    done = Done{};
+  }
+  if (told) comparison.compared.push_back(std::move(list));
+  return done;
+}
+
+}  // namespace ctriage::compare

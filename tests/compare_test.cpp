@@ -1,0 +1,2 @@
+#include "lib/compare/compare.h"
+int main() {}
