@@ -25,7 +25,8 @@ Exit run_diff(const DiffArguments& arguments, const source::TargetQuery& query, 
   if (!judge) rules->clear();
   auto opened = source::open_source(query, *std::move(rules), task);
   if (!opened) return fail(io, opened.error());
-  const report::DiffOptions options{source_word(**opened, query, task), arguments.two.all, judge, common.verbose};
+  const report::DiffOptions options{source_word(**opened, query, task), arguments.two.all, judge,
+                                    common.verbose};
   const report::Format format = common.output_format();
   auto told = format == report::Format::text
                   ? report::diff_text(**opened, options, io.out_style, io.out, task)
@@ -44,9 +45,10 @@ void add_diff(CLI::App& app, Common& common, Action& chosen) {
   CLI::App* sub = app.add_subcommand(
       "diff", "File changes of a container against its image, or what two sources do not have in common");
   sub->group("Analysis");
-  sub->add_option("source", arguments->words,
-                  "pod, ns/pod/container, pid:N, or the path of a bundle or checkpoint; a second one is compared "
-                  "with the first")
+  sub->add_option(
+         "source", arguments->words,
+         "pod, ns/pod/container, pid:N, or the path of a bundle or checkpoint; a second one is compared "
+         "with the first")
       ->option_text("SOURCE [SOURCE]");
   add_target_options(*sub, arguments->query);
   add_label_option(*sub, arguments->query.labels);
@@ -66,8 +68,10 @@ void add_diff(CLI::App& app, Common& common, Action& chosen) {
       ->check(CLI::PositiveNumber);
   add_rule_options(*sub, common);
   sub->footer(
-      "Two sources: - only the first has it, + only the second, ~ it changed, ? it may be no difference. Without\n"
-      "options everything both have is compared; what one cannot have is told. Differences leave the status 0.\n"
+      "Two sources: - only the first has it, + only the second, ~ it changed, ? it may be no difference. "
+      "Without\n"
+      "options everything both have is compared; what one cannot have is told. Differences leave the status "
+      "0.\n"
       "Examples:\n  ctriage diff shop/web-7d9f/app\n  ctriage diff BUNDLE.ctriage.tar --json\n"
       "  ctriage diff BUNDLE.ctriage.tar shop/web-7d9f\n"
       "  ctriage diff yesterday.tar today.tar --memory --maps --pid 17\n");

@@ -55,7 +55,8 @@ bool same_time(const std::string& one, const std::string& other) {
   Timestamp a;
   Timestamp b;
   if (!parse_rfc3339(one, a) || !parse_rfc3339(other, b)) return one == other;
-  return a.seconds == b.seconds && (a.nanoseconds == b.nanoseconds || a.nanoseconds == 0 || b.nanoseconds == 0);
+  return a.seconds == b.seconds &&
+         (a.nanoseconds == b.nanoseconds || a.nanoseconds == 0 || b.nanoseconds == 0);
 }
 
 bool same_value(const Field& one, const Field& other) {
@@ -99,9 +100,10 @@ struct Settled {
   std::vector<DifferingField> differs;
 };
 
-// What it means that these two of one key are not alike; nothing: they are. A file that one of them deleted, or
-// that neither the image nor the other has, is gone or added.
+// What it means that these two of one key are not alike; nothing: they are. A file that one of them deleted,
+// or that neither the image nor the other has, is gone or added.
 std::optional<Settled> settle(const Item& before, const Item& after) {
+  if (before.like_absent && after.like_absent) return std::nullopt;
   auto differs = differing_fields(before, after);
   if (differs.empty()) return std::nullopt;
   const std::string* was = before.find("is");
@@ -118,6 +120,7 @@ std::optional<Settled> settle(const Item& before, const Item& after) {
 Item absent(const Item& listed) {
   Item item = listed;
   item.fields = listed.otherwise;
+  item.like_absent = false;
   return item;
 }
 
@@ -171,15 +174,20 @@ Status Comparer::match_containers(Comparison& comparison, Task& task) {
     return std::ranges::count_if(left[side], [](const C* each) { return !each->sandbox; }) == 1;
   };
   if (alone(0) && alone(1)) pair_by([](const C& a, const C& b) { return !a.sandbox && !b.sandbox; });
-  std::ranges::sort(pairs_, {}, [](const Pair& pair) { return std::tie(pair.before->name, pair.before->id); });
+  std::ranges::sort(pairs_, {},
+                    [](const Pair& pair) { return std::tie(pair.before->name, pair.before->id); });
   for (Pair& pair : pairs_) {
     const C& a = *pair.before;
     const C& b = *pair.after;
-    const bool same_start = a.init_start_ticks == 0 || b.init_start_ticks == 0 ||
-                            a.init_start_ticks == b.init_start_ticks;
-    if (a.id == b.id && (is_engine_id(a.id) || same_start)) {
+    const bool starts_known = a.init_start_ticks != 0 && b.init_start_ticks != 0;
+    const bool same_first = starts_known && a.init_start_ticks == b.init_start_ticks &&
+                            served_[0].source.node == served_[1].source.node;
+    const bool engine_ids = is_engine_id(a.id) && is_engine_id(b.id);
+    if (a.id == b.id && (engine_ids || same_first || !starts_known)) {
       pair.sameness = Sameness::same;
-    } else if (a.id == b.id || (is_engine_id(a.id) && is_engine_id(b.id))) {
+    } else if (!engine_ids && same_first) {
+      pair.sameness = Sameness::same;  // with an engine's records and without
+    } else if (engine_ids || starts_known) {
       pair.sameness = Sameness::another;
     }
     ComparedContainer told{a.id, b.id, Bytes(a.name), std::nullopt};
@@ -189,8 +197,10 @@ Status Comparer::match_containers(Comparison& comparison, Task& task) {
       if (!a.image.empty() && !b.image.empty())
         why += a.image == b.image ? ", of one image" : ", and of two images, " + a.image + " and " + b.image;
       if (pair.sameness == Sameness::another)
-        why += "; processes are matched by pid and program, mappings by name, and page contents are not compared "
-               "unless asked for";
+        why +=
+            "; processes are matched by pid and program, mappings by name, and page contents are not "
+            "compared "
+            "unless asked for";
       told.warning = Bytes(why);
       task.gaps.add({Impact::note, "compare.container", a.name, {Errc::mismatch, why}});
     }
@@ -216,8 +226,9 @@ std::optional<std::string> Comparer::why_not(ComparedKind kind, const Pair& pair
       return std::string(kNames[i]) + " has no processes";
   }
   if (is_of_process(kind) && pair.matched.empty()) return "no process is in both";
-  if (options_.pid != 0 && (kind == ComparedKind::file || kind == ComparedKind::mount ||
-                            kind == ComparedKind::layer) && !options_.asked.contains(kind))
+  if (options_.pid != 0 &&
+      (kind == ComparedKind::file || kind == ComparedKind::mount || kind == ComparedKind::layer) &&
+      !options_.asked.contains(kind))
     return "is no part of one process";
   return std::nullopt;
 }
@@ -264,14 +275,14 @@ Status Comparer::run(Comparison& comparison, const Emit<Difference>& emit, Task&
       if (auto done = compare_container(pair, comparison, emit); !done) return done;
     }
     if (pair.before == nullptr || pair.after == nullptr) continue;
-    for (const ComparedKind kind : {ComparedKind::process, ComparedKind::mapping, ComparedKind::descriptor,
-                                    ComparedKind::socket, ComparedKind::file, ComparedKind::mount,
-                                    ComparedKind::layer}) {
+    for (const ComparedKind kind :
+         {ComparedKind::process, ComparedKind::mapping, ComparedKind::descriptor, ComparedKind::socket,
+          ComparedKind::file, ComparedKind::mount, ComparedKind::layer}) {
       // Who is in both is asked whatever is compared.
-      const bool needed = kind == ComparedKind::process &&
-                          (options_.kinds.contains(ComparedKind::mapping) ||
-                           options_.kinds.contains(ComparedKind::descriptor) ||
-                           options_.kinds.contains(ComparedKind::memory));
+      const bool needed =
+          kind == ComparedKind::process && (options_.kinds.contains(ComparedKind::mapping) ||
+                                            options_.kinds.contains(ComparedKind::descriptor) ||
+                                            options_.kinds.contains(ComparedKind::memory));
       if (!options_.kinds.contains(kind) && !needed) continue;
       if (auto done = compare_list(kind, pair, comparison, emit, task); !done) return done;
     }
@@ -317,13 +328,13 @@ class Groups {
       if (!there) return std::move(there).error();
       if (*there == nullptr || **there != key) break;
       size += next_->size_bytes();
-      if (size > kMaxGroupBytes)
-        return Error{Errc::limit, side_.name() + ": too many things of one name"};
+      if (size > kMaxGroupBytes) return Error{Errc::limit, side_.name() + ": too many things of one name"};
       into.push_back(*std::exchange(next_, std::nullopt));
       ++count;
     }
     last_ = key;
-    if (next_ && next_->key < key) return Error{Errc::mismatch, side_.name() + ": a list that is not in its order"};
+    if (next_ && next_->key < key)
+      return Error{Errc::mismatch, side_.name() + ": a list that is not in its order"};
     return Done{};
   }
 
@@ -382,7 +393,9 @@ Status Comparer::compare_list(ComparedKind kind, Pair& pair, Comparison& compari
       difference.unsure = Bytes("what " + std::string(kNames[*lacking]) + " has is not whole");
       ++list.unsure;
     }
-    ++(change == DifferenceChange::gone ? list.gone : change == DifferenceChange::added ? list.added : list.changed);
+    ++(change == DifferenceChange::gone    ? list.gone
+       : change == DifferenceChange::added ? list.added
+                                           : list.changed);
     if (!told) return Done{};
     difference.container = pair.before->id;
     difference.container_name = Bytes(pair.before->name);
@@ -423,7 +436,12 @@ Status Comparer::compare_list(ComparedKind kind, Pair& pair, Comparison& compari
             return done;
           continue;
         }
-        if (pair.matched.size() < kMaxMatched) pair.matched.insert(group.before[i].pid);
+        // First processes of two containers that run two programs have nothing in common but their number.
+        const std::string* one = group.before[i].find("exe");
+        const std::string* other = group.after[i].find("exe");
+        const bool unlike = one != nullptr && other != nullptr && *one != *other;
+        if (pair.matched.size() < kMaxMatched && !(unlike && pair.sameness == Sameness::another))
+          pair.matched.insert(group.before[i].pid);
         auto differs = differing_fields(group.before[i], group.after[i]);
         if (differs.empty()) continue;
         if (auto done = emit_one(group.after[i], DifferenceChange::changed, std::move(differs), std::nullopt);
@@ -438,7 +456,8 @@ Status Comparer::compare_list(ComparedKind kind, Pair& pair, Comparison& compari
       for (std::size_t i = 0; i < both; ++i) {
         auto settled = settle(group.before[i], group.after[i]);
         if (!settled) continue;
-        if (auto done = emit_one(group.after[i], settled->change, std::move(settled->differs), std::nullopt); !done)
+        if (auto done = emit_one(group.after[i], settled->change, std::move(settled->differs), std::nullopt);
+            !done)
           return done;
       }
       group.before.erase(group.before.begin(), group.before.begin() + static_cast<std::ptrdiff_t>(both));
@@ -448,7 +467,8 @@ Status Comparer::compare_list(ComparedKind kind, Pair& pair, Comparison& compari
       if (item.like_absent) return Done{};
       const std::size_t lacking = change == DifferenceChange::gone ? 1 : 0;
       if (item.otherwise.empty()) return emit_one(item, change, described(item, change), lacking);
-      auto settled = change == DifferenceChange::gone ? settle(item, absent(item)) : settle(absent(item), item);
+      auto settled =
+          change == DifferenceChange::gone ? settle(item, absent(item)) : settle(absent(item), item);
       return settled ? emit_one(item, settled->change, std::move(settled->differs), lacking) : Status(Done{});
     };
     for (const Item& item : group.before) {
@@ -487,7 +507,8 @@ Status Comparer::compare_list(ComparedKind kind, Pair& pair, Comparison& compari
     if (auto ended = side->give_up(); !ended) return ended;
     if (!cut) continue;
     const std::string what = std::string(to_text(kind)) + " of " + pair.before->name;
-    list.why = Bytes(list.why.raw + (list.why.empty() ? "" : "; ") + side->name() + " could not be read to its end: " + cut->what);
+    list.why = Bytes(list.why.raw + (list.why.empty() ? "" : "; ") + side->name() +
+                     " could not be read to its end: " + cut->what);
     task.gaps.add({Impact::lost, "compare." + std::string(to_text(kind)), side->name() + ": " + what, *cut});
   }
   // Too much of one name, or out of order: told, and the other lists go on.

@@ -13,16 +13,16 @@
 
 namespace ctriage::compare {
 
-constexpr std::size_t kMaxGroupBytes = 4 << 20;    // of things of one key, of each side
-constexpr std::size_t kMaxMatched = 262'144;       // processes that both have
+constexpr std::size_t kMaxGroupBytes = 4 << 20;  // of things of one key, of each side
+constexpr std::size_t kMaxMatched = 262'144;     // processes that both have
 
 struct CompareOptions {
-  std::set<ComparedKind> kinds;     // those that are compared
-  std::set<ComparedKind> asked;     // by name: compared also where it says little
-  std::string container;            // by name, or the beginning of its id; empty: all
-  std::int32_t pid = 0;             // as the container sees it, 0: all
-  std::string salt;                 // for digests of pages, see PagesRequest
-  bool live_memory = false;         // page contents also where a side is live
+  std::set<ComparedKind> kinds;  // those that are compared
+  std::set<ComparedKind> asked;  // by name: compared also where it says little
+  std::string container;         // by name, or the beginning of its id; empty: all
+  std::int32_t pid = 0;          // as the container sees it, 0: all
+  std::string salt;              // for digests of pages, see PagesRequest
+  bool live_memory = false;      // page contents also where a side is live
 };
 
 class Comparer {

@@ -8,7 +8,6 @@
 namespace ctriage::compare {
 namespace {
 
-
 void add_state(const FileState& state, Item& item) {
   item.add("type", std::string(to_text(state.type)));
   item.add("mode", fmt::format("{:04o}", state.mode & 07777U));

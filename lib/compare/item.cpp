@@ -12,8 +12,7 @@ constexpr std::string_view kMore = "and more";
 
 std::string shortened(std::string value, std::size_t most) {
   if (value.size() <= most) return value;
-  const std::string rest =
-      "... (" + with_commas(value.size()) + " bytes, sha256 " + sha256_hex(value) + ")";
+  const std::string rest = "... (" + with_commas(value.size()) + " bytes, sha256 " + sha256_hex(value) + ")";
   value.resize(most);
   return value + rest;
 }
@@ -34,8 +33,8 @@ void Item::add(std::string name, std::string value, bool absence_counts) {
     fields.push_back({std::move(name), std::move(value), absence_counts});
     return;
   }
-  const std::string digest = sha256_hex((fields.back().name == kMore ? fields.back().value : std::string()) + '\0' +
-                                        name + '\0' + value);
+  const std::string digest = sha256_hex((fields.back().name == kMore ? fields.back().value : std::string()) +
+                                        '\0' + name + '\0' + value);
   if (fields.back().name == kMore) {
     fields.back().value = digest;
   } else {

@@ -14,7 +14,7 @@
 
 namespace ctriage::compare {
 
-constexpr std::size_t kMaxFieldBytes = 4'096;     // of a value that is kept; a longer one is told by its digest
+constexpr std::size_t kMaxFieldBytes = 4'096;  // of a value that is kept; a longer one is told by its digest
 constexpr std::size_t kMaxItemBytes = 256 << 10;  // of all values of one thing; the rest is one digest
 constexpr std::size_t kMaxKeyBytes = 64 << 10;    // of a key, and of what is said of a thing
 constexpr std::size_t kMaxItemFields = 65'536;    // of one thing that is received
@@ -29,8 +29,8 @@ struct Field {
 struct Item {
   std::string key;  // lists are in its bytewise order
   std::int32_t pid = 0;
-  std::uint64_t start = 0;    // of a process, ticks after boot; of a mapping its address. 0: not known
-  bool like_absent = false;   // one that only one source has is no difference: copied up and the same
+  std::uint64_t start = 0;   // of a process, ticks after boot; of a mapping its address. 0: not known
+  bool like_absent = false;  // one that only one source has is no difference: copied up and the same
   std::string what;
   std::vector<Field> fields;
   std::vector<Field> otherwise;  // of a file: those of the image's, which is there where no change is listed

@@ -1,5 +1,5 @@
-// Page contents: digests of A's pages are kept, as many as fit, and B's are compared with them as they come; if
-// A has more, both are walked through again.
+// Page contents: digests of A's pages are kept, as many as fit, and B's are compared with them as they come;
+// if A has more, both are walked through again.
 #include <algorithm>
 
 #include "lib/compare/compare.h"

@@ -33,9 +33,9 @@ PageDigester::PageDigester(const PagesRequest& request, Projector& projector, st
       buffer_(kBufferBytes) {}
 
 std::uint64_t PageDigester::mapping_start(std::uint64_t address) const {
-  const auto after = std::ranges::upper_bound(
-      bounds_, std::pair(source_pid_, address), {},
-      [](const Bounds& one) { return std::pair(one.pid, one.start); });
+  const auto after =
+      std::ranges::upper_bound(bounds_, std::pair(source_pid_, address), {},
+                               [](const Bounds& one) { return std::pair(one.pid, one.start); });
   if (after == bounds_.begin()) return 0;
   const Bounds& before = *std::prev(after);
   return before.pid == source_pid_ && address < before.end ? before.start : 0;
@@ -53,8 +53,8 @@ Status PageDigester::enter(MemoryArea&& area) {
   wanted_ = request_.pid == 0 || *inner == request_.pid;
   source_pid_ = area.pid;
   moved_ = *area.address - area.start;
-  run_.area = {static_cast<std::uint32_t>(container - request_.containers.begin()), *inner,
-               *area.address, std::move(area.protection), std::move(area.path.raw)};
+  run_.area = {static_cast<std::uint32_t>(container - request_.containers.begin()), *inner, *area.address,
+               std::move(area.protection), std::move(area.path.raw)};
   run_.area.start = *area.address;
   return Done{};
 }

@@ -16,7 +16,7 @@ namespace ctriage::compare {
 constexpr std::size_t kComparedPageBytes = 4'096;  // whatever the page of the machine is
 constexpr std::size_t kMaxRunPages = 2'048;        // of one run that is handed on
 
-struct PageArea {  // a mapping of a process
+struct PageArea {               // a mapping of a process
   std::uint32_t container = 0;  // its place in the request
   std::int32_t pid = 0;         // as the container sees it
   std::uint64_t start = 0;

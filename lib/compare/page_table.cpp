@@ -31,7 +31,8 @@ bool PageTable::add(const PageRun& run) {
     const std::uint64_t end = std::min(limit, run.end());
     const std::size_t skip = (start - run.address) / kComparedPageBytes;
     const std::size_t count = (end - start + kComparedPageBytes - 1) / kComparedPageBytes;
-    if (!add_part(process, start, std::span(run.digests).subspan(skip, std::min(count, run.digests.size() - skip))))
+    if (!add_part(process, start,
+                  std::span(run.digests).subspan(skip, std::min(count, run.digests.size() - skip))))
       return false;
     address = end;
   }
@@ -43,15 +44,13 @@ bool PageTable::add_part(const ProcessKey& process, std::uint64_t address,
   auto& runs = runs_[process];
   while (!digests.empty()) {
     // The same address twice, as two processes of one number have it: the first stays.
-    const auto [start, limit] = free_from(runs, address, [](const auto& each) {
-      return each.first + each.second.count * kComparedPageBytes;
-    });
+    const auto [start, limit] = free_from(
+        runs, address, [](const auto& each) { return each.first + each.second.count * kComparedPageBytes; });
     const std::size_t skip = (start - address) / kComparedPageBytes;
     if (skip >= digests.size()) return true;
     digests = digests.subspan(skip);
     address = start;
-    const std::size_t count =
-        std::min<std::uint64_t>(digests.size(), (limit - start) / kComparedPageBytes);
+    const std::size_t count = std::min<std::uint64_t>(digests.size(), (limit - start) / kComparedPageBytes);
     if (count == 0) return true;  // not at a page's beginning: a forged one
     if (digests_.size() + count > most_pages_ || run_count_ >= most_runs_) return false;
     runs.emplace(start, Run{digests_.size(), count});

@@ -11,8 +11,8 @@
 
 namespace ctriage::compare {
 
-constexpr std::size_t kTablePages = 1 << 20;      // of one pass: 4 GiB of memory in 8 MiB
-constexpr std::size_t kTableRuns = 131'072;       // of one pass
+constexpr std::size_t kTablePages = 1 << 20;         // of one pass: 4 GiB of memory in 8 MiB
+constexpr std::size_t kTableRuns = 131'072;          // of one pass
 constexpr std::size_t kMaxKnownStretches = 262'144;  // of addresses that earlier passes were about
 constexpr std::size_t kMaxPagePasses = 64;
 

@@ -82,10 +82,11 @@ Result<const Projector::Members*> Projector::members(const std::string& containe
       return std::move(listed).error();
   }
   if (too_many)
-    task.gaps.add({Impact::lost,
-                   "compare.process",
-                   container,
-                   {Errc::limit, "more than " + with_commas(kMaxCriuTasks) + " processes: the rest is not compared"}});
+    task.gaps.add(
+        {Impact::lost,
+         "compare.process",
+         container,
+         {Errc::limit, "more than " + with_commas(kMaxCriuTasks) + " processes: the rest is not compared"}});
   return &members_.emplace(container, std::move(found)).first->second;
 }
 
@@ -177,8 +178,7 @@ Status Projector::list_processes(const ListRequest& request, const Members& memb
     if (has_ended) item.add("state", "has ended (zombie)", true);
     item.add_known("exe", process.exe.path.raw);
     if (!process.exe.path.empty()) item.add("exe deleted", process.exe.deleted ? "yes" : "no");
-    if (process.exe.origin != Origin::unknown)
-      item.add("exe from", std::string(to_text(process.exe.origin)));
+    if (process.exe.origin != Origin::unknown) item.add("exe from", std::string(to_text(process.exe.origin)));
     if (process.exe.size_bytes > 0) item.add("exe size", std::to_string(process.exe.size_bytes));
     if (process.exe.sha256) item.add("exe sha256", *process.exe.sha256);
     if (!has_ended) item.add("argv", joined(process.argv));
@@ -263,8 +263,8 @@ std::string unnumbered(const std::string& target) {
 
 }  // namespace
 
-Status Projector::list_descriptors(const ListRequest& request, const Members& members,
-                                   const Emit<Item>& emit, Task& task) {
+Status Projector::list_descriptors(const ListRequest& request, const Members& members, const Emit<Item>& emit,
+                                   Task& task) {
   std::unordered_map<std::uint64_t, std::string> sockets;
   if (snapshot_.covers(Facet::sockets).level != Coverage::Level::none) {
     GapLog aside;  // told where sockets are compared
@@ -296,7 +296,9 @@ Status Projector::list_descriptors(const ListRequest& request, const Members& me
     item.add("target", target);
     item.add("kind", file.kind);
     if (file.kind == "regular") item.add("deleted", file.deleted ? "yes" : "no");
-    item.add("access", (file.flags.value & kAccessMode) == 0 ? "read" : (file.flags.value & kAccessMode) == 1 ? "write" : "read and write");
+    item.add("access", (file.flags.value & kAccessMode) == 0   ? "read"
+                       : (file.flags.value & kAccessMode) == 1 ? "write"
+                                                               : "read and write");
     return emit(std::move(item));
   };
   return snapshot_.list_descriptors(request.container, take, task);
@@ -321,7 +323,7 @@ Status Projector::list_sockets(const ListRequest& request, const Members& member
     for (std::size_t i = 0; i < pids.size() && i < kFew; ++i)
       holders += (i == 0 ? "" : " ") + std::to_string(pids[i]);
     if (pids.size() > kFew) holders += " and " + std::to_string(pids.size() - kFew) + " more";
-    item.add("held by", holders.empty() ? "nobody inside" : holders);
+    if (!members.inner.empty()) item.add("held by", holders.empty() ? "nobody inside" : holders);
     return emit(std::move(item));
   };
   return snapshot_.list_sockets(request.container, take, task);

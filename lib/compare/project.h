@@ -53,8 +53,7 @@ class Projector {
                        Task& task);
   Status list_descriptors(const ListRequest& request, const Members& members, const Emit<Item>& emit,
                           Task& task);
-  Status list_sockets(const ListRequest& request, const Members& members, const Emit<Item>& emit,
-                      Task& task);
+  Status list_sockets(const ListRequest& request, const Members& members, const Emit<Item>& emit, Task& task);
   Status list_files(const ListRequest& request, const Emit<Item>& emit, Task& task);
   Status list_mounts(const ListRequest& request, const Emit<Item>& emit, Task& task);
   Status list_layers(const ListRequest& request, const Emit<Item>& emit, Task& task);

@@ -2,9 +2,9 @@
 // A source in a process of its own, and who asks it: two of them are compared, and neither is in the sandbox
 // of the other, nor are clones of layers forbidden to the second when the first is open.
 //
-// Who asks sends a letter and what it is about; the answer comes in messages, each of a letter, and after each
-// message that is not the last the asker says whether to go on. What the other process says has been made from
-// what an attacker wrote: everything is bounded.
+// Who asks sends a letter and what it is about; the answer comes in messages, each of a letter, and after
+// each message that is not the last the asker says whether to go on. What the other process says has been
+// made from what an attacker wrote: everything is bounded.
 #include <array>
 #include <memory>
 #include <optional>
@@ -17,9 +17,9 @@
 
 namespace ctriage::compare {
 
-constexpr std::size_t kBatchBytes = 128 << 10;   // of things that are sent at once
+constexpr std::size_t kBatchBytes = 128 << 10;  // of things that are sent at once
 constexpr std::size_t kMaxMessageBytes = 4 << 20;
-constexpr std::size_t kMaxContainers = 1'024;    // of one source
+constexpr std::size_t kMaxContainers = 1'024;  // of one source
 
 // Answers until the other end is gone. Where the source could not be opened that is the answer.
 Status serve(Result<std::unique_ptr<Snapshot>>& opened, Channel& asker, const std::atomic<bool>& stop,

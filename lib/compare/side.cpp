@@ -19,7 +19,9 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 
 }  // namespace
 
-Error Side::nonsense() const { return {Errc::malformed, name_ + ": the process that reads it said nonsense"}; }
+Error Side::nonsense() const {
+  return {Errc::malformed, name_ + ": the process that reads it said nonsense"};
+}
 
 Status Side::ask(std::string message) {
   if (asked_) {

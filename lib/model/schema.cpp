@@ -6,6 +6,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "lib/model/difference.h"
 #include "lib/model/fields.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
@@ -32,7 +33,8 @@ Made from the tables in lib/model/*.h by `schema_markdown()`; change them, then 
   and `diff` are first the source, then the artifacts, then the coverage, then the gaps. `collect`, `verify`, `dump` and `selftest` end
   with one document, ctriage.collect/1, ctriage.verify/1, ctriage.dump/1 and ctriage.selftest/1, in either format. A document of `search` or
   `strings` is ctriage.search/1 or ctriage.strings/1, with `matches` or `strings`, then `summary`, then `gaps`; lines are
-  match or string, then the gaps, and last search_summary.
+  match or string, then the gaps, and last search_summary. A document of `diff` of two sources is ctriage.comparison/1, with
+  `before` and `after` (each a source), `containers`, `differences`, `compared` and `gaps`; its lines are these in that order.
 - The lines of a bundle's .jsonl streams are bare: which artifact they hold is in this table. Those of the file
   CORE.pages.jsonl beside a core of `dump` are page_range.
 
@@ -140,7 +142,8 @@ std::string schema_markdown() {
                 NetworkEntry, Flow, NodeFact, Finding, GapRecord, CoverageRecord, CollectResult,
                 CollectCounts, CollectManyResult, CollectedTarget, PlanResult, PlannedStep, PlanManyResult,
                 WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, DumpResult, DumpedProcess,
-                SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount>(out);
+                SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount, Difference, DifferingField,
+                ComparedContainer, ComparedList>(out);
   return out;
 }
 

@@ -29,8 +29,7 @@ std::string arguments_text(std::string_view value) {
 
 // Secret-looking values are hidden, as in every overview.
 std::string value_text(const std::string& field, const Bytes& value) {
-  if (field.starts_with(kEnvironment) &&
-      is_secret_name(std::string_view(field).substr(kEnvironment.size())))
+  if (field.starts_with(kEnvironment) && is_secret_name(std::string_view(field).substr(kEnvironment.size())))
     return "(hidden)";
   if (is_arguments(field)) return arguments_text(value.view());
   if (value.empty()) return "\"\"";
@@ -42,17 +41,17 @@ std::string value_text(const std::string& field, const Bytes& value) {
 std::string field_text(const DifferingField& field) {
   const std::string name = safe(field.field);
   if (field.before && field.after)
-    return name + " " + value_text(field.field, *field.before) + " -> " + value_text(field.field, *field.after);
+    return name + " " + value_text(field.field, *field.before) + " -> " +
+           value_text(field.field, *field.after);
   if (field.before) return name + " " + value_text(field.field, *field.before) + " -> none";
   return name + " none -> " + value_text(field.field, field.after ? *field.after : Bytes());
 }
 
 // What to say of a thing that only one of them has: some fields, in this order.
 std::string alone_text(const Difference& difference) {
-  static constexpr std::array kTold{"exe",  "exe deleted", "exe from",   "uids",  "state", "held by",
-                                    "type", "mode",        "owner",      "size",  "sha256", "target",
-                                    "is",   "protection",  "kind",       "access", "root",  "image",
-                                    "digest"};
+  static constexpr std::array kTold{
+      "exe",    "exe deleted", "exe from", "uids",       "state", "held by", "type", "mode",  "owner", "size",
+      "sha256", "target",      "is",       "protection", "kind",  "access",  "root", "image", "digest"};
   std::vector<std::string> parts;
   for (const std::string_view name : kTold) {
     const auto field = std::ranges::find(difference.differs, name, &DifferingField::field);
@@ -127,7 +126,8 @@ std::string line_of(const Difference& difference, const Style& style) {
   std::string out = head + what + '\n';
   for (const DifferingField& field : difference.differs)
     out += std::string(indent + 2, ' ') + field_text(field) + '\n';
-  if (difference.unsure) out += std::string(indent + 2, ' ') + "UNSURE: " + safe(difference.unsure->raw) + '\n';
+  if (difference.unsure)
+    out += std::string(indent + 2, ' ') + "UNSURE: " + safe(difference.unsure->raw) + '\n';
   return out;
 }
 
@@ -155,7 +155,8 @@ std::string compared_text(const Comparison& comparison) {
   std::string text;
   for (const auto& [reason, names] : reasons) {
     constexpr std::size_t kFew = 8;
-    std::vector<std::string> few(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kFew)));
+    std::vector<std::string> few(names.begin(),
+                                 names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kFew)));
     if (names.size() > kFew) few.push_back(std::to_string(names.size() - kFew) + " more");
     text += std::string(reason.first ? "-- only partly compared: " : "-- not compared: ") + join(few, ", ") +
             (reason.second.empty() ? "" : ": " + reason.second) + '\n';
@@ -167,10 +168,13 @@ std::string memory_text(const Comparison& comparison) {
   std::string text;
   for (const ComparedList& list : comparison.compared) {
     if (list.kind != ComparedKind::memory || !list.compared) continue;
-    text += fmt::format("-- memory of {}: {} in both, {} of them differ; {} only in A, {} only in B: not compared\n",
-                        safe(list.container.raw),
+    text += fmt::format("-- memory of {}: {} in both, {} of them differ", safe(list.container.raw),
                         counted(list.before - std::min(list.before, list.gone), "page", "pages"),
-                        with_commas(list.changed), with_commas(list.gone), with_commas(list.added));
+                        with_commas(list.changed));
+    if (list.gone + list.added > 0)
+      text += fmt::format("; {} only in A, {} only in B: not compared", with_commas(list.gone),
+                          with_commas(list.added));
+    text += '\n';
   }
   return text;
 }
@@ -180,8 +184,8 @@ std::string memory_text(const Comparison& comparison) {
 Result<Outcome> difference_text(Comparison& comparison, const ListDifferences& list,
                                 const DifferenceOptions& options, const Style& style, const Out& out,
                                 Task& task) {
-  std::string head = source_line("A", comparison.before, options.before) +
-                     source_line("B", comparison.after, options.after);
+  std::string head =
+      source_line("A", comparison.before, options.before) + source_line("B", comparison.after, options.after);
   for (const ComparedContainer& container : comparison.containers) {
     if (container.warning) head += labelled("WARNING", safe(container.warning->raw));
   }
@@ -207,9 +211,10 @@ Result<Outcome> difference_text(Comparison& comparison, const ListDifferences& l
   if (!listed) return std::move(listed).error();
 
   const auto of = [&](DifferenceChange change) { return counts[static_cast<std::size_t>(change)]; };
-  const std::uint64_t total = of(DifferenceChange::gone) + of(DifferenceChange::added) +
-                              of(DifferenceChange::changed);
-  std::string text = "-- " + (total == 0 ? std::string("no differences") : counted(total, "difference", "differences"));
+  const std::uint64_t total =
+      of(DifferenceChange::gone) + of(DifferenceChange::added) + of(DifferenceChange::changed);
+  std::string text =
+      "-- " + (total == 0 ? std::string("no differences") : counted(total, "difference", "differences"));
   if (total > 0)
     text += fmt::format(": {} only in A (-), {} only in B (+), {} changed (~)",
                         with_commas(of(DifferenceChange::gone)), with_commas(of(DifferenceChange::added)),
