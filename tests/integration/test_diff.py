@@ -170,6 +170,50 @@ class Changed(Case):
         self.assertEqual(len(re.findall(r"^[-+~?] ", one, re.M)), 1, one)
 
 
+class Pods(Case):
+    """Containers of a pod by name, and a pod's replica."""
+
+    @classmethod
+    def setUpClass(cls):
+        lab.need_root()
+        lab.need("containerd", "runc", "ctr")
+        cls.ns = f"diff-{os.getpid()}"
+        cls.lab = lab.Containerd()
+        cls.addClassCleanup(cls.lab.stop)
+        cls.lab.add_images({"/etc/of-the-app": b"x\n"})
+        for name in ("web-1", "web-2", "web-3"):
+            cls.lab.run_pod(cls.ns, name, "app", "exec sleep 1000000", more=["side"])
+
+    def diff(self, *arguments):
+        return self.expect(ctriage("diff", *arguments, "--json"), 0).json()
+
+    def test_replicas(self):
+        document = self.diff(f"{self.ns}/web-1", f"{self.ns}/web-2")
+        named = {c["name"] for c in document["containers"] if "not one container" in c["warning"] and "of one image" in c["warning"]}
+        self.assertEqual(named & {"app", "side"}, {"app", "side"})
+        self.assertEqual([d for d in document["differences"] if d["kind"] in ("process", "mapping", "descriptor", "file", "layer")], [])
+        ids = [{c["name"]: c["id"] for c in self.expect(ctriage("show", f"{self.ns}/{n}", "--json"), 0).json()["containers"]} for n in ("web-1", "web-2")]
+        self.assertEqual({(c["name"], c["before"], c["after"]) for c in document["containers"] if c["name"] in ("app", "side")},
+                         {(name, ids[0][name], ids[1][name]) for name in ("app", "side")})
+        self.assertEqual({c["container"] for c in self.diff(f"{self.ns}/web-1", f"{self.ns}/web-2", "-c", "side")["compared"]}, {"side"})
+
+    def test_bundle_and_live(self):
+        """A change in one container is told of that one, and nothing of the other or of the sandbox."""
+        out = self.temp()
+        self.expect(ctriage("collect", f"{self.ns}/web-3", "-o", out), 0)
+        bundle = self.one_bundle(out)
+        self.assertEqual(self.diff(bundle, f"{self.ns}/web-3")["differences"], [])
+        app = next(c for c in self.expect(ctriage("show", f"{self.ns}/web-3", "--json"), 0).json()["containers"] if c["name"] == "app")
+        subprocess.run(["nsenter", "-t", str(app["init_pid"]), "-m", "-r", "/bin/sh", "-c", "echo evil > /etc/of-the-app; rm /bin/ls"],
+                       check=True, env={"PATH": "/bin:/usr/bin"})
+        document = self.diff(bundle, f"{self.ns}/web-3")
+        self.assertEqual([(d["container"], d["kind"], d["change"], d["what"]) for d in document["differences"]],
+                         [(app["id"], "file", "gone", "/bin/ls"), (app["id"], "file", "changed", "/etc/of-the-app")])
+        self.assertEqual([c.get("warning") for c in document["containers"]], [None] * 3)
+        self.assertEqual([d["what"] for d in document["differences"] if d.get("unsure")], [])
+        self.assertEqual({c["kind"] for c in document["compared"] if not c["compared"] or c["why"]}, {"memory"})
+
+
 class Checkpoints(Case):
     def diff(self, one, other, *arguments):
         return self.expect(ctriage("diff", os.path.join(DATA, one), os.path.join(DATA, other), *arguments, "--json"), 0).json()
