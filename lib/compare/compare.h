@@ -1,9 +1,11 @@
 #pragma once
 // What two sources do not have in common: see SEMANTICS.md beside this.
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -61,6 +63,11 @@ class Comparer {
   std::vector<Pair> pairs_;
 };
 
+constexpr std::array<std::string_view, 2> kSideNames{"A", "B"};
+// Compared of processes that both have.
+bool is_of_process(ComparedKind kind);
+// What there is to say of a thing that only one has.
+std::vector<DifferingField> described(const Item& item, DifferenceChange change);
 // The fields of two things of one key that differ.
 std::vector<DifferingField> differing_fields(const Item& before, const Item& after);
 
