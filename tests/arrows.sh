@@ -19,6 +19,7 @@ includes() { # FILE:LINE:#include "..." of the folders given
 check() {
   includes lib/core | grep -E '"(lib|cmd)/' | grep -vE '"lib/core/' | complain 'lib/core knows nothing else'
   includes lib/model | grep -E '"(lib|cmd)/' | grep -vE '"lib/(core|model)/' | complain 'lib/model knows lib/core only'
+  includes lib/compare | grep -E '"(lib|cmd)/' | grep -vE '"lib/(core|model|compare)/' | complain 'lib/compare sees the model only'
   includes lib/report | grep -E '"(lib|cmd)/' | grep -vE '"lib/(core|model|report)/' | complain 'lib/report sees the model only'
   includes lib | grep -E '"(cmd|tests)/|lib/report/' | grep -v '^lib/report/' | complain 'nothing in lib/ knows cmd, tests or lib/report'
   includes lib cmd | grep -E '"[^"]*\.cpp"' | complain 'a source file is not included'

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "lib/model/archive.h"
+#include "lib/model/difference.h"
 #include "lib/model/fields.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
@@ -35,6 +36,8 @@ Made from the tables in lib/model/*.h by `schema_markdown()`; change them, then 
   with one document, ctriage.collect/1, ctriage.verify/1, ctriage.dump/1 and ctriage.selftest/1, in either format. A document of `search` or
   `strings` is ctriage.search/1 or ctriage.strings/1, with `matches` or `strings`, then `summary`, then `gaps`; lines are
   match or string, then the gaps, and last search_summary. `list DIR` is ctriage.list_archives/1; lines are archive, then the gaps.
+  A document of `diff` of two sources is ctriage.comparison/1, with
+  `before` and `after` (each a source), `containers`, `differences`, `compared` and `gaps`; its lines are these in that order.
 - The lines of a bundle's .jsonl streams are bare: which artifact they hold is in this table. Those of the file
   CORE.pages.jsonl beside a core of `dump` are page_range.
 
@@ -143,7 +146,8 @@ std::string schema_markdown() {
                 CollectCounts, CollectManyResult, CollectedTarget, PlanResult, PlannedStep, PlanManyResult,
                 WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, DumpResult, DumpedProcess,
                 SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount,
-                ExtractResult, ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive>(out);
+                ExtractResult, ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive, Difference,
+                DifferingField, ComparedContainer, ComparedList>(out);
   return out;
 }
 

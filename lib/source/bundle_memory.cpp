@@ -180,7 +180,7 @@ Status BundleSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& vis
     MemoryArea like;
     like.container = id;
     const Emit<Process> each = [&](Process&& process) -> Status {
-      if (query.pid != 0 && process.pid != query.pid) return Done{};
+      if (query.pid > 0 && process.pid != query.pid) return Done{};
       any = true;
       const std::string stem = folder + "memory/" + std::to_string(process.pid);
       const std::string pages = stem + std::string(kPages);
@@ -191,7 +191,7 @@ Status BundleSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& vis
       like.space = ++space;
       like.pid = process.pid;
       like.container_pid = process.container_pid;
-      auto walked = walk_core(pages, like, query.pid != 0, watched, task);
+      auto walked = walk_core(pages, like, query.pid > 0, watched, task);
       return walked ? walked : failed(pages, std::move(walked).error());
     };
     if (auto listed = list_processes(id, each, task); !listed) return listed;
@@ -225,7 +225,7 @@ Status BundleSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& vis
     }
   }
   if (query.pid == 0) tell_not_taken(task);
-  if (any || query.pid == 0) return Done{};
+  if (any || query.pid <= 0) return Done{};
   return Error{Errc::not_found, "pid " + std::to_string(query.pid) + ": not in " + name_};
 }
 

@@ -276,8 +276,8 @@ Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor&
     if (held.tasks) {
       Again again(task);
       for (const CheckpointTasks::Pages& pages : held.tasks->list_pages(again.task())) {
-        if (query.pid != 0 && pages.pid != query.pid && !pages.mapped_by.contains(query.pid)) continue;
-        any = any || query.pid == 0 || pages.pid == query.pid;
+        if (query.pid > 0 && pages.pid != query.pid && !pages.mapped_by.contains(query.pid)) continue;
+        any = any || query.pid <= 0 || pages.pid == query.pid;
         CheckpointTasks& tasks = *held.tasks;
         all.push_back({part.images, pages.file,
                        [&tasks, pages, &task](MemoryVisitor& to, std::uint64_t at) {
@@ -321,7 +321,7 @@ Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor&
           {Impact::lost, work.gap, work.store->name() + "!" + work.name, std::move(walked).error()});
     }
   }
-  if (any || query.pid == 0) return Done{};
+  if (any || query.pid <= 0) return Done{};
   return Error{Errc::not_found, "pid " + std::to_string(query.pid) + ": not in this checkpoint"};
 }
 

@@ -10,13 +10,13 @@ Status LiveSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& visit
   memory::SharedPages shared;
   memory::PlanOptions options;
   options.file_pages = query.all_file_pages ? memory::FilePages::all : memory::FilePages::changed;
-  if (query.pid == 0) options.shared = &shared;
+  if (query.pid <= 0) options.shared = &shared;
   SwapRoom swap(*node_, query.swap_in);
   std::uint64_t space = 0;
   bool any = false;
   for (const LiveContainer& container : containers_) {
     for (const auto& [pid, process] : container.processes) {
-      if (query.pid != 0 && query.pid != pid) continue;
+      if (query.pid > 0 && query.pid != pid) continue;
       any = true;
       if (process.ended) continue;  // a zombie has no memory that could be searched
       options.swap_in = swap.admits(pid, task);
@@ -32,7 +32,7 @@ Status LiveSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& visit
       task.gaps.add({impact, "memory.process", "pid " + std::to_string(pid), std::move(visited).error()});
     }
   }
-  if (any || query.pid == 0) return Done{};
+  if (any || query.pid <= 0) return Done{};
   return Error{Errc::not_found, "pid " + std::to_string(query.pid) + ": not of " + name_};
 }
 
