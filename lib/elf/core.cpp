@@ -16,9 +16,12 @@ struct Layout {
   std::uint8_t number;
   std::uint8_t stack_pointer;
   std::uint8_t instruction_pointer;
+  std::uint8_t registers;  // pr_fpvalid follows them
 };
-constexpr Layout kX86 = {EM_X86_64, 336, {14, 13, 12, 7, 9, 8}, 15, 19, 16};  // struct user_regs_struct
-constexpr Layout kArm = {EM_AARCH64, 392, {0, 1, 2, 3, 4, 5}, 8, 31, 32};     // struct user_pt_regs
+constexpr Layout kX86 = {EM_X86_64, 336, {14, 13, 12, 7, 9, 8}, 15, 19, 16, 27};  // struct user_regs_struct
+constexpr Layout kArm = {EM_AARCH64, 392, {0, 1, 2, 3, 4, 5}, 8, 31, 32, 34};     // struct user_pt_regs
+constexpr std::size_t kPendingOffset = 16;
+constexpr std::size_t kBlockedOffset = 24;
 constexpr std::size_t kIdsOffset = 32;
 constexpr std::size_t kRegistersOffset = 112;
 constexpr std::size_t kSignalBytes = 128;  // siginfo_t
@@ -131,12 +134,11 @@ Machine native_machine() {
 #endif
 }
 
-void Notes::add(std::uint32_t type, std::string_view desc) {
-  constexpr std::string_view kName("CORE\0", 5);
-  put(bytes_, kName.size(), 4);
+void Notes::add(std::uint32_t type, std::string_view desc, std::string_view name) {
+  put(bytes_, name.size() + 1, 4);
   put(bytes_, desc.size(), 4);
   put(bytes_, type, 4);
-  bytes_.append(kName);
+  bytes_.append(name).append(1, '\0');
   pad(bytes_, 4);
   bytes_.append(desc);
   pad(bytes_, 4);
@@ -164,10 +166,17 @@ void Notes::add_thread(const ThreadNote& thread) {
   std::string desc(kIdsOffset, '\0');
   put_ids(desc, {thread.tid, thread.ppid, thread.pgrp, thread.session});
   desc.resize(layout.status_bytes, '\0');
-  if (thread.registers) {
-    const auto set = [&](std::uint8_t place, std::uint64_t value) {
-      put_at(desc, kRegistersOffset + std::size_t{place} * 8, value, 8);
-    };
+  put_at(desc, kPendingOffset, thread.pending_signals, 8);
+  put_at(desc, kBlockedOffset, thread.blocked_signals, 8);
+  const auto set = [&](std::size_t place, std::uint64_t value) {
+    put_at(desc, kRegistersOffset + place * 8, value, 8);
+  };
+  if (thread.sets) {
+    const RegisterSets& sets = *thread.sets;
+    for (std::size_t i = 0; i < std::min<std::size_t>(sets.general.size(), layout.registers); ++i)
+      set(i, sets.general[i]);
+    put_at(desc, kRegistersOffset + std::size_t{layout.registers} * 8, sets.floating.empty() ? 0 : 1, 4);
+  } else if (thread.registers) {
     for (std::size_t i = 0; i < layout.argument.size(); ++i)
       set(layout.argument[i], thread.registers->arguments[i]);
     // orig_rax, x8; -1 is what the kernel has there outside of a call.
@@ -176,6 +185,14 @@ void Notes::add_thread(const ThreadNote& thread) {
     set(layout.instruction_pointer, thread.registers->instruction_pointer);
   }
   add(NT_PRSTATUS, desc);
+  if (!thread.sets) return;
+  if (!thread.sets->floating.empty()) add(NT_PRFPREG, thread.sets->floating);
+  if (!thread.sets->extended.empty()) add(NT_X86_XSTATE, thread.sets->extended, kLinux);
+  if (thread.sets->tls) {
+    std::string tls;
+    put(tls, *thread.sets->tls, 8);
+    add(NT_ARM_TLS, tls, kLinux);
+  }
 }
 
 void Notes::add_auxv(std::string_view bytes) { add(NT_AUXV, bytes); }

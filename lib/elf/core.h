@@ -1,7 +1,7 @@
 #pragma once
 // Writes ELF core files, core(5) and elf(5), as a stream: the head tells where everything will lie, then the
 // data of the segments follows in their order. What gdb, lldb, elfutils and drgn need in it was measured: one
-// NT_PRPSINFO, an NT_PRSTATUS a thread, NT_AUXV and NT_FILE.
+// NT_PRPSINFO, an NT_PRSTATUS a thread, NT_AUXV and NT_FILE. Sets of registers follow their NT_PRSTATUS.
 //
 //   core     = ehdr, phdr of the notes, phdr of each segment, [ shdr 0 ], notes, zeros up to a page, data
 //   note     = namesz, descsz, type (4 bytes each), name, desc; both padded to 4 bytes
@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,15 @@ struct CallRegisters {
   std::array<std::uint64_t, 6> arguments{};
   std::uint64_t stack_pointer = 0;
   std::uint64_t instruction_pointer = 0;
+};
+
+// What a thread that was stopped had in its registers: sets as ptrace(2) PTRACE_GETREGSET gives them. Views:
+// they are the caller's.
+struct RegisterSets {
+  std::span<const std::uint64_t> general;  // NT_PRSTATUS: struct user_regs_struct, struct user_pt_regs
+  std::string_view floating;               // NT_PRFPREG; empty: none
+  std::string_view extended;               // NT_X86_XSTATE; empty: none
+  std::optional<std::uint64_t> tls;        // NT_ARM_TLS; x86-64 has it among the general ones
 };
 
 struct ProcessNote {  // NT_PRPSINFO: struct elf_prpsinfo of linux/elfcore.h
@@ -49,6 +59,9 @@ struct ThreadNote {  // NT_PRSTATUS: struct elf_prstatus
   std::int32_t pgrp = 0;
   std::int32_t session = 0;
   std::optional<CallRegisters> registers;  // zeros without; what is not in here is zero as well
+  std::optional<RegisterSets> sets = {};   // instead of these
+  std::uint64_t pending_signals = 0;       // signal(7), by bit: signal 1 is the lowest
+  std::uint64_t blocked_signals = 0;
 };
 
 struct FileNote {  // an entry of NT_FILE
@@ -74,7 +87,9 @@ class Notes {
   [[nodiscard]] Machine machine() const { return machine_; }
 
  private:
-  void add(std::uint32_t type, std::string_view desc);
+  static constexpr std::string_view kCore{"CORE"};
+  static constexpr std::string_view kLinux{"LINUX"};
+  void add(std::uint32_t type, std::string_view desc, std::string_view name = kCore);
   Machine machine_;
   std::string bytes_;
 };
