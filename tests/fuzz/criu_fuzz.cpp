@@ -57,6 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 'c':
       (void)criu::parse_core(rest).has_value();
+      (void)criu::parse_thread_state(rest).has_value();
       break;
     case 'm':
       (void)criu::parse_memory(rest).has_value();
