@@ -179,6 +179,7 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
   sub->add_option("--volume-max", arguments->volume_max,
                   "of files in writable volumes: bytes of those up to that size, and of programs; 8M");
   add_freeze_options(*sub, arguments->freeze);
+  add_swap_option(*sub, arguments->swap_in);
   sub->add_option("--deadline", arguments->deadline, "end and seal after that time: 90s, 10m");
   sub->add_option("--wait", arguments->wait,
                   "wait that long for the target to start, and hold it at once: 10m");

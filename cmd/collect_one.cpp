@@ -53,6 +53,7 @@ Result<collect::MemoryOptions> memory_of(const CollectArguments& arguments) {
     return Error{Errc::malformed, (freeze->typed ? "--freeze" : "--freeze-max") +
                                       (unasked ? kUnasked : ": no memory is taken with --memory none")};
   memory.freeze = *freeze;
+  memory.swap_in = arguments.swap_in;
   return memory;
 }
 

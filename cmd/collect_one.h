@@ -28,6 +28,7 @@ struct CollectArguments {
   std::string deadline;
   std::string wait;
   std::string memory = "auto";
+  SwapIn swap_in = SwapIn::automatic;
   std::string memory_each;
   std::string memory_max;
   FreezeArguments freeze;

@@ -75,6 +75,8 @@ void add_target_options(CLI::App& sub, source::TargetQuery& query);
 void add_root_option(CLI::App& sub, std::string& root);
 // -l, which may stand in the place of a target.
 void add_label_option(CLI::App& sub, std::vector<std::string>& labels);
+// --swap, of what reads memory of live processes.
+void add_swap_option(CLI::App& sub, SwapIn& choice);
 // --rules and --fail-on, of the subcommands that have findings.
 void add_rule_options(CLI::App& sub, Common& common);
 Task make_task(GapLog& gaps, const Io& io);

@@ -29,6 +29,15 @@ void add_label_option(CLI::App& sub, std::vector<std::string>& labels) {
       ->allow_extra_args(false);
 }
 
+void add_swap_option(CLI::App& sub, SwapIn& choice) {
+  sub.add_option_function<std::string>(
+         "--swap",
+         [&choice](const std::string& typed) { choice = parse_enum<SwapIn>(typed).value_or(choice); },
+         "pages in swap, which come back into memory by it: auto (256 MiB in all, where the container stays "
+         "below 80 % of its limit; the default), all or none")
+      ->check(CLI::IsMember({"auto", "all", "none"}));
+}
+
 void add_rule_options(CLI::App& sub, Common& common) {
   sub.add_option("--rules", common.rules_directory,
                  "directory of rule files that join the built-in ones; a bundle's findings are fixed");

@@ -9,6 +9,7 @@
 #include "lib/core/text.h"
 #include "lib/memory/core_file.h"
 #include "lib/source/open.h"
+#include "lib/source/swap.h"
 
 namespace ctriage {
 namespace {
@@ -68,12 +69,13 @@ class Dumping {
  public:
   // All files together have at most `max_bytes`.
   Dumping(source::LiveSnapshot& snapshot, const DumpPlace& place, std::uint64_t max_bytes,
-          const memory::DumpOptions& options, const source::FreezeChoice& freeze, Task& task)
+          const memory::DumpOptions& options, const source::FreezeChoice& freeze, SwapIn swap, Task& task)
       : snapshot_(snapshot),
         place_(place),
         left_bytes_(max_bytes),
         options_(options),
         freezers_(snapshot.node(), freeze),
+        swap_(snapshot.node(), swap),
         task_(task) {}
 
   Result<DumpedProcess> dump(const Wanted& wanted, const std::string& name) {
@@ -91,6 +93,7 @@ class Dumping {
     // Of several one that does not fit leaves the room to the others.
     if (options.plan.shared != nullptr)
       options.max_core_bytes = left_bytes_ - std::min(kBesideMemory, left_bytes_ / 8);
+    options.plan.swap_in = swap_.admits(wanted.pid, task_);
     options.freeze = freezers_.options_for(snapshot_.containers()[wanted.container], wanted.pid, task_);
     const std::uint64_t lost = task_.gaps.count(Impact::lost);
     auto dumped = memory::dump_process(
@@ -132,6 +135,7 @@ class Dumping {
   std::uint64_t left_bytes_;
   const memory::DumpOptions& options_;
   source::Freezers freezers_;
+  source::SwapRoom swap_;
   Task& task_;
 };
 
@@ -162,13 +166,12 @@ Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
   memory::DumpOptions options;
   options.plan.file_pages =
       parse_enum<memory::FilePages>(arguments.file_pages).value_or(memory::FilePages::changed);
-  options.plan.swap_in = arguments.swap_in;
   if (wanted->size() > 1) options.plan.shared = &shared;
-  if (arguments.registers == "none") options.registers = memory::Registers::none;
+  options.registers = parse_enum<memory::Registers>(arguments.registers).value_or(memory::Registers::syscall);
 
   DumpResult result;
   result.target = Bytes(snapshot.name());
-  Dumping dumping(snapshot, *place, allowed->allowed_bytes, options, *freeze, task);
+  Dumping dumping(snapshot, *place, allowed->allowed_bytes, options, *freeze, arguments.swap_in, task);
   for (const Wanted& process : *wanted) {
     const std::string name = arguments.all ? std::to_string(process.pid) + ".core" : dump_name(arguments);
     auto dumped = dumping.dump(process, name);
@@ -209,11 +212,13 @@ void add_dump(CLI::App& app, const Common& common, Action& chosen) {
   sub->add_option("--file-pages", arguments->file_pages,
                   "of mapped files: changed (private copies), all (every page in memory) or none")
       ->check(CLI::IsMember({"changed", "all", "none"}));
-  sub->add_option("--regs", arguments->registers,
-                  "registers: syscall (stack and instruction pointer of threads that wait) or none")
-      ->check(CLI::IsMember({"syscall", "none"}));
+  sub->add_option(
+         "--regs", arguments->registers,
+         "registers: syscall (stack and instruction pointer of threads that wait), ptrace (all; stops "
+         "each thread for that) or none")
+      ->check(CLI::IsMember({"syscall", "ptrace", "none"}));
   add_freeze_options(*sub, arguments->freeze);
-  sub->add_flag("--swap-in", arguments->swap_in, "pages in swap too: reading brings them back into memory");
+  add_swap_option(*sub, arguments->swap_in);
   sub->footer(
       "Examples:\n  ctriage dump pid:4711 -o /evidence/4711.core\n"
       "  ctriage dump shop/web-7d9f -c app --all -o /evidence/memory\n"

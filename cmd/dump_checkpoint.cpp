@@ -28,10 +28,10 @@ struct Wanted {
 Error usage(std::string what) { return {Errc::malformed, std::move(what)}; }
 
 Status check_options(const DumpArguments& arguments) {
-  if (arguments.swap_in || !arguments.freeze.mode.empty() || !arguments.freeze.most.empty() ||
-      arguments.file_pages != "changed" || arguments.registers != "syscall")
+  if (arguments.swap_in != SwapIn::automatic || !arguments.freeze.mode.empty() ||
+      !arguments.freeze.most.empty() || arguments.file_pages != "changed" || arguments.registers != "syscall")
     return usage(
-        "--swap-in, --freeze, --file-pages and --regs are of live processes; a checkpoint has what it has");
+        "--swap, --freeze, --file-pages and --regs are of live processes; a checkpoint has what it has");
   return Done{};
 }
 

@@ -19,7 +19,7 @@ struct DumpArguments {
   bool all = false;
   std::string file_pages = "changed";
   std::string registers = "syscall";
-  bool swap_in = false;
+  SwapIn swap_in = SwapIn::automatic;
   FreezeArguments freeze;
 };
 

@@ -27,7 +27,7 @@ struct MemoryArguments {             // that both take
   source::PidChoice pid;
   bool all = false;
   std::string file_pages = "changed";
-  bool swap_in = false;
+  SwapIn swap_in = SwapIn::automatic;
 };
 
 struct SearchArguments {
@@ -285,7 +285,7 @@ void add_memory_options(CLI::App& sub, MemoryArguments& arguments) {
   sub.add_option("--file-pages", arguments.file_pages,
                  "of mapped files, live: changed (private copies) or all (every page in memory)")
       ->check(CLI::IsMember({"changed", "all"}));
-  sub.add_flag("--swap-in", arguments.swap_in, "pages in swap too: reading brings them back into memory");
+  add_swap_option(sub, arguments.swap_in);
 }
 
 }  // namespace

@@ -152,6 +152,8 @@ std::string bundle_json(const Source& source, const Options& options,
     writer.text(to_text(options.memory.freeze.mode));
     writer.key("freeze_max_ns");
     writer.value(static_cast<std::uint64_t>(options.memory.freeze.most_ns));
+    writer.key("swap");
+    writer.text(to_text(options.memory.swap_in));
   }
   writer.key("volume_max_bytes");
   writer.value(options.volume_max_bytes);

@@ -15,6 +15,7 @@
 #include "lib/model/json.h"
 #include "lib/model/shorten.h"
 #include "lib/runtime/processes.h"
+#include "lib/source/swap.h"
 
 namespace ctriage::collect {
 
@@ -55,6 +56,7 @@ class Collection {
     std::map<std::size_t, memory::SharedPages> shared;               // by container
     std::vector<std::string> left_out;                               // the first few, for people
     std::optional<source::Freezers> freezers;                        // made when the first is read
+    std::optional<source::SwapRoom> swap;                            // the same
   } memory;
 
   [[nodiscard]] std::string path_of(const source::LiveContainer& container, std::string_view name) const {

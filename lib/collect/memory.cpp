@@ -181,6 +181,8 @@ Status Taking::take(const MemoryMember& member, const std::string& why, std::uin
 
   source::Node& node = in_.snapshot.node();
   if (!in_.memory.freezers) in_.memory.freezers.emplace(node, options.freeze);
+  if (!in_.memory.swap) in_.memory.swap.emplace(node, options.swap_in);
+  dump.plan.swap_in = in_.memory.swap->admits(member.pid, in_.task);
   dump.freeze = in_.memory.freezers->options_for(live_of(member), member.pid, in_.task);
   const Timestamp began_at = in_.task.now();
   Members members = members_of(member);

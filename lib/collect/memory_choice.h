@@ -29,6 +29,7 @@ struct MemoryOptions {
   std::uint64_t max_bytes = std::uint64_t{4} << 30;
   memory::FilePages file_pages = memory::FilePages::changed;
   source::FreezeChoice freeze;
+  SwapIn swap_in = SwapIn::automatic;
 };
 
 // What is known of a process when its memory is chosen.

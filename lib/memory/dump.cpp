@@ -6,7 +6,6 @@
 #include "lib/core/sys_memory.h"
 #include "lib/core/text.h"
 #include "lib/memory/identity.h"
-#include "lib/memory/registers.h"
 #include "lib/memory/spool.h"
 #include "lib/memory/stream.h"
 #include "lib/proc/proc.h"
@@ -26,8 +25,7 @@ class Dump {
 
  private:
   Result<elf::Notes> make_notes(DumpedProcess& dumped);
-  void add_threads(elf::Notes& notes, DumpedProcess& dumped, const std::string& auxv);
-  std::vector<elf::ThreadNote> list_threads(DumpedProcess& dumped);
+  void add_process_notes(elf::Notes& notes, const std::string& auxv);
   void look_again(proc::Memory& memory);
   Result<std::uint64_t> estimate();
   void hold_still(Spool& spool);
@@ -60,43 +58,7 @@ bool is_auxv_of_64_bits(std::string_view auxv) {
   return true;
 }
 
-std::vector<elf::ThreadNote> Dump::list_threads(DumpedProcess& dumped) {
-  std::vector<elf::ThreadNote> threads;
-  std::uint64_t running = 0;
-  GapLog aside([this](const Gap& gap) {  // mounts of threads are no matter of memory
-    if (gap.artifact == "proc.threads" || gap.artifact == "proc.syscall") task_.gaps.add(gap);
-  });
-  Task looking = task_.with(aside);
-  auto listed = proc::list_threads(
-      process_, stat_.pid,
-      [&](Thread&& thread) -> Status {
-        if (thread.state == "Z" || thread.state == "X") return Done{};  // its stack is nobody's
-        elf::ThreadNote note{thread.tid, stat_.ppid, stat_.pgrp, stat_.session, {}};
-        if (options_.registers == Registers::syscall && thread.syscall)
-          note.registers = parse_call(thread.syscall->view());
-        if (!note.registers) ++running;
-        threads.push_back(note);
-        return Done{};
-      },
-      looking);
-  if (!listed) task_.gaps.add(gap_of(Impact::lost, "threads", stat_.pid, std::move(listed).error()));
-  std::ranges::stable_partition(threads, [&](const auto& thread) { return thread.tid == stat_.pid; });
-  if (running > 0 && options_.registers != Registers::none) {
-    task_.gaps.add(gap_of(Impact::degraded, "registers", stat_.pid,
-                          {Errc::unsupported, counted(running, "thread was", "threads were") +
-                                                  " running (of " + with_commas(threads.size()) +
-                                                  "): no registers of it are known without stopping it"}));
-  }
-  dumped.threads = threads.size();
-  dumped.threads_with_registers = threads.size() - running;
-  return threads;
-}
-
-void Dump::add_threads(elf::Notes& notes, DumpedProcess& dumped, const std::string& auxv) {
-  const auto threads = list_threads(dumped);
-  // gdb takes the notes between a thread and the next for that thread's: those of the process stand after the
-  // first, as the kernel writes them.
-  if (!threads.empty()) notes.add_thread(threads.front());
+void Dump::add_process_notes(elf::Notes& notes, const std::string& auxv) {
   notes.add_signal();
   if (!auxv.empty()) notes.add_auxv(auxv);
   auto added = notes.add_files(
@@ -111,7 +73,6 @@ void Dump::add_threads(elf::Notes& notes, DumpedProcess& dumped, const std::stri
   if (!added)
     task_.gaps.add(gap_of(Impact::degraded, "files", stat_.pid,
                           std::move(added).error().within("the core does not name mapped files")));
-  for (std::size_t i = 1; i < threads.size(); ++i) notes.add_thread(threads[i]);
 }
 
 Result<elf::Notes> Dump::make_notes(DumpedProcess& dumped) {
@@ -149,7 +110,9 @@ Result<elf::Notes> Dump::make_notes(DumpedProcess& dumped) {
                            "and auxiliary vector are not; debuggers take it for 64 bits"}));
     return notes;
   }
-  add_threads(notes, dumped, auxv ? *auxv : std::string());
+  add_threads(
+      notes, dumped, subject_, readers_, options_.registers,
+      [&] { add_process_notes(notes, auxv ? *auxv : std::string()); }, task_);
   return notes;
 }
 

@@ -8,15 +8,11 @@
 #include "lib/core/task.h"
 #include "lib/memory/plan.h"
 #include "lib/memory/still.h"
+#include "lib/memory/thread_notes.h"
 #include "lib/model/memory.h"
 #include "lib/proc/reader.h"
 
 namespace ctriage::memory {
-
-enum class Registers : std::uint8_t {
-  syscall,  // of threads that wait: stack and instruction pointer, arguments of the call
-  none,
-};
 
 struct FreezeOptions {
   const proc::Freezer* freezer = nullptr;  // none: nothing is stopped

@@ -28,8 +28,7 @@ void tell_lost(const StateBytes& bytes, std::int32_t pid, GapLog& gaps) {
   tell(PageState::timeout, Impact::lost, Errc::timeout, "did not come in time: the ranges tell which");
   tell(PageState::vanished, Impact::lost, Errc::vanished, "was given up by the process while it was read");
   tell(PageState::swapped, Impact::degraded, Errc::unsupported,
-       "lies in swap and was left there: reading it would bring it back into memory; --swap-in of dump and "
-       "search takes it");
+       "lies in swap and was left there: reading it would bring it back into memory; --swap all takes it");
 }
 
 Streamer::Streamer(const Plan& plan, std::int32_t pid, bool swap_in, std::uint64_t core_offset,

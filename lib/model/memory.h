@@ -93,6 +93,7 @@ struct DumpedProcess {
   std::int64_t took_ns = 0;
   bool frozen = false;
   std::int64_t frozen_ns = 0;
+  std::int64_t stopped_ns = 0;
   Bytes opens_with;
 
   template <class Self, class V>
@@ -116,6 +117,7 @@ struct DumpedProcess {
     v("took_ns", self.took_ns, "to scan, read, hash and write it");
     v("frozen", self.frozen, "all of it is of one moment: the process stood still");
     v("frozen_ns", self.frozen_ns, "stopped by us; 0 where it was frozen already");
+    v("stopped_ns", self.stopped_ns, "its threads, in groups one after the other, for their registers");
     v("opens_with", self.opens_with, "the gdb command, on this node, while the process lives");
   }
 };

@@ -1,12 +1,14 @@
 #pragma once
 // Bytes of memory that a source has, in runs: what `search` and `strings` walk through. No artifact.
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "lib/core/result.h"
 #include "lib/core/values.h"
@@ -14,10 +16,14 @@
 
 namespace ctriage {
 
+// Pages in swap, which reading brings back into memory.
+enum class SwapIn : std::uint8_t { automatic, all, none };  // automatic: what there is room for
+constexpr auto enum_names(SwapIn) { return std::array<std::string_view, 3>{"auto", "all", "none"}; }
+
 struct MemoryQuery {
   std::int32_t pid = 0;  // this process alone; 0: all of them, and what belongs to none
   bool all_file_pages = false;
-  bool swap_in = false;
+  SwapIn swap_in = SwapIn::automatic;
 };
 
 // What a stretch of bytes lies in: a mapping of a process, or an object that has bytes without one.

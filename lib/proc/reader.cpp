@@ -337,6 +337,8 @@ Result<std::string_view> Readers::receive_answer(char expected, std::string_view
 
 std::span<const std::byte> Readers::shared() const { return state_->shared; }
 
+void Readers::drop_reader() { state_->drop_reader(); }
+
 Result<std::string> Readers::read_file(std::string_view name, std::size_t most, const Task& task) {
   auto source = open(name, task);
   if (!source) return std::move(source).error();

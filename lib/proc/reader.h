@@ -51,13 +51,16 @@ class Readers {
   Result<std::string> read_file(std::string_view name, std::size_t most, const Task& task);
 
  private:
-  friend class Memory;  // memory.h: the same reader, other requests
+  // memory.h and registers.h: the same reader, other requests.
+  friend class Memory;
+  friend class RegisterReader;
   struct State;
   // One request, and the answer to the oldest one that was not received yet. After an error that is not the
   // reader's answer there is no reader any more.
   Status send_request(std::string_view request, std::string_view name, const Task& task);
   Result<std::string_view> receive_answer(char expected, std::string_view name, const Task& task);
   [[nodiscard]] std::span<const std::byte> shared() const;
+  void drop_reader();
   Result<std::unique_ptr<ByteSource>> open(char request, int passed, std::string_view name, const Task& task);
   explicit Readers(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;  // shared with the source that is open, which may be dropped later

@@ -33,9 +33,10 @@ constexpr char kPin = 'I';    // and a name below /proc; answered: kReady with t
 constexpr char kRead = 'R';   // answered: kBytes or kFailed
 constexpr char kClose = 'C';  // not answered
 // Of memory: memory_reader.cpp has what follows the first byte.
-constexpr char kMemory = 'M';  // and PID; answered: kReady or kFailed
-constexpr char kScan = 'P';    // populated pages of a range; answered: kBytes or kFailed
-constexpr char kFetch = 'F';   // a window into the shared memory; answered: kBytes or kFailed
+constexpr char kMemory = 'M';     // and PID; answered: kReady or kFailed
+constexpr char kScan = 'P';       // populated pages of a range; answered: kBytes or kFailed
+constexpr char kFetch = 'F';      // a window into the shared memory; answered: kBytes or kFailed
+constexpr char kRegisters = 'G';  // of threads: tracer.h has what follows; answered: kBytes or kFailed
 // Answers.
 constexpr char kReady = 'r';
 constexpr char kBytes = 'b';   // and up to kMaxAnswerBytes; none: the end of the file

@@ -17,6 +17,7 @@
 #include "lib/core/sys.h"
 #include "lib/proc/memory_reader.h"
 #include "lib/proc/reader_protocol.h"
+#include "lib/proc/tracer.h"
 
 namespace ctriage::proc {
 
@@ -108,6 +109,7 @@ std::string kind_of(const UniqueFd& pinned, std::string_view name) {
   std::string name;
   UniqueFd file;
   MemoryReader memory(proc, shared);
+  Tracer tracer(proc, shared);
   for (;;) {
     UniqueFd passed;
     const std::string_view request = next_request(supervisor.get(), buffer, &passed);
@@ -136,6 +138,9 @@ std::string kind_of(const UniqueFd& pinned, std::string_view name) {
       answer(supervisor.get(), memory.scan(request));
     } else if (request.front() == kFetch) {
       answer(supervisor.get(), memory.fetch(request));
+    } else if (request.front() == kRegisters) {
+      answer(supervisor.get(), tracer.read(request));
+      if (tracer.must_end()) sys::exit_now(0);
     } else {
       file.reset();
       memory.close();

@@ -16,7 +16,9 @@ std::string process_text(const DumpedProcess& process) {
          with_commas(process.threads_with_registers) + " with registers), " +
          counted(process.segments, "segment", "segments") + ", " + seconds_text(process.took_ns) + ", " +
          (process.frozen && process.frozen_ns == 0 ? "was frozen already"
-                                                   : milliseconds_text(process.frozen_ns) + " frozen");
+                                                   : milliseconds_text(process.frozen_ns) + " frozen") +
+         (process.stopped_ns > 0 ? ", " + milliseconds_text(process.stopped_ns) + " stopped for registers"
+                                 : "");
 }
 
 }  // namespace

@@ -17,8 +17,6 @@ namespace {
 using memory::FreezeMode;
 using proc::SwitchKind;
 
-constexpr std::string_view kMemory = "memory";
-
 // What runs containers. Whoever bears such a name inside one is not stopped either: that costs a moment's
 // consistency, stopping the wrong one costs the node.
 constexpr std::array<std::string_view, 11> kRuntimes{
@@ -32,37 +30,6 @@ bool is_runtime(std::string_view name) {
 
 std::string_view last_part(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-bool has(std::string_view list, std::string_view word) {
-  const auto words = split(list, ',');
-  return std::ranges::find(words, word) != words.end();
-}
-
-// Where in the hierarchy the process is; empty: not known. Paths above the cgroup namespace we are in have
-// "..".
-std::string cgroup_of(const Root& proc, std::int32_t pid, bool v2, std::string_view controller) {
-  const auto text = proc::read_text(proc, pid, "cgroup");
-  for (const auto& line : text ? proc::parse_cgroup(*text) : std::vector<proc::CgroupLine>()) {
-    if (v2 ? line.hierarchy == 0 : has(line.controllers, controller))
-      return line.path.find("/..") == std::string::npos ? line.path : std::string();
-  }
-  return {};
-}
-
-// What the limits of the cgroup and of those above leave.
-std::uint64_t memory_left(const Root& hierarchy, std::string path, bool v2) {
-  std::uint64_t left = UINT64_MAX;
-  for (; path.size() > 1; path = parent_of(path)) {
-    const auto number = [&](std::string_view file) {
-      const auto text = hierarchy.read_file_in_root(path.substr(1) + "/" + std::string(file), kMaxLineBytes);
-      return text ? parse_number<std::uint64_t>(trim(*text)) : std::nullopt;
-    };
-    const auto most = number(v2 ? "memory.max" : "memory.limit_in_bytes");  // "max": none
-    const auto now = number(v2 ? "memory.current" : "memory.usage_in_bytes");
-    if (most && now) left = std::min(left, *most - std::min(*most, *now));
-  }
-  return left;
-}
-
 // The kubelet's own pods, of a file on the node: their UID is an MD5 of the manifest, without dashes.
 bool is_static(const LiveContainer& live) {
   return live.container.pod && live.container.pod->uid.size() == 32 &&
@@ -70,17 +37,6 @@ bool is_static(const LiveContainer& live) {
 }
 
 }  // namespace
-
-std::vector<CgroupMount> cgroup_mounts(const std::vector<Mount>& mounts, std::string_view controller) {
-  std::vector<CgroupMount> found;
-  for (const Mount& mount : mounts) {
-    if (mount.root.raw != "/") continue;
-    const bool v2 = mount.fstype.raw == "cgroup2";
-    if (v2 || (mount.fstype.raw == "cgroup" && has(mount.super_options.raw, controller)))
-      found.push_back({v2, mount.mountpoint.raw});
-  }
-  return found;
-}
 
 Result<std::set<std::int32_t>> Freezers::list_ours() const {
   if (node_.ourselves == 0) return Error{Errc::unsupported, "which of the processes is ctriage is not known"};
@@ -182,22 +138,9 @@ Result<proc::Freezer> Freezers::of_process(const LiveContainer& live, std::int32
 // A quarter of what is available to us: of the node, and of the cgroups we are in.
 std::uint64_t Freezers::most_kept_bytes(Task& task) {
   if (most_kept_bytes_) return *most_kept_bytes_;
-  constexpr std::string_view kAvailable = "MemAvailable:";
-  std::uint64_t available = 0;
-  const auto text = node_.proc.read_file_in_root("meminfo", kMaxProcTextBytes);
-  for (const std::string_view line : text ? split(*text, '\n') : std::vector<std::string_view>()) {
-    if (!line.starts_with(kAvailable)) continue;
-    const auto words = split(trim(line.substr(kAvailable.size())), ' ');
-    available = parse_number<std::uint64_t>(words.front()).value_or(0) << 10;
-  }
-  const auto mounts = proc::read_mounts(node_.proc, node_.host, task);
-  const auto root = node_.proc.descend_magic(node_.host_link("root"));
-  for (const CgroupMount& hierarchy :
-       mounts&& root ? cgroup_mounts(*mounts, kMemory) : std::vector<CgroupMount>()) {
-    const auto top = root->descend_in_root(hierarchy.mountpoint.substr(1));
-    const std::string path = cgroup_of(node_.proc, node_.ourselves, hierarchy.v2, kMemory);
-    if (top) available = std::min(available, memory_left(*top, path, hierarchy.v2));
-  }
+  std::uint64_t available = available_bytes(node_.proc);
+  for (const MemoryLimit& limit : memory_limits_of(node_, node_.ourselves, task))
+    available = std::min(available, limit.most_bytes - std::min(limit.most_bytes, limit.used_bytes));
   most_kept_bytes_ = available / 4;
   return *most_kept_bytes_;
 }

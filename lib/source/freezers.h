@@ -6,27 +6,14 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "lib/core/task.h"
 #include "lib/memory/dump.h"
 #include "lib/proc/freezer.h"
+#include "lib/source/cgroups.h"
 #include "lib/source/live.h"
 
 namespace ctriage::source {
-
-struct CgroupMount {  // a hierarchy of cgroups, as the node has it mounted
-  bool v2 = false;
-  std::string mountpoint;
-
-  [[nodiscard]] proc::SwitchKind freezer() const {
-    return v2 ? proc::SwitchKind::cgroup_v2 : proc::SwitchKind::cgroup_v1;
-  }
-};
-// Those that have the controller, of v2 all; a mount of a part of one is none.
-std::vector<CgroupMount> cgroup_mounts(const std::vector<Mount>& mounts, std::string_view controller);
-constexpr std::string_view kFreezerController = "freezer";
 
 struct FreezeChoice {
   memory::FreezeMode mode = memory::FreezeMode::automatic;

@@ -1,6 +1,7 @@
 #include "lib/memory/visit.h"
 #include "lib/source/live.h"
 #include "lib/source/refusal.h"
+#include "lib/source/swap.h"
 
 namespace ctriage::source {
 
@@ -9,8 +10,8 @@ Status LiveSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& visit
   memory::SharedPages shared;
   memory::PlanOptions options;
   options.file_pages = query.all_file_pages ? memory::FilePages::all : memory::FilePages::changed;
-  options.swap_in = query.swap_in;
   if (query.pid == 0) options.shared = &shared;
+  SwapRoom swap(*node_, query.swap_in);
   std::uint64_t space = 0;
   bool any = false;
   for (const LiveContainer& container : containers_) {
@@ -18,6 +19,7 @@ Status LiveSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& visit
       if (query.pid != 0 && query.pid != pid) continue;
       any = true;
       if (process.ended) continue;  // a zombie has no memory that could be searched
+      options.swap_in = swap.admits(pid, task);
       MemoryArea like;
       like.space = ++space;
       like.container = container.container.id;

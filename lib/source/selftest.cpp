@@ -13,8 +13,8 @@
 #include "lib/core/text.h"
 #include "lib/proc/memory.h"
 #include "lib/proc/network.h"
+#include "lib/source/cgroups.h"
 #include "lib/source/freezer_trial.h"
-#include "lib/source/freezers.h"
 #include "lib/source/live.h"
 
 namespace ctriage::source {

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -133,6 +134,35 @@ class Dump(Case):
         self.assertEqual((process["threads"], process["threads_with_registers"]), (3, 3))
         # A page of the file that nobody changed: gdb has it from the file.
         self.assertIn(f'"{MARK}-named"', gdb(core, self.program, f"x/s {target.places['named']:#x}"))
+
+    def test_all_registers_by_ptrace(self):
+        program = os.path.join(self.build_directory, "spinner")
+        subprocess.run(["gcc", "-O0", "-g", "-pthread", "-o", program, os.path.join(os.path.dirname(__file__), "spinner.c")], check=True)
+        process = subprocess.Popen([program], stdout=subprocess.PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.assertEqual(process.stdout.readline(), b"ready\n")
+        show = ["thread apply all bt", "thread apply all info registers r12 rbx rbp rsp rip r15 fs_base"]
+        for freeze in ("none", "stop", "auto"):
+            core, dumped, _ = self.dump(process, "--regs", "ptrace", "--freeze", freeze)
+            self.assertEqual((dumped["threads"], dumped["threads_with_registers"]), (2, 2))
+            self.assertGreater(dumped["stopped_ns"], 0)
+            self.assertLess(dumped["stopped_ns"], 1_000_000_000)
+            shown = gdb(core, program, *show)
+            self.assertEqual(shown.count("in spin_here ("), 1, shown)
+            self.assertEqual(shown.count("in wait_here ("), 1, shown)  # -O0: by the frame pointer
+            self.assertEqual(shown.count("in main ("), 1, shown)
+            self.assertEqual(len(re.findall(r"^r15 +0x1122334455667788", shown, re.M)), 1, shown)
+            # What gdb itself reads by attaching, of the thread that waits.
+            live = subprocess.run(["gdb", "-nx", "-batch", "-p", str(process.pid), "-ex", "thread 1", "-ex", show[1].split("all ", 1)[1]],
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=120).stdout.decode()
+            waiting = gdb(core, program, "thread 1", show[1].split("all ", 1)[1])
+            registers = re.compile(r"^(r12|rbx|rbp|rsp|rip|r15|fs_base) +(0x[0-9a-f]+)", re.M)
+            self.assertEqual(registers.findall(waiting), registers.findall(live))
+            self.assertEqual(len(registers.findall(live)), 7, live)
+        with open(f"/proc/{process.pid}/status", encoding="utf-8") as status:
+            self.assertIn("TracerPid:\t0\n", status.read())
 
     def test_lldb_reads_marks_and_names_frames(self):
         target = Target(self, self.program)
