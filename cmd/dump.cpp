@@ -3,31 +3,16 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "cmd/commands.h"
-#include "cmd/freeze.h"
+#include "cmd/dump_files.h"
 #include "lib/collect/place.h"
-#include "lib/core/path.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/memory/core_file.h"
-#include "lib/model/json.h"
-#include "lib/report/dump.h"
 #include "lib/source/open.h"
 #include "lib/source/swap.h"
 
 namespace ctriage {
 namespace {
-
-struct DumpArguments {
-  source::TargetQuery query;
-  std::string output;
-  std::int32_t pid = 0;
-  bool all = false;
-  std::string file_pages = "changed";
-  std::string registers = "syscall";
-  SwapIn swap_in = SwapIn::automatic;
-  FreezeArguments freeze;
-};
 
 constexpr std::uint64_t kBesideMemory = 64 << 20;  // headers and notes of a core, and its ranges
 
@@ -37,36 +22,9 @@ struct Wanted {  // a process
   std::size_t container = 0;
 };
 
-// Lines of page_range, a block at a time.
-class RangeFile {
- public:
-  explicit RangeFile(NewFile& file) : file_(file) {}
-  Status add(const PageRange& range) {
-    constexpr std::size_t kBlockBytes = 64 << 10;
-    block_ += to_json(range) + "\n";
-    return block_.size() < kBlockBytes ? Status(Done{}) : flush();
-  }
-  Result<Digest> seal() {
-    if (auto written = flush(); !written) return std::move(written).error();
-    if (auto sealed = file_.seal(); !sealed) return std::move(sealed).error();
-    return hash_.digest();
-  }
-
- private:
-  Status flush() {
-    hash_.update(block_);
-    auto written = file_.write(std::as_bytes(std::span(block_)));
-    block_.clear();
-    return written;
-  }
-
-  NewFile& file_;
-  Sha256 hash_;
-  std::string block_;
-};
-
 // Errc::malformed: what was typed does not say which process is meant.
-Result<std::vector<Wanted>> wanted_of(const source::LiveSnapshot& snapshot, const DumpArguments& arguments) {
+Result<std::vector<Wanted>> wanted_of(source::LiveSnapshot& snapshot, const DumpArguments& arguments,
+                                      const Task& task) {
   std::vector<Wanted> members;
   for (std::size_t i = 0; i < snapshot.containers().size(); ++i) {
     for (const auto& [pid, process] : snapshot.containers()[i].processes) {
@@ -75,7 +33,12 @@ Result<std::vector<Wanted>> wanted_of(const source::LiveSnapshot& snapshot, cons
   }
   if (members.empty()) return Error{Errc::vanished, snapshot.name() + ": no process of it lives any more"};
   if (arguments.all) return members;
-  std::int32_t pid = arguments.pid;
+  std::int32_t pid = arguments.pid.pid;
+  if (!arguments.pid.container.empty()) {
+    const auto chosen = source::choose_process(snapshot, arguments.pid, task);
+    if (!chosen) return chosen.error();
+    pid = chosen->front().pid;
+  }
   if (pid == 0) {
     const auto of_token = source::parse_pid_token(arguments.query.token);
     if (of_token && *of_token) pid = **of_token;
@@ -102,19 +65,10 @@ std::string gdb_line(std::int32_t pid, const std::string& core) {
          shell_word(core);
 }
 
-struct Place {
-  Root directory;
-  std::string path;  // of the directory, as typed
-};
-
-std::string beside(const Place& place, const std::string& name) {
-  return place.path == "." ? name : child_of(place.path, name);
-}
-
 class Dumping {
  public:
   // All files together have at most `max_bytes`.
-  Dumping(source::LiveSnapshot& snapshot, const Place& place, std::uint64_t max_bytes,
+  Dumping(source::LiveSnapshot& snapshot, const DumpPlace& place, std::uint64_t max_bytes,
           const memory::DumpOptions& options, const source::FreezeChoice& freeze, SwapIn swap, Task& task)
       : snapshot_(snapshot),
         place_(place),
@@ -153,8 +107,8 @@ class Dumping {
 
     DumpedProcess process = *std::move(dumped);
     freezers_.stood(snapshot_.containers()[wanted.container], process.frozen_ns);
-    process.core = Bytes(beside(place_, name));
-    process.pages = Bytes(beside(place_, pages_name));
+    process.core = Bytes(place_.beside(name));
+    process.pages = Bytes(place_.beside(pages_name));
     process.complete = task_.gaps.count(Impact::lost) == lost;
     process.sha256 = to_hex(*digest);
     process.pages_sha256 = to_hex(*of_pages);
@@ -169,7 +123,7 @@ class Dumping {
                     const std::string& name) const {
     if (options_.plan.shared != nullptr) options_.plan.shared->forget(wanted.pid);
     if (core.size_bytes() > 0)
-      return Error{error.code, error.what + "; what was read is in " + beside(place_, name) + ".part",
+      return Error{error.code, error.what + "; what was read is in " + place_.beside(name) + ".part",
                    error.number};
     core.remove();
     pages.remove();
@@ -177,7 +131,7 @@ class Dumping {
   }
 
   source::LiveSnapshot& snapshot_;
-  const Place& place_;
+  const DumpPlace& place_;
   std::uint64_t left_bytes_;
   const memory::DumpOptions& options_;
   source::Freezers freezers_;
@@ -185,36 +139,21 @@ class Dumping {
   Task& task_;
 };
 
-// The directory that the output goes to.
-Result<Place> open_place(const DumpArguments& arguments) {
-  const std::string path = arguments.all ? arguments.output : directory_of(arguments.output);
-  auto directory = Root::open(path);
-  if (!directory) return std::move(directory).error().within("-o");
-  return Place{*std::move(directory), path};
-}
-
-Exit end_with(const DumpResult& result, const Common& common, Io& io, const GapLog& gaps) {
-  const bool text = common.output_format() == report::Format::text;
-  auto written =
-      io.out(text ? report::dump_text(result, common.verbose, io.out_style) : report::dump_json(result));
-  if (!written) return fail(io, written.error());
-  return exit_for(common, std::nullopt, gaps.count(Impact::lost));
-}
-
 Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
+  if (source::is_file_source(arguments.query)) return dump_checkpoint(arguments, common, io);
   const auto freeze = freeze_choice_of(arguments.freeze);
   if (!freeze) {
     (void)fail(io, freeze.error());
     return Exit::usage;
   }
-  auto place = open_place(arguments);
+  auto place = open_dump_place(arguments);
   if (!place) return fail(io, place.error());
   auto opened = source::open_live(arguments.query, task);
   if (!opened) return fail(io, opened.error());
   source::LiveSnapshot& snapshot = **opened;
-  auto wanted = wanted_of(snapshot, arguments);
+  auto wanted = wanted_of(snapshot, arguments, task);
   if (!wanted) {
     const Exit exit = fail(io, wanted.error());
     return wanted.error().code == Errc::malformed ? Exit::usage : exit;
@@ -234,8 +173,7 @@ Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
   result.target = Bytes(snapshot.name());
   Dumping dumping(snapshot, *place, allowed->allowed_bytes, options, *freeze, arguments.swap_in, task);
   for (const Wanted& process : *wanted) {
-    const std::string name = arguments.all ? std::to_string(process.pid) + ".core"
-                                           : arguments.output.substr(arguments.output.rfind('/') + 1);
+    const std::string name = arguments.all ? std::to_string(process.pid) + ".core" : dump_name(arguments);
     auto dumped = dumping.dump(process, name);
     if (dumped) {
       result.processes.push_back(*std::move(dumped));
@@ -252,9 +190,7 @@ Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
     const Impact impact = code == Errc::unsupported ? Impact::note : Impact::lost;
     gaps.add({impact, "memory.process", "pid " + std::to_string(process.pid), std::move(dumped).error()});
   }
-  gaps.finish();
-  result.gaps = report::records_of(gaps.kept(), task.now());
-  return end_with(result, common, io, gaps);
+  return end_dump(result, common, io, gaps, task);
 }
 
 }  // namespace
@@ -263,7 +199,8 @@ void add_dump(CLI::App& app, const Common& common, Action& chosen) {
   auto arguments = std::make_shared<DumpArguments>();
   CLI::App* sub = app.add_subcommand("dump", "Memory of a process as an ELF core, without attaching to it");
   sub->group("Analysis");
-  sub->add_option("source", arguments->query.token, "pid:N, or a live pod or container with --pid or --all")
+  sub->add_option("source", arguments->query.token,
+                  "pid:N, or a live pod or container, or the path of a checkpoint, with --pid or --all")
       ->required();
   sub->add_option("-o,--output", arguments->output,
                   "the core; what each page is goes beside it into PATH.pages.jsonl. With --all: an existing "
@@ -271,8 +208,7 @@ void add_dump(CLI::App& app, const Common& common, Action& chosen) {
       ->required();
   add_target_options(*sub, arguments->query);
   add_spool_option(*sub, arguments->query.spool);
-  auto* pid =
-      sub->add_option("--pid", arguments->pid, "this process of the container")->check(CLI::PositiveNumber);
+  auto* pid = add_pid_option(*sub, arguments->pid, "this process of the container");
   sub->add_flag("--all", arguments->all, "every process of the container; shared memory once")->excludes(pid);
   sub->add_option("--file-pages", arguments->file_pages,
                   "of mapped files: changed (private copies), all (every page in memory) or none")
@@ -286,7 +222,9 @@ void add_dump(CLI::App& app, const Common& common, Action& chosen) {
   add_swap_option(*sub, arguments->swap_in);
   sub->footer(
       "Examples:\n  ctriage dump pid:4711 -o /evidence/4711.core\n"
-      "  ctriage dump shop/web-7d9f -c app --all -o /evidence/memory\n");
+      "  ctriage dump shop/web-7d9f -c app --all -o /evidence/memory\n"
+      "  ctriage dump shop/web-7d9f --pid 17@app -o /evidence/17.core\n"
+      "  ctriage dump checkpoint.tar --all -o /evidence/memory\n");
   sub->callback([arguments, &common, &chosen] {
     chosen = [arguments, &common](Io& io) { return run_dump(*arguments, common, io); };
   });

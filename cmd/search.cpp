@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "cmd/commands.h"
+#include "cmd/pid_option.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/search/pattern.h"
@@ -23,7 +24,7 @@ namespace {
 struct MemoryArguments {             // that both take
   source::TargetQuery query;         // of the source that is looked at; what all share before
   std::vector<std::string> sources;  // as typed
-  std::int32_t pid = 0;
+  source::PidChoice pid;
   bool all = false;
   std::string file_pages = "changed";
   SwapIn swap_in = SwapIn::automatic;
@@ -44,9 +45,16 @@ struct StringsArguments {
   std::string encoding = "both";
 };
 
-MemoryQuery query_of(const MemoryArguments& arguments) {
+Result<MemoryQuery> query_of(Snapshot& snapshot, const MemoryArguments& arguments, std::string& container,
+                             const Task& task) {
   MemoryQuery query;
-  query.pid = arguments.pid;
+  query.pid = arguments.pid.pid;
+  if (!arguments.pid.container.empty()) {
+    const auto chosen = source::choose_process(snapshot, arguments.pid, task);
+    if (!chosen) return chosen.error();
+    query.pid = chosen->front().pid;
+    container = chosen->front().container;
+  }
   if (query.pid == 0 && !arguments.all) {
     const auto of_token = source::parse_pid_token(arguments.query.token);
     if (of_token && *of_token) query.pid = **of_token;
@@ -148,7 +156,11 @@ report::SearchEnd end_of(Snapshot& snapshot, const search::Tally& tally, SearchS
 template <class Finder>
 Status walk(Snapshot& snapshot, const MemoryArguments& arguments, search::Tally& tally, Finder& finder,
             Task& task) {
-  auto walked = snapshot.visit_memory(query_of(arguments), tally, task);
+  std::string container;
+  auto query = query_of(snapshot, arguments, container, task);
+  if (!query) return std::move(query).error();
+  OfContainer inside(tally, std::move(container));
+  auto walked = snapshot.visit_memory(*query, inside, task);
   if (walked) walked = finder.finish();
   if (walked || (walked.error().code != Errc::stopped && walked.error().code != Errc::timeout)) return walked;
   task.gaps.add({Impact::lost, "memory", arguments.query.token,
@@ -269,7 +281,7 @@ void add_memory_options(CLI::App& sub, MemoryArguments& arguments) {
   add_target_options(sub, arguments.query);
   add_spool_option(sub, arguments.query.spool);
   add_label_option(sub, arguments.query.labels);
-  auto* pid = sub.add_option("--pid", arguments.pid, "this process alone")->check(CLI::PositiveNumber);
+  auto* pid = add_pid_option(sub, arguments.pid, "this process alone");
   sub.add_flag("--all", arguments.all, "the whole container of pid:N")->excludes(pid);
   sub.add_option("--file-pages", arguments.file_pages,
                  "of mapped files, live: changed (private copies) or all (every page in memory)")

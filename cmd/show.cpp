@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cmd/commands.h"
+#include "cmd/pid_option.h"
 #include "lib/source/open.h"
 
 namespace ctriage {
@@ -12,7 +13,7 @@ struct ShowArguments {
   source::TargetQuery query;       // what all sources share
   std::vector<std::string> words;  // sources, and after them a finding
   std::string finding;
-  std::int32_t pid = 0;
+  source::PidChoice pid;
   report::ShowOptions show;
 };
 
@@ -30,7 +31,13 @@ Exit run_show(const ShowArguments& arguments, const source::TargetQuery& query, 
   options.source = source_word(snapshot, query, task);
   options.judge = !common.fail_on.empty();
   options.every_gap = common.verbose;
-  if (arguments.pid > 0) options.pid = arguments.pid;
+  if (arguments.pid.pid > 0) options.pid = arguments.pid.pid;
+  if (!arguments.pid.container.empty()) {
+    const auto chosen = source::choose_process(snapshot, arguments.pid, task);
+    if (!chosen) return fail(io, chosen.error());
+    options.pid = chosen->front().pid;
+    options.container = chosen->front().container;
+  }
   const report::Format format = common.output_format();
   const bool text = format == report::Format::text;
   Result<report::Outcome> shown = report::Outcome{};
@@ -85,7 +92,7 @@ void add_show(CLI::App& app, Common& common, Action& chosen) {
   sub->add_flag("--maps", arguments->show.maps, "memory mappings");
   sub->add_flag("--security", arguments->show.security, "credentials, capabilities, seccomp, namespaces");
   sub->add_flag("--all", arguments->show.all, "all of these");
-  sub->add_option("--pid", arguments->pid, "only this process")->check(CLI::PositiveNumber);
+  add_pid_option(*sub, arguments->pid, "only this process");
   add_rule_options(*sub, common);
   sub->footer(
       "Examples:\n  ctriage show shop/web-7d9f\n  ctriage show BUNDLE.ctriage.tar --ps --sockets\n"

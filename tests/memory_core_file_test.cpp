@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <random>
 
@@ -48,6 +50,44 @@ TEST(CoreFile, CanBeLeftInTheMiddle) {
   Status written = Done{};
   for (int i = 0; i < 8 && written; ++i) written = (*core)->write(some_bytes(400 << 10, 1));
   EXPECT_FALSE(written);  // over its limit, while the hasher is behind
+}
+
+TEST(PlacedCore, PiecesInAnyOrder) {
+  const TempDir dir;
+  GapLog gaps;
+  const std::atomic<bool> stop{false};
+  const Task task{gaps, stop, [] { return Timestamp{}; }};
+  const std::size_t kSize = (3 << 20) + 77;
+  std::vector<std::byte> whole(kSize);
+  const auto head = some_bytes(5'000, 1);
+  const auto early = some_bytes(700, 2);
+  const auto late = some_bytes(1 << 20, 3);
+  std::ranges::copy(head, whole.begin());
+  std::ranges::copy(early, whole.begin() + 6'000);
+  std::ranges::copy(late, whole.begin() + (2 << 20));
+  auto core = PlacedCore::create(*Root::open(dir.path()), "core", 2 << 20);
+  ASSERT_TRUE(core) << core.error().what;
+  ASSERT_TRUE(core->write(head));
+  ASSERT_TRUE(core->write_at(2 << 20, late));
+  ASSERT_TRUE(core->write_at(6'000, early));
+  const auto digest = core->seal(kSize, task);
+  ASSERT_TRUE(digest) << digest.error().what;
+  EXPECT_EQ(std::filesystem::file_size(dir / "core"), kSize);
+  Sha256 expected;
+  expected.update(whole);
+  EXPECT_EQ(to_hex(*digest), to_hex(expected.digest()));
+}
+
+TEST(PlacedCore, HolesAreNoBytesOfTheLimit) {
+  const TempDir dir;
+  auto core = PlacedCore::create(*Root::open(dir.path()), "core", 1 << 20);
+  ASSERT_TRUE(core);
+  ASSERT_TRUE(core->write_at(1 << 30, some_bytes(1 << 20, 1)));
+  const auto over = core->write_at(0, some_bytes(1, 1));
+  ASSERT_FALSE(over);
+  EXPECT_EQ(over.error().code, Errc::full);
+  core->file().remove();
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
 }
 
 }  // namespace

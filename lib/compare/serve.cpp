@@ -5,7 +5,6 @@
 #include "lib/compare/protocol.h"
 #include "lib/compare/sorted.h"
 #include "lib/model/json.h"
-#include "lib/model/memory_query.h"
 
 namespace ctriage::compare {
 namespace {
@@ -172,7 +171,7 @@ Status Server::pages(ByteCursor& in) {
   };
   PageDigester digester(request, projector_, *std::move(bounds), emit, task_);
   MemoryQuery query;
-  query.pid = kProcessesAlone;
+  query.pid = MemoryQuery::kProcessesAlone;
   if (request.pid != 0 && request.containers.size() == 1) {
     const auto pid = projector_.pid_of(request.containers.front(), request.pid, task_);
     if (!pid) return pid.error();

@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <linux/openat2.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "lib/core/sys.h"
@@ -32,19 +33,44 @@ Result<NewFile> NewFile::create(const Root& directory, const std::string& name, 
   if (there.error().code != Errc::not_found) return std::move(there).error();
   auto own = directory.duplicate();
   if (!own) return std::move(own).error();
-  auto file = sys::openat2(directory.fd(), part_of(name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+  auto file = sys::openat2(directory.fd(), part_of(name), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
                            RESOLVE_BENEATH, 0600);
   if (!file) return std::move(file).error();
   return NewFile(*std::move(own), name, *std::move(file), max_bytes);
 }
 
 Status NewFile::write(std::span<const std::byte> bytes) {
-  if (bytes.size() > max_bytes_ - size_bytes_)
-    return Error{Errc::full, part_of(name_) + ": no more than " + std::to_string(max_bytes_) +
-                                 " bytes may be written here"};
+  if (auto fits = make_room(bytes.size()); !fits) return fits;
   auto written = sys::write_all(file_.get(), bytes, part_of(name_));
   if (written) size_bytes_ += bytes.size();
   return written;
+}
+
+Status NewFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  if (auto fits = make_room(bytes.size()); !fits) return fits;
+  auto written = sys::pwrite_all(file_.get(), bytes, offset, part_of(name_));
+  if (written) size_bytes_ = std::max(size_bytes_, offset + bytes.size());
+  return written;
+}
+
+Status NewFile::extend(std::uint64_t size_bytes) {
+  if (size_bytes <= size_bytes_) return Done{};
+  auto extended = sys::ftruncate(file_.get(), size_bytes, part_of(name_));
+  if (extended) size_bytes_ = size_bytes;
+  return extended;
+}
+
+Result<std::size_t> NewFile::read_at(std::uint64_t offset, std::span<std::byte> into) const {
+  return sys::pread_full(file_.get(), into, offset, part_of(name_));
+}
+
+// What is written twice counts twice: more than was promised is never written.
+Status NewFile::make_room(std::size_t bytes) {
+  if (bytes > max_bytes_ - written_bytes_)
+    return Error{Errc::full, part_of(name_) + ": no more than " + std::to_string(max_bytes_) +
+                                 " bytes may be written here"};
+  written_bytes_ += bytes;
+  return Done{};
 }
 
 Status NewFile::seal() {

@@ -128,6 +128,27 @@ struct Core {  // of a thread; what is of the whole task stands with the first o
 };
 Result<Core> parse_core(std::string_view file);
 Result<TaskIds> parse_ids(std::string_view file);
+
+// Registers of a stopped thread, in sets as ptrace(2) PTRACE_GETREGSET gives them on its machine, whatever
+// machine this is.
+struct Registers {
+  std::vector<std::uint64_t> general;  // struct user_regs_struct of x86-64, struct user_pt_regs of aarch64
+  std::string floating;                // NT_PRFPREG: struct user_fpregs_struct, struct user_fpsimd_state
+  std::string extended;                // NT_X86_XSTATE: the standard form of XSAVE; empty: none
+  std::optional<std::uint64_t> tls;    // aarch64: tpidr_el0
+  bool compat = false;                 // x86: a 32-bit program
+};
+struct ThreadState {                   // what a core dump has of a thread beside what Core has
+  std::uint32_t machine = 0;           // of Core::machine
+  std::optional<Registers> registers;  // none: not in the image, or of a machine that we do not know
+  std::uint32_t task_flags = 0;        // PF_*, of the first thread
+  std::uint64_t blocked_signals = 0;   // by bit: signal 1 is the lowest
+  std::uint64_t pending_signals = 0;   // of this thread alone
+  std::uint64_t task_pending_signals = 0;
+};
+constexpr std::uint32_t kMachineX86 = 1;
+constexpr std::uint32_t kMachineAarch64 = 3;
+Result<ThreadState> parse_thread_state(std::string_view core_file);
 // "x86_64" of Core::machine; empty: not known.
 std::string_view machine_name(std::uint32_t machine);
 
@@ -160,6 +181,7 @@ struct Memory {
   std::uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
   std::optional<std::uint32_t> exe_file;
   std::optional<std::uint32_t> page_bytes;  // AT_PAGESZ of the auxiliary vector
+  std::vector<std::uint64_t> auxv;          // type and value, one after the other: getauxval(3)
   std::vector<Vma> vmas;
 };
 Result<Memory> parse_memory(std::string_view file);
@@ -353,6 +375,8 @@ struct PageMap {
   [[nodiscard]] std::uint64_t present_bytes() const { return present_pages * page_bytes; }
   // The run that has the address; null: a page that was not dumped.
   [[nodiscard]] const PageRun* find(std::uint64_t address) const;
+  // Where the next run after the address begins; UINT64_MAX: there is none.
+  [[nodiscard]] std::uint64_t next_after(std::uint64_t address) const;
   // Present and parent pages in [start, end), in bytes.
   [[nodiscard]] std::uint64_t bytes_in(std::uint64_t start, std::uint64_t end) const;
 };

@@ -68,12 +68,19 @@ std::string_view Message::bytes() {
 template <class T>
 void Message::append_all(std::vector<T>& into) {
   if (!ok_) return;
-  if (reader_.wire_type() != pbf_wire_type::length_delimited) {
-    into.push_back(static_cast<T>(number()));
-    return;
-  }
+  const auto take = [&](std::uint64_t value) {
+    if (into.size() < kMaxRepeatedNumbers) {
+      into.push_back(static_cast<T>(value));
+    } else {
+      ok_ = false;
+    }
+  };
+  if (reader_.wire_type() != pbf_wire_type::length_delimited) return take(number());
   guarded([&] {
-    for (const auto value : reader_.get_packed_uint64()) into.push_back(static_cast<T>(value));
+    for (const auto value : reader_.get_packed_uint64()) {
+      take(value);
+      if (!ok_) return;
+    }
     pending_ = false;
   });
 }

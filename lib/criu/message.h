@@ -13,6 +13,9 @@
 
 namespace ctriage::criu {
 
+// Of one repeated number: of groups and threads there are at most 65,536. More breaks the message.
+constexpr std::size_t kMaxRepeatedNumbers = 1 << 17;
+
 // Sticky, as ByteCursor: after the first field that is not what it must be, next() says false and ok() too.
 class Message {
  public:

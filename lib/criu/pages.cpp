@@ -52,6 +52,12 @@ const PageRun* PageMap::find(std::uint64_t address) const {
   return address - run.address < run.pages * page_bytes ? &run : nullptr;
 }
 
+std::uint64_t PageMap::next_after(std::uint64_t address) const {
+  const auto after = std::upper_bound(runs.begin(), runs.end(), address,
+                                      [](std::uint64_t at, const PageRun& run) { return at < run.address; });
+  return after == runs.end() ? UINT64_MAX : after->address;
+}
+
 std::uint64_t PageMap::bytes_in(std::uint64_t start, std::uint64_t end) const {
   auto at = std::upper_bound(runs.begin(), runs.end(), start,
                              [](std::uint64_t address, const PageRun& run) { return address < run.address; });

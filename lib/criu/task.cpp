@@ -211,7 +211,6 @@ Result<Memory> parse_memory(std::string_view file) {
   auto message = only_entry(file, Kind::mm);
   if (!message) return std::move(message).error();
   Memory memory;
-  std::vector<std::uint64_t> auxv;
   Message in(*message);
   while (in.next()) {
     in.take(8, memory.arg_start);
@@ -219,14 +218,14 @@ Result<Memory> parse_memory(std::string_view file) {
     in.take(10, memory.env_start);
     in.take(11, memory.env_end);
     in.take(12, memory.exe_file);
-    in.take(13, auxv);
+    in.take(13, memory.auxv);
     if (in.field() == 14) {
       auto vma = parse_vma(in.bytes());
       if (!vma) return std::move(vma).error();
       memory.vmas.push_back(*vma);
     }
   }
-  memory.page_bytes = page_bytes_of(auxv);
+  memory.page_bytes = page_bytes_of(memory.auxv);
   return whole(in, std::move(memory), "mm_entry");
 }
 

@@ -98,6 +98,30 @@ Status CoreFile::write(std::span<const std::byte> bytes) {
   return file_.write(bytes);
 }
 
+Result<PlacedCore> PlacedCore::create(const Root& directory, const std::string& name,
+                                      std::uint64_t max_bytes) {
+  auto file = NewFile::create(directory, name, max_bytes);
+  if (!file) return std::move(file).error();
+  return PlacedCore(*std::move(file));
+}
+
+Result<Digest> PlacedCore::seal(std::uint64_t size_bytes, const Task& task) {
+  constexpr std::size_t kBlockBytes = 1 << 20;
+  if (auto extended = file_.extend(size_bytes); !extended) return std::move(extended).error();
+  Sha256 hash;
+  std::vector<std::byte> block(kBlockBytes);
+  for (std::uint64_t at = 0; at < size_bytes;) {
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+    auto got = file_.read_at(at, block);
+    if (!got) return std::move(got).error();
+    if (*got == 0) return Error{Errc::truncated, "the core is shorter than what was written of it"};
+    hash.update(std::span(block).first(*got));
+    at += *got;
+  }
+  if (auto sealed = file_.seal(); !sealed) return std::move(sealed).error();
+  return hash.digest();
+}
+
 Result<Digest> CoreFile::seal() {
   if (auto sealed = file_.seal(); !sealed) return std::move(sealed).error();
   hasher_->wait();

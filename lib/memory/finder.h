@@ -1,5 +1,5 @@
 #pragma once
-// Makes the runs of a plan of the pages that are there. Not for other modules.
+// Makes the runs of a plan of the pages that are there, as few as the limits ask for.
 #include <cstdint>
 
 #include "lib/core/gap_log.h"
@@ -13,6 +13,8 @@ class Finder {
       : plan_(plan), options_(options), pid_(pid) {}
   // The part of it that lies in the mapping; its size.
   std::uint64_t take(std::uint32_t region, const proc::PageRun& page_run);
+  // A run that comes after all before it.
+  void add(const Run& run) { append(run); }
   // What the limits of runs cost.
   void tell(GapLog& gaps) const;
 

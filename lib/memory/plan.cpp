@@ -6,43 +6,15 @@
 #include <algorithm>
 #include <optional>
 #include <set>
-#include <unordered_map>
 
 #include "lib/core/text.h"
 #include "lib/memory/finder.h"
+#include "lib/memory/paths.h"
 
 namespace ctriage::memory {
 namespace {
 
 std::string origin_of(std::int32_t pid) { return "pid " + std::to_string(pid); }
-
-// Each path once: libraries have five mappings each.
-class Paths {
- public:
-  explicit Paths(std::vector<std::string>& kept) : kept_(kept) { kept_.assign(1, {}); }
-  // 0, the empty path, where there is no more room.
-  std::uint32_t place(const std::string& path) {
-    if (path.empty()) return 0;
-    const auto found = places_.find(path);
-    if (found != places_.end()) return found->second;
-    if (path.size() > kMaxPathBytes - bytes_) {
-      ++left_out_;
-      return 0;
-    }
-    bytes_ += path.size();
-    const auto place = static_cast<std::uint32_t>(kept_.size());
-    kept_.push_back(path);
-    places_.emplace(path, place);
-    return place;
-  }
-  [[nodiscard]] std::uint64_t left_out() const { return left_out_; }
-
- private:
-  std::vector<std::string>& kept_;
-  std::unordered_map<std::string, std::uint32_t> places_;
-  std::size_t bytes_ = 0;
-  std::uint64_t left_out_ = 0;
-};
 
 elf::Segment segment_of(const Region& region, std::uint64_t start, std::uint64_t end, bool has_data) {
   return {start,

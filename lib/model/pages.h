@@ -21,7 +21,8 @@ enum class SwapIn : std::uint8_t { automatic, all, none };  // automatic: what t
 constexpr auto enum_names(SwapIn) { return std::array<std::string_view, 3>{"auto", "all", "none"}; }
 
 struct MemoryQuery {
-  std::int32_t pid = 0;  // this process alone; 0: all of them, and what belongs to none
+  static constexpr std::int32_t kProcessesAlone = -1;  // all of them, and nothing of what belongs to none
+  std::int32_t pid = 0;  // this process alone; 0: all of them, and what belongs to none; or kProcessesAlone
   bool all_file_pages = false;
   SwapIn swap_in = SwapIn::automatic;
 };

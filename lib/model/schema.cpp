@@ -146,8 +146,8 @@ std::string schema_markdown() {
                 CollectCounts, CollectManyResult, CollectedTarget, PlanResult, PlannedStep, PlanManyResult,
                 WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, DumpResult, DumpedProcess,
                 SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount,
-                ExtractResult, ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive, Difference,
-                DifferingField, ComparedContainer, ComparedList>(out);
+                ExtractResult, ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive,
+                Difference, DifferingField, ComparedContainer, ComparedList>(out);
   return out;
 }
 

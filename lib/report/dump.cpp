@@ -34,6 +34,8 @@ std::string dump_text(const DumpResult& result, bool every_gap, const Style& sty
     out += labelled("sha256", process.sha256 + "   of the core");
     out += labelled("", process.pages_sha256 + "   of the ranges");
     out += labelled("open", safe(process.opens_with.raw));
+    if (process.start_ticks == 0)  // of a checkpoint, which has none
+      out += labelled("", "with the image's files: their directory in place of /nonexistent");
   }
   GapTally gaps;
   for (const GapRecord& gap : result.gaps) gaps.add(gap);

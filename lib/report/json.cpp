@@ -26,11 +26,11 @@ Status append_coverage(Document& document, const Snapshot& snapshot) {
   });
 }
 
-Result<std::vector<Container>> read_containers(Snapshot& snapshot, Task& task) {
+Result<std::vector<Container>> read_containers(Snapshot& snapshot, Task& task, const std::string& only = {}) {
   std::vector<Container> containers;
   auto done = snapshot.list_containers(
-      [&containers](Container&& container) {
-        containers.push_back(std::move(container));
+      [&](Container&& container) {
+        if (only.empty() || container.id == only) containers.push_back(std::move(container));
         return Status(Done{});
       },
       task);
@@ -161,7 +161,7 @@ Result<Outcome> show_json(Snapshot& snapshot, const ShowOptions& options, Format
                           Task& task) {
   auto source = snapshot.describe(task);
   if (!source) return std::move(source).error();
-  auto containers = read_containers(snapshot, task);
+  auto containers = read_containers(snapshot, task, options.container);
   if (!containers) return std::move(containers).error();
   Document document(format, out);
   Outcome outcome;

@@ -237,6 +237,7 @@ Result<Outcome> show_text(Snapshot& snapshot, const ShowOptions& options, const 
   bool pid_seen = false;
   auto listed = snapshot.list_containers(
       [&](Container&& container) -> Status {
+        if (!options.container.empty() && container.id != options.container) return Done{};
         if (options.pid) {
           bool here = false;
           auto done = snapshot.list_processes(

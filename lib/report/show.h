@@ -23,6 +23,7 @@ struct ShowOptions {
   bool security = false;
   bool all = false;                 // every section
   std::optional<std::int32_t> pid;  // narrows everything to this process; without a section: all of them
+  std::string container;            // of that pid, by id; empty: of any
   bool judge = false;               // evaluate the findings where the view does not list them, for --fail-on
   bool every_gap = false;           // all kinds of gaps, not the first few
 

@@ -48,18 +48,32 @@ Result<std::optional<std::string>> CheckpointMemory::parent_of_images(const std:
   return std::optional<std::string>(std::move(parent));
 }
 
-Result<std::shared_ptr<const criu::PageMap>> CheckpointMemory::parent_map(const std::string& directory,
-                                                                          const std::string& of,
-                                                                          std::uint32_t page_bytes) {
+Result<std::shared_ptr<const criu::PageMap>> CheckpointMemory::kept_map_in(const std::string& directory,
+                                                                           const std::string& of,
+                                                                           std::uint32_t page_bytes) {
+  constexpr std::size_t kMostKeptRuns = 131'072;  // one map alone may have more
+  const std::pair<std::string, std::string> key(directory, of);
+  if (const auto kept = kept_.find(key); kept != kept_.end() && kept->second->page_bytes == page_bytes)
+    return kept->second;
+  auto map = page_map_in(directory, of, page_bytes);
+  if (!map) return std::move(map).error();
+  if (kept_runs_ + map->runs.size() > kMostKeptRuns) {
+    kept_.clear();
+    kept_runs_ = 0;
+  }
+  kept_runs_ += map->runs.size();
+  return kept_[key] = std::make_shared<const criu::PageMap>(*std::move(map));
+}
+
+Result<CheckpointMemory::ParentMap> CheckpointMemory::parent_map(const std::string& directory,
+                                                                 const std::string& of,
+                                                                 std::uint32_t page_bytes) {
   auto parent = parent_of_images(directory);
   if (!parent) return std::move(parent).error();
   if (!*parent) return Error{Errc::not_found, directory + ": pages of a parent directory that is not named"};
-  if (!last_parent_ || last_parent_->directory != **parent || last_parent_->of != of) {
-    auto map = page_map_in(**parent, of, page_bytes);
-    if (!map) return std::move(map).error();
-    last_parent_ = ParentMap{**parent, of, std::make_shared<const criu::PageMap>(*std::move(map))};
-  }
-  return last_parent_->map;
+  auto map = kept_map_in(**parent, of, page_bytes);
+  if (!map) return std::move(map).error();
+  return ParentMap{**std::move(parent), *std::move(map)};
 }
 
 // "Sum of present pages = size of the pages file" is all that says whether a count was read as it was
@@ -93,66 +107,73 @@ Status CheckpointMemory::check(const std::string& of, const criu::PageMap& map) 
     }
     auto before = parent_map(directory, of, map.page_bytes);
     if (!before) return std::move(before).error();
-    directory = last_parent_->directory;
-    if (auto fit = check_pages(directory, **before); !fit) return fit;
+    directory = before->directory;
+    if (auto fit = check_pages(directory, *before->map); !fit) return fit;
     for (const criu::PageRun& run : here->runs) {
       const std::uint64_t bytes = run.pages * map.page_bytes;
       if (run.state == criu::PageRun::State::parent &&
-          (*before)->bytes_in(run.address, run.address + bytes) != bytes) {
+          before->map->bytes_in(run.address, run.address + bytes) != bytes) {
         return Error{Errc::mismatch, directory + ": lacks pages that should be in it"};
       }
     }
-    here = *before;
+    here = before->map;
   }
   return Done{};
 }
 
-Result<MemoryChunk> CheckpointMemory::read(const std::string& of, const criu::PageMap& map,
-                                           std::uint64_t address, std::span<std::byte> into) {
-  return read_in(image_dir_, map, of, address, into, 0);
+PageLocation CheckpointMemory::locate(const std::string& of, const criu::PageMap& map, std::uint64_t address,
+                                      std::uint64_t most) {
+  std::string directory = image_dir_;
+  std::shared_ptr<const criu::PageMap> kept;  // of a directory before
+  const criu::PageMap* here = &map;
+  PageLocation found;
+  found.size_bytes = most;
+  const auto missing = [&found](Error why) {
+    found.state = PageLocation::State::missing;
+    found.why = std::move(why);
+    return found;
+  };
+  for (std::size_t depth = 0;; ++depth) {
+    if (here->compressed)
+      return missing({Errc::unsupported, "compressed pages (LZ4, CRIU 3.7-dev and later)"});
+    const criu::PageRun* run = here->find(address);
+    if (run == nullptr) {
+      found.size_bytes = std::min(found.size_bytes, here->next_after(address) - address);
+      if (depth == 0) return found;
+      return missing({Errc::not_found, directory + ": a page that should be in this directory is not"});
+    }
+    const std::uint64_t from = address - run->address;
+    found.size_bytes = std::min(found.size_bytes, run->pages * here->page_bytes - from);
+    if (run->state == criu::PageRun::State::lazy)
+      return missing({Errc::not_found, "pages that were left on the other machine (lazy)"});
+    if (run->state == criu::PageRun::State::present) {
+      found.state = PageLocation::State::data;
+      found.file = directory + "pages-" + std::to_string(here->pages_id) + ".img";
+      found.offset_bytes = run->offset_bytes + from;
+      return found;
+    }
+    if (depth >= kMaxParentImages)
+      return missing({Errc::limit,
+                      "over " + std::to_string(kMaxParentImages) + " image directories behind one another"});
+    auto before = parent_map(directory, of, here->page_bytes);
+    if (!before) return missing(std::move(before).error());
+    directory = std::move(before->directory);
+    kept = std::move(before->map);
+    here = kept.get();
+  }
 }
 
-Result<MemoryChunk> CheckpointMemory::read_in(const std::string& directory, const criu::PageMap& map,
-                                              const std::string& of, std::uint64_t address,
-                                              std::span<std::byte> into, std::size_t depth) {
-  if (map.compressed) return Error{Errc::unsupported, "compressed pages (LZ4, CRIU 3.7-dev and later)"};
-  const criu::PageRun* run = map.find(address);
-  if (run == nullptr) {
-    const auto next =
-        std::upper_bound(map.runs.begin(), map.runs.end(), address,
-                         [](std::uint64_t at, const criu::PageRun& each) { return at < each.address; });
-    const std::uint64_t room = (next == map.runs.end() ? UINT64_MAX : next->address) - address;
-    return MemoryChunk{static_cast<std::size_t>(std::min<std::uint64_t>(room, into.size())),
-                       MemoryChunk::State::hole};
-  }
-  const std::uint64_t from = address - run->address;
-  const auto size =
-      static_cast<std::size_t>(std::min<std::uint64_t>(run->pages * map.page_bytes - from, into.size()));
-  switch (run->state) {
-    case criu::PageRun::State::lazy:
-      return Error{Errc::not_found, "pages that were left on the other machine (lazy)"};
-    case criu::PageRun::State::parent: {
-      if (depth >= kMaxParentImages)
-        return Error{Errc::limit,
-                     "over " + std::to_string(kMaxParentImages) + " image directories behind one another"};
-      auto before = parent_map(directory, of, map.page_bytes);
-      if (!before) return std::move(before).error();
-      const std::shared_ptr<const criu::PageMap> kept = *before;  // a deeper one may take its place
-      const std::string where = last_parent_->directory;
-      auto chunk = read_in(where, *kept, of, address, into.first(size), depth + 1);
-      if (chunk && chunk->state == MemoryChunk::State::hole)
-        return Error{Errc::not_found, where + ": a page that should be in this directory is not"};
-      return chunk;
-    }
-    case criu::PageRun::State::present:
-      break;
-  }
-  const std::string name = directory + "pages-" + std::to_string(map.pages_id) + ".img";
-  auto pages = store_.bytes_of(name);
+Result<MemoryChunk> CheckpointMemory::read(const std::string& of, const criu::PageMap& map,
+                                           std::uint64_t address, std::span<std::byte> into) {
+  PageLocation found = locate(of, map, address, into.size());
+  const auto size = static_cast<std::size_t>(found.size_bytes);
+  if (found.state == PageLocation::State::missing) return std::move(found.why);
+  if (found.state == PageLocation::State::hole) return MemoryChunk{size, MemoryChunk::State::hole};
+  auto pages = store_.bytes_of(found.file);
   if (!pages) return std::move(pages).error();
-  auto got = (*pages)->read_at(run->offset_bytes + from, into.first(size));
-  if (!got) return std::move(got).error().within(name);
-  if (*got < size) return Error{Errc::truncated, name + ": ends before the page"};
+  auto got = (*pages)->read_at(found.offset_bytes, into.first(size));
+  if (!got) return std::move(got).error().within(found.file);
+  if (*got < size) return Error{Errc::truncated, found.file + ": ends before the page"};
   return MemoryChunk{size, MemoryChunk::State::data};
 }
 

@@ -28,6 +28,8 @@ struct CheckpointTask {
 Hex device_of(std::uint32_t device);
 
 class CheckpointTasks {
+  friend class CheckpointCore;
+
  public:
   // What cannot be read is a gap; an error only when it is time to end.
   static Result<CheckpointTasks> read(const CheckpointPart& part, const Task& task);
@@ -61,6 +63,13 @@ class CheckpointTasks {
   [[nodiscard]] const std::map<std::string, std::string>& ghost_names() const { return ghost_names_; }
   // What a raw image of queues or a file holds: "ghost-file-1.img" -> the file's name.
   [[nodiscard]] std::string name_of_image(const std::string& image) const;
+
+  // Of the archive: as of CheckpointStore, and where in it a file begins.
+  [[nodiscard]] bool is_in_order() const { return store_.is_in_order(); }
+  [[nodiscard]] std::uint64_t place_of(const std::string& file) const {
+    const StoredFile* found = store_.find(file);
+    return found == nullptr ? 0 : found->offset;
+  }
 
   // Where the pages of a process lie. Errc::not_found: no such process, or one without memory.
   Result<criu::PageMap> page_map(std::int32_t pid);
@@ -110,7 +119,7 @@ class CheckpointTasks {
   void name_executable(std::uint32_t id, Executable& into) const;
   Descriptor descriptor_of(const criu::FdEntry& fd) const;
   Mapping mapping_of(const criu::Vma& vma) const;
-  // 0: the mapping is of no shared memory.
+  // 0: the mapping is of no shared memory that has a number of CRIU's.
   [[nodiscard]] std::uint32_t shared_of(const criu::Vma& vma) const;
 
   CheckpointStore& store_;

@@ -14,6 +14,7 @@
 #include "lib/core/sys.h"
 #include "lib/source/bundle_source.h"
 #include "lib/source/checkpoint_source.h"
+#include "lib/source/choose.h"
 #include "lib/source/disk.h"
 #include "lib/source/ended.h"
 
@@ -316,8 +317,7 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
                                               Task& task, int writable) {
   if (const auto path = path_of_token(query.token))
     return open_path(*path, query.spool, std::move(rules), writable, task);
-  const bool is_file = !is_live_token(query.token) && query.labels.empty() &&
-                       (open_file(query.token) || Root::open(query.token));
+  const bool is_file = is_file_source(query);
   GapLog aside;  // what this node hides is no gap of a file
   Task looking = task.with(is_file ? aside : task.gaps);
   if (is_file) {

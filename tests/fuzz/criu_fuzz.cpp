@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "lib/model/object.h"
+#include "lib/source/checkpoint_core.h"
 #include "tests/checkpoint_testing.h"
 
 namespace {
@@ -53,6 +54,33 @@ struct Nobody final : ObjectVisitor {  // takes objects as their order is promis
   std::uint64_t at = 0;
 };
 
+struct NullSink final : ByteSink {
+  Status write(std::span<const std::byte>) override { return Done{}; }
+};
+
+// Of each process; what is written lies in the core, and the ranges are in order.
+void cores_of(CheckpointTasks& tasks, Task& task) {
+  memory::SharedPages shared;
+  for (const Process& process : tasks.processes) {
+    auto core = CheckpointCore::plan(tasks, process.pid, &shared, task);
+    NullSink sink;
+    if (!core || !(*core)->write_head(sink, task)) continue;
+    const std::uint64_t size = (*core)->size_bytes();
+    const auto fill = [size](std::uint64_t offset, std::span<const std::byte> written) -> Status {
+      if (offset > size || written.size() > size - offset) __builtin_trap();
+      return Done{};
+    };
+    std::uint64_t end = 0;
+    const auto range = [&end](PageRange&& told) -> Status {
+      if (told.start.value < end || told.end.value <= told.start.value) __builtin_trap();
+      end = told.end.value;
+      return Done{};
+    };
+    (void)(*core)->fill(std::nullopt, fill, task).has_value();
+    (void)(*core)->tell(range, task).has_value();
+  }
+}
+
 void archive_of(std::string bytes) {
   CheckpointTestTask test;
   auto snapshot = open_checkpoint(std::move(bytes), test.task);
@@ -63,6 +91,8 @@ void archive_of(std::string bytes) {
     (void)(*snapshot)->list_mappings(container.id, any, test.task).has_value();
     (void)(*snapshot)->list_descriptors(container.id, any, test.task).has_value();
     (void)(*snapshot)->list_changes(container.id, any, test.task).has_value();
+    if (auto tasks = (*snapshot)->tasks_of(container.id); tasks && *tasks != nullptr)
+      cores_of(**tasks, test.task);
     return Status(Done{});
   };
   (void)(*snapshot)->list_containers(one, test.task).has_value();
@@ -86,6 +116,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 'c':
       (void)criu::parse_core(rest).has_value();
+      (void)criu::parse_thread_state(rest).has_value();
       break;
     case 'm':
       (void)criu::parse_memory(rest).has_value();
