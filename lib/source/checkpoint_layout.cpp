@@ -287,10 +287,6 @@ class Finder {
 
 }  // namespace
 
-bool leaves_out_changes(CheckpointForm form) {
-  return form == CheckpointForm::podman || form == CheckpointForm::crio;
-}
-
 std::string_view to_text(CheckpointForm form) {
   constexpr std::array<std::string_view, 6> kNames{"CRIU images", "Podman", "kubelet/CRI-O",
                                                    "containerd",  "Docker", "ctr"};
