@@ -67,7 +67,7 @@ struct TarEntry {
 };
 
 // A ustar archive, in the order given.
-inline std::string make_tar(const std::vector<TarEntry>& entries) {
+inline std::string make_tar_in_order(const std::vector<TarEntry>& entries) {
   std::string tar;
   for (const TarEntry& entry : entries) {
     const bool plain = std::ranges::all_of(entry.name, [](char c) { return c > ' ' && c <= '~'; });
@@ -106,7 +106,7 @@ inline std::string make_tar(const std::map<std::string, std::string>& files) {
     entries.back().type = '2';
     entries.back().link = name.substr(arrow + 4);
   }
-  return make_tar(entries);
+  return make_tar_in_order(entries);
 }
 
 inline std::string word(std::uint32_t value) {

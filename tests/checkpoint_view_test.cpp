@@ -26,7 +26,7 @@ Files archive_of(const std::vector<TarEntry>& layer, bool whiteouts = false) {
   files["spec.dump"] = whiteouts ? "{}" : R"({"annotations":{"io.container.manager":"libpod"}})";
   files["config.dump"] = R"({"id":")" + std::string(64, 'a') + R"(","name":"web"})";
   if (whiteouts) files["status"] = "{}";
-  files["rootfs-diff.tar"] = make_tar(layer);
+  files["rootfs-diff.tar"] = make_tar_in_order(layer);
   return files;
 }
 
@@ -149,10 +149,10 @@ TEST(CheckpointFiles, WhiteoutsOfALayer) {
 TEST(CheckpointFiles, Mounts) {
   Files files = archive_of({{"tmp/under", "hidden by the mount"}, {"data/x", "1"}});
   add_mount(files, {{"/tmp", "tmpfs", "/"}, {"/data", "ext4", "/vol"}, {"/mnt/part", "tmpfs", "/sub"}});
-  files["checkpoint/tmpfs-dev-55.tar.gz.img"] = make_tar({{"./", "", '5', "", 01777},
-                                                          {"./sub/", "", '5', "", 0755},
-                                                          {"./sub/inner", "in"},
-                                                          {"./secret", "s3cret"}});
+  files["checkpoint/tmpfs-dev-55.tar.gz.img"] = make_tar_in_order({{"./", "", '5', "", 01777},
+                                                                   {"./sub/", "", '5', "", 0755},
+                                                                   {"./sub/inner", "in"},
+                                                                   {"./secret", "s3cret"}});
   Looking at(files);
   EXPECT_THAT(at.ls("/tmp"), ElementsAre("/tmp/secret", "/tmp/sub"));
   EXPECT_EQ(at.cat("/tmp/secret"), "s3cret");
