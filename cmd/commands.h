@@ -24,6 +24,8 @@ class App;
 
 namespace ctriage {
 
+class Root;
+
 constexpr std::string_view kVersion = CTRIAGE_VERSION;
 
 // The first that applies wins: usage, failed, findings, lost, complete.
@@ -61,6 +63,7 @@ void add_diff(CLI::App& app, Common& common, Action& chosen);
 // ls, cat and cp.
 void add_files(CLI::App& app, const Common& common, Action& chosen);
 void add_dump(CLI::App& app, const Common& common, Action& chosen);
+void add_extract(CLI::App& app, const Common& common, Action& chosen);
 void add_whois(CLI::App& app, const Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
 void add_selftest(CLI::App& app, const Common& common, Action& chosen);
@@ -82,6 +85,8 @@ void add_swap_option(CLI::App& sub, SwapIn& choice);
 // --rules and --fail-on, of the subcommands that have findings.
 void add_rule_options(CLI::App& sub, Common& common);
 Task make_task(GapLog& gaps, const Io& io);
+// Of the directory of -o, which is called `path`: what its file system has left for us.
+Result<std::uint64_t> free_bytes(const Root& directory, const std::string& path);
 // "ctriage: <what>" on stderr, escaped; gives Exit::failed, or Exit::lost when a stop or the
 // deadline ended the work.
 Exit fail(Io& io, const Error& error);

@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cmd/commands.h"
+#include "lib/core/root.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/source/several.h"
@@ -54,6 +55,12 @@ void add_rule_options(CLI::App& sub, Common& common) {
 
 Task make_task(GapLog& gaps, const Io& io) {
   return Task{gaps, io.stop, [] { return sys::realtime(); }, INT64_MAX, io.meter};
+}
+
+Result<std::uint64_t> free_bytes(const Root& directory, const std::string& path) {
+  auto fs = sys::statfs(directory.fd(), path);
+  if (!fs) return std::move(fs).error().within("-o");
+  return static_cast<std::uint64_t>(fs->f_bavail) * static_cast<std::uint64_t>(fs->f_bsize);
 }
 
 std::string source_word(Snapshot& snapshot, const source::TargetQuery& query, Task& task) {

@@ -4,6 +4,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/diff_two.h"
+#include "cmd/pid_option.h"
 #include "lib/source/open.h"
 
 namespace ctriage {
@@ -65,8 +66,7 @@ void add_diff(CLI::App& app, Common& common, Action& chosen) {
   sub->add_flag("--maps", two.maps, "of two: memory mappings");
   sub->add_flag("--memory", two.memory,
                 "of two: page contents; without it they are compared where neither is live");
-  sub->add_option("--pid", two.pid, "of two: only this process, by the number that the container sees")
-      ->check(CLI::PositiveNumber);
+  add_pid_option(*sub, two.pid, "of two: only this process, by the number that the container sees");
   add_rule_options(*sub, common);
   sub->footer(
       "Two sources: - only the first has it, + only the second, ~ it changed, ? it may be no difference. "
@@ -85,6 +85,11 @@ void add_diff(CLI::App& app, Common& common, Action& chosen) {
         throw CLI::ValidationError("--selector", "two sources are named, each by a word of its own");
       if (!common.fail_on.empty() || !common.rules_directory.empty())
         throw CLI::ValidationError("--fail-on, --rules", "findings are of one source");
+      std::string& container = arguments->query.container;
+      const std::string& inside = pair.pid.container;
+      if (!inside.empty() && !container.empty() && container != inside)
+        throw CLI::ValidationError("--pid", inside + ": -c names another container");
+      if (!inside.empty()) container = inside;
       pair.before = arguments->query;
       pair.before.token = words.front();
       pair.after = arguments->query;
@@ -92,7 +97,7 @@ void add_diff(CLI::App& app, Common& common, Action& chosen) {
       chosen = [arguments, &common](Io& io) { return run_diff_two(arguments->two, common, io); };
       return;
     }
-    if (pair.names_a_section() || pair.pid != 0)
+    if (pair.names_a_section() || pair.pid.pid != 0)
       throw CLI::ValidationError("source", "that option is for two sources; of one, ctriage show has it");
     if (words.empty() && arguments->query.labels.empty()) throw CLI::RequiredError("source");
     chosen = [arguments, &common](Io& io) {

@@ -8,6 +8,7 @@
 #include "lib/compare/compare.h"
 #include "lib/core/sandbox.h"
 #include "lib/report/difference.h"
+#include "lib/source/checkpoint_source.h"
 #include "lib/source/open.h"
 
 namespace ctriage {
@@ -29,7 +30,7 @@ compare::CompareOptions options_of(const DiffTwoArguments& arguments, std::strin
   using enum ComparedKind;
   compare::CompareOptions options;
   options.container = arguments.before.container;
-  options.pid = arguments.pid;
+  options.pid = arguments.pid.pid;
   options.salt = std::move(salt);
   const bool everything = arguments.all || !arguments.names_a_section();
   const auto add = [&](bool asked, std::initializer_list<ComparedKind> kinds) {
@@ -55,6 +56,8 @@ Result<Child> start_side(const source::TargetQuery& query, Io& io, std::span<Chi
     Task task = make_task(gaps, io);
     task.meter = nullptr;
     auto opened = source::open_source(query, {}, task);
+    if (auto* checkpoint = opened ? dynamic_cast<source::CheckpointSnapshot*>(opened->get()) : nullptr)
+      checkpoint->hash_changes();
     return compare::serve(opened, asker, io.stop, task) ? 0 : 1;
   };
   return Child::start(work, io.on_stop, siblings);

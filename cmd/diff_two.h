@@ -1,9 +1,7 @@
 #pragma once
 // `diff A B`.
-#include <cstdint>
-#include <string>
-
 #include "cmd/commands.h"
+#include "lib/source/choose.h"
 
 namespace ctriage {
 
@@ -18,7 +16,7 @@ struct DiffTwoArguments {
   bool memory = false;
   bool changes = false;  // of files
   bool all = false;
-  std::int32_t pid = 0;
+  source::PidChoice pid;  // as the container sees it
 
   [[nodiscard]] bool names_a_section() const {
     return processes || files || sockets || mounts || maps || memory || changes;

@@ -35,9 +35,9 @@ Result<std::vector<Wanted>> wanted_of(source::LiveSnapshot& snapshot, const Dump
   if (arguments.all) return members;
   std::int32_t pid = arguments.pid.pid;
   if (!arguments.pid.container.empty()) {
-    const auto chosen = source::choose_process(snapshot, arguments.pid, task);
+    const auto chosen = source::choose_one(snapshot, arguments.pid, task);
     if (!chosen) return chosen.error();
-    pid = chosen->front().pid;
+    pid = chosen->pid;
   }
   if (pid == 0) {
     const auto of_token = source::parse_pid_token(arguments.query.token);
@@ -197,7 +197,8 @@ Exit run_dump(const DumpArguments& arguments, const Common& common, Io& io) {
 
 void add_dump(CLI::App& app, const Common& common, Action& chosen) {
   auto arguments = std::make_shared<DumpArguments>();
-  CLI::App* sub = app.add_subcommand("dump", "Memory of a process as an ELF core, without attaching to it");
+  CLI::App* sub = app.add_subcommand(
+      "dump", "Memory of a process as an ELF core, without attaching to it unless --regs ptrace was typed");
   sub->group("Analysis");
   sub->add_option("source", arguments->query.token,
                   "pid:N, or a live pod or container, or the path of a checkpoint, with --pid or --all")

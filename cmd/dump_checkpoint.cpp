@@ -50,10 +50,9 @@ Result<std::vector<Wanted>> wanted_of(source::CheckpointSnapshot& snapshot, cons
   std::vector<source::ChosenProcess> members;
   auto listed = snapshot.list_containers(
       [&](Container&& container) -> Status {
-        const std::string& only = arguments.query.container;
         auto tasks = snapshot.tasks_of(container.id);
         if (!tasks) return std::move(tasks).error();
-        if (*tasks == nullptr || (!only.empty() && container.name.raw != only)) return Done{};
+        if (*tasks == nullptr) return Done{};
         for (const Process& process : (*tasks)->processes) {
           if (process.state != "Z") members.push_back({container.id, container.name.raw, process.pid});
         }
@@ -66,8 +65,6 @@ Result<std::vector<Wanted>> wanted_of(source::CheckpointSnapshot& snapshot, cons
   if (!arguments.all && arguments.pid.pid != 0) {
     auto chosen = source::choose_process(snapshot, arguments.pid, task);
     if (!chosen) return std::move(chosen).error();
-    if (!arguments.query.container.empty())
-      std::erase_if(*chosen, [&](const auto& one) { return one.name != arguments.query.container; });
     members = *std::move(chosen);
   }
   const bool several = std::ranges::any_of(
@@ -213,12 +210,6 @@ class Dumping {
   std::vector<std::unique_ptr<Growing>> growing_;
 };
 
-Result<std::uint64_t> free_bytes(const DumpPlace& place) {
-  auto fs = sys::statfs(place.directory.fd(), place.path);
-  if (!fs) return std::move(fs).error().within("-o");
-  return static_cast<std::uint64_t>(fs->f_bavail) * static_cast<std::uint64_t>(fs->f_bsize);
-}
-
 Exit fail_with(Io& io, const Error& error) {
   const Exit exit = fail(io, error);
   return error.code == Errc::malformed ? Exit::usage : exit;
@@ -232,7 +223,7 @@ Exit dump_checkpoint(const DumpArguments& arguments, const Common& common, Io& i
   if (auto checked = check_options(arguments); !checked) return fail_with(io, checked.error());
   auto place = open_dump_place(arguments);
   if (!place) return fail(io, place.error());
-  auto room = free_bytes(*place);
+  auto room = free_bytes(place->directory, place->path);
   if (!room) return fail(io, room.error());
   auto opened = source::open_source(arguments.query, {}, task, place->directory.fd());
   if (!opened) return fail(io, opened.error());

@@ -6,7 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "cmd/extract.h"
+#include "cmd/commands.h"
+#include "cmd/pid_option.h"
 #include "lib/collect/place.h"
 #include "lib/core/path.h"
 #include "lib/core/sys.h"
@@ -22,14 +23,14 @@ struct ExtractArguments {
   source::TargetQuery query;
   std::string output;
   std::string what = "all";
-  std::int32_t pid = 0;
+  source::PidChoice pid;
   std::string max_bytes;
 };
 
 // Errc::malformed: what was typed is no list of kinds.
 Result<ObjectQuery> query_of(const ExtractArguments& arguments) {
   ObjectQuery query;
-  query.pid = arguments.pid;
+  query.pid = arguments.pid.pid;
   for (const std::string_view word : split(arguments.what, ',')) {
     if (word == "all") {
       query.kinds.fill(true);
@@ -67,11 +68,11 @@ Result<Root> open_output(const std::string& path) {
   return Root::adopt(*std::move(opened), path);
 }
 
-// How much may be written there; for a live target the place must not be one of its own.
+// How much may be written there, of what is free; for a live target the place must not be one of its own.
 Result<std::uint64_t> room_of(Snapshot& snapshot, const Root& directory, const ExtractArguments& arguments,
-                              Task& task) {
-  std::uint64_t most = UINT64_MAX;
-  if (!arguments.max_bytes.empty()) most = parse_size(arguments.max_bytes).value_or(0);
+                              std::uint64_t left_bytes, Task& task) {
+  std::uint64_t most = left_bytes;
+  if (!arguments.max_bytes.empty()) most = std::min(most, parse_size(arguments.max_bytes).value_or(0));
   if (auto* live = dynamic_cast<source::LiveSnapshot*>(&snapshot)) {
     const auto place = collect::check_place(directory, arguments.output, live->node().proc,
                                             collect::keep_out_of(*live, task));
@@ -89,7 +90,7 @@ Exit run_extract(const ExtractArguments& arguments, const Common& common, Io& io
     const Exit exit = fail(io, error);
     return error.code == Errc::malformed ? Exit::usage : exit;
   };
-  const auto query = query_of(arguments);
+  auto query = query_of(arguments);
   if (!query) return usage(query.error());
   if (!arguments.max_bytes.empty() && !parse_size(arguments.max_bytes))
     return usage({Errc::malformed, "--max-bytes " + arguments.max_bytes + ": not a size, like 512M"});
@@ -99,9 +100,21 @@ Exit run_extract(const ExtractArguments& arguments, const Common& common, Io& io
     tell_gaps(io, common, gaps);
     return fail(io, error);
   };
-  auto snapshot = source::open_source(arguments.query, {}, task, directory->fd());
+  const auto left = free_bytes(*directory, arguments.output);
+  if (!left) return failed(left.error());
+  source::TargetQuery target = arguments.query;
+  const std::string& inside = arguments.pid.container;
+  // Of a file pids are each container's.
+  if (!inside.empty() && target.container.empty() && source::is_file_source(target))
+    target.container = inside;
+  auto snapshot = source::open_source(target, {}, task, directory->fd());
   if (!snapshot) return failed(snapshot.error());
-  const auto room = room_of(**snapshot, *directory, arguments, task);
+  if (!inside.empty()) {
+    const auto chosen = source::choose_one(**snapshot, arguments.pid, task);
+    if (!chosen) return failed(chosen.error());
+    query->pid = chosen->pid;
+  }
+  const auto room = room_of(**snapshot, *directory, arguments, *left, task);
   if (!room) return failed(room.error());
   auto extraction = extract::Extraction::create(*directory, *room, task);
   if (!extraction) return failed(extraction.error());
@@ -133,8 +146,9 @@ Exit run_extract(const ExtractArguments& arguments, const Common& common, Io& io
 
 void add_extract(CLI::App& app, const Common& common, Action& chosen) {
   auto arguments = std::make_shared<ExtractArguments>();
-  CLI::App* sub = app.add_subcommand(
-      "extract", "Deleted and memfd programs, tmpfs, queues, shared memory, changed files, patched code");
+  CLI::App* sub = app.add_subcommand("extract",
+                                     "All at once, with a manifest: deleted and memfd programs, tmpfs, "
+                                     "queues, shared memory, changed files, patched code");
   sub->group("Analysis");
   sub->add_option("source", arguments->query.token, "a checkpoint, a bundle, or a live pod or container")
       ->required();
@@ -143,8 +157,8 @@ void add_extract(CLI::App& app, const Common& common, Action& chosen) {
       ->required();
   sub->add_option("--what", arguments->what, "all, or some of deleted,memfd,tmpfs,queues,sysv,changed,code");
   add_target_options(*sub, arguments->query);
-  sub->add_option("--pid", arguments->pid, "what this process has open, mapped or runs")
-      ->check(CLI::PositiveNumber);
+  add_spool_option(*sub, arguments->query.spool);
+  add_pid_option(*sub, arguments->pid, "what this process has open, mapped or runs");
   sub->add_option("--max-bytes", arguments->max_bytes,
                   "write so much at most, holes not counted: 512M, 8G; what does not fit is a gap");
   sub->footer(

@@ -39,28 +39,47 @@ bool split_source(const std::string& text, std::string& source, std::string& pat
   return false;
 }
 
+struct Asked {
+  source::TargetQuery query;
+  FileKey key;  // of which container is known when the source is open
+};
+
+// An error: what was typed cannot mean anything.
+Result<Asked> read_words(const FilesArguments& arguments) {
+  Asked asked;
+  asked.query = arguments.query;
+  if (!split_source(arguments.what, asked.query.token, asked.key.path))
+    return Error{Errc::malformed, arguments.what + ": not SOURCE:/path, like shop/web-7d9f:/etc/passwd"};
+  asked.key.layer = arguments.layer;
+  const bool number = parse_number<std::uint32_t>(arguments.layer).has_value();
+  if (!number && arguments.layer != "merged" && arguments.layer != "upper")
+    return Error{Errc::malformed, "--layer " + arguments.layer + ": neither merged nor upper nor a number"};
+  return asked;
+}
+
+Exit fail_usage(Io& io, const Error& error) {
+  (void)fail(io, error);
+  return Exit::usage;
+}
+
 struct Opened {
   std::unique_ptr<Snapshot> snapshot;
   FileKey key;
 };
 
 // One container has to be meant: a pod's only one, or that of -c.
-Result<Opened> open_files(const FilesArguments& arguments, Task& task, int writable = -1) {
+Result<Opened> open_files(Asked asked, Task& task, int writable = -1) {
   Opened opened;
-  source::TargetQuery query = arguments.query;
-  if (!split_source(arguments.what, query.token, opened.key.path))
-    return Error{Errc::malformed, arguments.what + ": not SOURCE:/path, like shop/web-7d9f:/etc/passwd"};
-  opened.key.layer = arguments.layer;
-  const bool number = parse_number<std::uint32_t>(arguments.layer).has_value();
-  if (!number && arguments.layer != "merged" && arguments.layer != "upper")
-    return Error{Errc::malformed, "--layer " + arguments.layer + ": neither merged nor upper nor a number"};
+  opened.key = std::move(asked.key);
+  const source::TargetQuery& query = asked.query;
   auto snapshot = source::open_source(query, {}, task, writable);
   if (!snapshot) return std::move(snapshot).error();
   opened.snapshot = *std::move(snapshot);
   std::vector<Container> containers;
   auto listed = opened.snapshot->list_containers(
       [&](Container&& container) -> Status {
-        const bool named = query.container.empty() || container.name.raw == query.container;
+        const bool named = query.container.empty() || container.name.raw == query.container ||
+                           container.id.starts_with(query.container);
         if (!container.sandbox && named) containers.push_back(std::move(container));
         return Done{};
       },
@@ -76,17 +95,13 @@ Result<Opened> open_files(const FilesArguments& arguments, Task& task, int writa
   return opened;
 }
 
-// What was typed cannot mean anything: usage.
-Exit fail_to_open(Io& io, const Error& error) {
-  const Exit exit = fail(io, error);
-  return error.code == Errc::malformed ? Exit::usage : exit;
-}
-
 Exit run_ls(const FilesArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
-  auto opened = open_files(arguments, task);
-  if (!opened) return fail_to_open(io, opened.error());
+  auto asked = read_words(arguments);
+  if (!asked) return fail_usage(io, asked.error());
+  auto opened = open_files(*std::move(asked), task);
+  if (!opened) return fail(io, opened.error());
   const report::Format format = common.output_format();
   auto told =
       format == report::Format::text
@@ -157,8 +172,10 @@ std::string printable(std::string_view text) {
 Exit run_cat(const FilesArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
-  auto opened = open_files(arguments, task);
-  if (!opened) return fail_to_open(io, opened.error());
+  auto asked = read_words(arguments);
+  if (!asked) return fail_usage(io, asked.error());
+  auto opened = open_files(*std::move(asked), task);
+  if (!opened) return fail(io, opened.error());
   auto file = opened->snapshot->open_file(opened->key, task);
   if (file && !file->bytes) file = has_no_bytes(file->entry);
   if (!file) {
@@ -269,10 +286,10 @@ class Copying {
 Exit run_cp(const FilesArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
+  auto asked = read_words(arguments);
+  if (!asked) return fail_usage(io, asked.error());
   // Into an existing directory, or under a new name.
-  std::string source;
-  std::string path;
-  (void)split_source(arguments.what, source, path);
+  std::string path = asked->key.path;
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   std::string name = path.substr(path.rfind('/') + 1);
   auto directory = Root::open(arguments.into);
@@ -283,8 +300,8 @@ Exit run_cp(const FilesArguments& arguments, const Common& common, Io& io) {
   }
   if (!directory) return fail(io, directory.error());
   if (name.empty() || name == "." || name == "..") name = "root";
-  auto opened = open_files(arguments, task, directory->fd());
-  if (!opened) return fail_to_open(io, opened.error());
+  auto opened = open_files(*std::move(asked), task, directory->fd());
+  if (!opened) return fail(io, opened.error());
   Copying copying(*opened->snapshot, io, task);
   auto copied = copying.any(opened->key, directory->fd(), name);
   if (!copied) {

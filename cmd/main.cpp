@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "cmd/commands.h"
-#include "cmd/extract.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/report/progress.h"

@@ -50,10 +50,10 @@ Result<MemoryQuery> query_of(Snapshot& snapshot, const MemoryArguments& argument
   MemoryQuery query;
   query.pid = arguments.pid.pid;
   if (!arguments.pid.container.empty()) {
-    const auto chosen = source::choose_process(snapshot, arguments.pid, task);
+    const auto chosen = source::choose_one(snapshot, arguments.pid, task);
     if (!chosen) return chosen.error();
-    query.pid = chosen->front().pid;
-    container = chosen->front().container;
+    query.pid = chosen->pid;
+    container = chosen->container;
   }
   if (query.pid == 0 && !arguments.all) {
     const auto of_token = source::parse_pid_token(arguments.query.token);

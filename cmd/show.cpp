@@ -33,10 +33,10 @@ Exit run_show(const ShowArguments& arguments, const source::TargetQuery& query, 
   options.every_gap = common.verbose;
   if (arguments.pid.pid > 0) options.pid = arguments.pid.pid;
   if (!arguments.pid.container.empty()) {
-    const auto chosen = source::choose_process(snapshot, arguments.pid, task);
+    const auto chosen = source::choose_one(snapshot, arguments.pid, task);
     if (!chosen) return fail(io, chosen.error());
-    options.pid = chosen->front().pid;
-    options.container = chosen->front().container;
+    options.pid = chosen->pid;
+    options.container = chosen->container;
   }
   const report::Format format = common.output_format();
   const bool text = format == report::Format::text;

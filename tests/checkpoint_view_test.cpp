@@ -136,10 +136,11 @@ TEST(CheckpointFiles, WhiteoutsOfALayer) {
                          {"etc/new", "came again"},
                          {"doc/.wh..wh..opq", ""},
                          {"doc/README", "hi"},
+                         {"etc/.wh.full", "called like a whiteout"},
                          {"x/.wh..wh.odd", ""}},
                         true));
-  EXPECT_THAT(at.ls("/etc", "upper"), ElementsAre("/etc/motd (whiteout)", "/etc/new"));
-  EXPECT_THAT(at.ls("/etc"), ElementsAre("/etc/new"));
+  EXPECT_THAT(at.ls("/etc", "upper"), ElementsAre("/etc/.wh.full", "/etc/motd (whiteout)", "/etc/new"));
+  EXPECT_THAT(at.ls("/etc"), ElementsAre("/etc/.wh.full", "/etc/new"));
   EXPECT_THAT(at.ls("/", "upper"), ElementsAre("/doc (opaque)", "/etc", "/x"));
   EXPECT_EQ(at.cat("/etc/new"), "came again");
   EXPECT_THAT(at.cat("/doc/old"), HasSubstr("no such file: what the image had in /doc is hidden"));

@@ -314,6 +314,84 @@ TEST(ExtractCode, PagesThatAreThereInCodeWereWrittenTo) {
   EXPECT_TRUE(take(plain_images(), ObjectKind::code).objects.empty());
 }
 
+std::string code_vma(std::size_t count, std::uint64_t start, std::uint64_t end) {
+  return ImageWriter(0x57492820)
+      .entry([&](Out& out) {
+        out.add_uint64(13, 6);
+        out.add_uint64(13, 4096);
+        for (std::size_t i = 0; i < count; ++i) {
+          Out vma(out, 14);
+          vma.add_uint64(1, start);
+          vma.add_uint64(2, end);
+          vma.add_uint64(4, 1);
+          vma.add_uint32(5, 5);
+          vma.add_uint32(6, 2);
+          vma.add_uint32(7, 1U << 6);
+        }
+      })
+      .bytes();
+}
+
+TEST(ExtractCode, EachPageOnceAndNoneUnsaid) {
+  auto files = plain_images();
+  files["checkpoint/mm-7.img"] = code_vma(3, kArgAddress, kArgAddress + 4096);
+  Taken taken = take(files, ObjectKind::code);
+  EXPECT_EQ(taken.objects.size(), 1U);
+  EXPECT_EQ(taken.lost, 0U) << taken.told;
+  EXPECT_THAT(taken.told, HasSubstr("over the one before"));
+  files["checkpoint/mm-7.img"] = code_vma(1, kArgAddress + 4096, kArgAddress + 8192);
+  taken = take(files, ObjectKind::code);
+  EXPECT_TRUE(taken.objects.empty());
+  EXPECT_EQ(taken.lost, 1U);
+  EXPECT_THAT(taken.told, HasSubstr("pid 7: 4.0 KiB of pages lie in no mapping"));
+}
+
+// One page of shared memory 5; a memfd of `size` bytes says so, or nothing does.
+std::map<std::string, std::string> with_shared(std::optional<std::uint64_t> size) {
+  auto files = plain_images();
+  files["checkpoint/pagemap-shmem-5.img"] = ImageWriter(0x56084025)
+                                                .entry([](Out& out) { out.add_uint32(1, 2); })
+                                                .entry([](Out& out) {
+                                                  out.add_uint64(1, 0);
+                                                  out.add_uint32(4, 4);
+                                                  out.add_uint64(5, 1);
+                                                })
+                                                .bytes();
+  files["checkpoint/pages-2.img"] = std::string(4096, 's');
+  if (size)
+    files["checkpoint/memfd.img"] = ImageWriter(0x48453499)
+                                        .entry([&](Out& out) {
+                                          out.add_string(1, "held");
+                                          out.add_uint32(2, 0);
+                                          out.add_uint64(4, *size);
+                                          out.add_uint32(5, 5);
+                                          out.add_uint64(7, 1);
+                                        })
+                                        .bytes();
+  return files;
+}
+
+TEST(ExtractShared, PagesThatNothingAccountsFor) {
+  const struct {
+    std::optional<std::uint64_t> size;
+    const char* path;
+    std::size_t bytes;
+    const char* why;
+  } cases[] = {{4096, "/memfd:held", 4096, ""},
+               {10, "/memfd:held", 10, ""},
+               {0, "/memfd:held", 0, "pages behind its end"},
+               {{}, "pagemap-shmem-5.img", 4096, "nothing in the images says what it is"}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.path + std::to_string(c.bytes));
+    const Taken taken = take(with_shared(c.size), ObjectKind::memfd);
+    ASSERT_EQ(taken.objects.size(), 1U) << taken.told;
+    EXPECT_EQ(taken.objects[0].object.path.raw, c.path);
+    EXPECT_EQ(taken.objects[0].bytes, std::string(c.bytes, 's'));
+    EXPECT_THAT(taken.objects[0].why, HasSubstr(c.why));
+    EXPECT_EQ(taken.objects[0].why.empty(), *c.why == '\0');
+  }
+}
+
 TEST(ExtractPid, WhatIsOfNoProcessIsLeftOut) {
   EXPECT_EQ(take(with_ghost(ghost_head({}) + "x"), ObjectKind::deleted, 7).objects.size(), 1U);
   CheckpointTestTask test;
@@ -371,11 +449,12 @@ struct Written {
 };
 
 template <class Work>
-Written write(const TempDir& dir, std::uint64_t max_bytes, const Work& work) {
+Written write(const TempDir& dir, std::uint64_t max_bytes, const Work& work,
+              std::uint64_t hole_bytes = kMaxHoleBytesInAll) {
   source::CheckpointTestTask test;
   const auto root = Root::open(dir.path());
   EXPECT_TRUE(root);
-  auto extraction = Extraction::create(*root, max_bytes, test.task);
+  auto extraction = Extraction::create(*root, max_bytes, test.task, hole_bytes);
   EXPECT_TRUE(extraction);
   work(**extraction);
   EXPECT_TRUE((*extraction)->seal());
@@ -440,6 +519,35 @@ TEST(ExtractWrite, HolesWithoutEndAreCut) {
   });
   EXPECT_EQ(written.lost, 1U);
   EXPECT_THAT(written.manifest, testing::HasSubstr("of holes"));
+}
+
+TEST(ExtractWrite, HolesOfAllObjectsTogetherAreLimited) {
+  const TempDir dir;
+  const auto written = write(
+      dir, UINT64_MAX,
+      [&](Extraction& to) {
+        for (const char* name : {"/one", "/two"}) {
+          ASSERT_TRUE(to.begin(file_of(name)));
+          ASSERT_TRUE(to.end(3 << 20, std::nullopt));
+        }
+      },
+      4 << 20);
+  EXPECT_EQ(written.lost, 1U);
+  EXPECT_EQ(written.counts[5].incomplete, 1U);
+  EXPECT_EQ(written.counts[5].size_bytes, 3U << 20);
+  EXPECT_THAT(written.manifest, testing::HasSubstr("of holes in all objects"));
+}
+
+TEST(ExtractWrite, LinesOfFilesAreWrittenWithThem) {
+  const TempDir dir;
+  std::string before;
+  write(dir, UINT64_MAX, [&](Extraction& to) {
+    ASSERT_TRUE(to.begin(file_of("/named")));
+    ASSERT_TRUE(to.end(0, std::nullopt));
+    std::ifstream in(dir.path() + "/manifest.jsonl.part");
+    before.assign(std::istreambuf_iterator<char>(in), {});
+  });
+  EXPECT_THAT(before, testing::HasSubstr("/named"));
 }
 
 TEST(ExtractWrite, WhatWasNotEndedIsWrittenDown) {

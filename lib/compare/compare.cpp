@@ -111,6 +111,14 @@ Status Comparer::match_containers(Comparison& comparison, Task& task) {
     } else if (engine_ids || starts_known) {
       pair.sameness = Sameness::another;
     }
+    if (options_.kinds.contains(ComparedKind::file))
+      task.gaps.add(
+          {Impact::note,
+           "compare.file",
+           a.name,
+           {Errc::unsupported,
+            "files in tmpfs and volumes, open files without a name, queues and memfd contents are not "
+            "compared: extract has them"}});
     ComparedContainer told{a.id, b.id, Bytes(a.name), std::nullopt};
     if (pair.sameness != Sameness::same) {
       std::string why = "A is " + called(a) + ", B is " + called(b) + ": ";

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "lib/compare/project.h"
+#include "lib/core/text.h"
 
 namespace ctriage::compare {
 namespace {
@@ -56,8 +57,24 @@ Item item_of(const FileChange& change) {
 }
 
 Status Projector::list_files(const ListRequest& request, const Emit<Item>& emit, Task& task) {
-  return snapshot_.list_changes(
-      request.container, [&](FileChange&& change) { return emit(item_of(change)); }, task);
+  std::uint64_t unhashed = 0;
+  auto listed = snapshot_.list_changes(
+      request.container,
+      [&](FileChange&& change) {
+        const bool has_bytes = change.after && change.after->type == FileType::regular &&
+                               change.after->size_bytes > 0 && !change.hard_link_of;
+        if (has_bytes && !change.after->sha256 && change.kind != ChangeKind::deleted) ++unhashed;
+        return emit(item_of(change));
+      },
+      task);
+  if (unhashed > 0)
+    task.gaps.add(
+        {Impact::degraded,
+         "compare.file",
+         request.container,
+         {Errc::unsupported, counted(unhashed, "file has", "files have") +
+                                 " no digest here: other bytes of the same size and time are not seen"}});
+  return listed;
 }
 
 }  // namespace ctriage::compare

@@ -25,6 +25,11 @@ bool is_zero(std::span<const std::byte> bytes) {  // of one block
   return std::memcmp(bytes.data(), kZeros.data(), bytes.size()) == 0;
 }
 
+// One file finds no room; one that is smaller, or the manifest, still may.
+bool is_no_space(const Error& error) { return error.number == ENOSPC || error.number == EDQUOT; }
+
+Error no_space(const Error& error) { return {Errc::full, "no space left: not written: " + error.what}; }
+
 }  // namespace
 
 std::string safe_name(std::string_view path) {
@@ -39,22 +44,26 @@ std::string safe_name(std::string_view path) {
   return name.empty() ? "object" : name;
 }
 
-Extraction::Extraction(Root directory, NewFile manifest, std::uint64_t max_bytes, Task& task)
+Extraction::Extraction(Root directory, NewFile manifest, std::uint64_t max_bytes, std::uint64_t hole_bytes,
+                       Task& task)
     : directory_(std::move(directory)),
       manifest_(std::move(manifest)),
       left_bytes_(max_bytes),
       max_bytes_(max_bytes),
+      left_hole_bytes_(hole_bytes),
+      hole_bytes_(hole_bytes),
       task_(task) {
   for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i].kind = static_cast<ObjectKind>(i);
 }
 
 Result<std::unique_ptr<Extraction>> Extraction::create(const Root& directory, std::uint64_t max_bytes,
-                                                       Task& task) {
+                                                       Task& task, std::uint64_t hole_bytes) {
   auto own = directory.duplicate();
   if (!own) return std::move(own).error();
   auto manifest = NewFile::create(directory, std::string(kManifest), UINT64_MAX);
   if (!manifest) return std::move(manifest).error();
-  return std::unique_ptr<Extraction>(new Extraction(*std::move(own), *std::move(manifest), max_bytes, task));
+  return std::unique_ptr<Extraction>(
+      new Extraction(*std::move(own), *std::move(manifest), max_bytes, hole_bytes, task));
 }
 
 Result<int> Extraction::directory_of(ObjectKind kind) {
@@ -74,9 +83,12 @@ void Extraction::tell(const ExtractedObject& object, Error why) {
 }
 
 Status Extraction::flush() {
+  if (broken_) return *broken_;
+  if (block_.empty()) return Done{};
   manifest_hash_.update(block_);
   auto written = manifest_.write(std::as_bytes(std::span(block_)));
   block_.clear();
+  if (!written) broken_ = written.error();
   return written;
 }
 
@@ -118,7 +130,12 @@ Status Extraction::open_file(Current& current) {
 Status Extraction::begin(ExtractedObject&& object) {
   current_.emplace();
   current_->object = std::move(object);
-  if (files_ < kMaxFiles) return open_file(*current_);
+  if (files_ < kMaxFiles) {
+    auto opened = open_file(*current_);
+    if (opened || !is_no_space(opened.error())) return opened;
+    current_->left_out = no_space(opened.error());
+    return Done{};
+  }
   current_->left_out = Error{Errc::limit, "over " + with_commas(kMaxFiles) + " files: not written"};
   return Done{};
 }
@@ -141,10 +158,16 @@ Status Extraction::pass_hole(std::uint64_t until) {
   Current& current = *current_;
   const std::uint64_t hole = until - current.hashed;
   if (hole > kMaxHoleBytes - std::min(current.holes, kMaxHoleBytes)) {
-    current.too_sparse = true;
+    current.too_sparse = Error{Errc::limit, "over " + human_size(kMaxHoleBytes) + " of holes: cut there"};
+    return Done{};
+  }
+  if (hole > left_hole_bytes_) {
+    current.too_sparse =
+        Error{Errc::limit, "over " + human_size(hole_bytes_) + " of holes in all objects: cut there"};
     return Done{};
   }
   current.holes += hole;
+  left_hole_bytes_ -= hole;
   while (current.hashed < until) {
     if (auto go_on = task_.check(); !go_on) return go_on;
     const auto count = std::min<std::uint64_t>(kZeros.size(), until - current.hashed);
@@ -162,8 +185,13 @@ Status Extraction::keep(std::uint64_t offset, std::span<const std::byte> bytes) 
     return Done{};
   }
   if (auto written = sys::pwrite_all(current.file.get(), bytes, offset, current.name); !written) {
-    if (written.error().number != EFBIG && written.error().number != EINVAL) return written;
-    drop(std::move(written).error());  // an offset that no file can have
+    const int why = written.error().number;
+    if (is_no_space(written.error()))
+      drop(no_space(written.error()));
+    else if (why == EFBIG || why == EINVAL)
+      drop(std::move(written).error());  // an offset that no file can have
+    else
+      return written;
     return Done{};
   }
   left_bytes_ -= bytes.size();
@@ -201,11 +229,13 @@ Status Extraction::end(std::uint64_t size_bytes, std::optional<Error> missing) {
     if (auto passed = pass_hole(size_bytes); !passed) return passed;
   }
   ExtractedObject& object = current.object;
-  if (current.too_sparse && !missing)
-    missing = Error{Errc::limit, "over " + human_size(kMaxHoleBytes) + " of holes: cut there"};
+  if (current.too_sparse && !missing) missing = *current.too_sparse;
   const std::uint64_t size = current.too_sparse ? current.hashed : size_bytes;
   if (current.file) {
-    if (auto set = sys::ftruncate(current.file.get(), size, current.name); !set) return set;
+    if (auto set = sys::ftruncate(current.file.get(), size, current.name); !set) {
+      if (!is_no_space(set.error())) return set;
+      drop(no_space(set.error()));
+    }
   }
   if (current.left_out && !missing) missing = *current.left_out;
   ObjectCount& count = counts_[static_cast<std::size_t>(object.kind)];
@@ -224,6 +254,8 @@ Status Extraction::end(std::uint64_t size_bytes, std::optional<Error> missing) {
     tell(object, *std::move(missing));
   }
   auto written = line(object);
+  // A file without its line has lost its name: what comes after this one may end us.
+  if (written && current.file) written = flush();
   current_.reset();
   return written;
 }

@@ -47,6 +47,9 @@ void Tracer::wait(std::vector<Traced>& threads) {
         // Stopped on its way to a signal: it gets that when it goes on.
         if (waited->status >> 16 != kStopEvent) thread.signal = WSTOPSIG(waited->status);
       } else {
+        // It has ended; or it ran another program and has the main thread's number now: what was attached to
+        // is let go of by our end.
+        must_end_ = must_end_ || !waited;
         thread.seized = false;
         thread.number = ESRCH;
       }

@@ -213,8 +213,8 @@ Result<Outcome> difference_text(Comparison& comparison, const ListDifferences& l
   const auto of = [&](DifferenceChange change) { return counts[static_cast<std::size_t>(change)]; };
   const std::uint64_t total =
       of(DifferenceChange::gone) + of(DifferenceChange::added) + of(DifferenceChange::changed);
-  std::string text =
-      "-- " + (total == 0 ? std::string("no differences") : counted(total, "difference", "differences"));
+  std::string text = "-- " + (total == 0 ? std::string("no differences in what was compared")
+                                         : counted(total, "difference", "differences"));
   if (total > 0)
     text += fmt::format(": {} only in A (-), {} only in B (+), {} changed (~)",
                         with_commas(of(DifferenceChange::gone)), with_commas(of(DifferenceChange::added)),

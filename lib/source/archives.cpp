@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "lib/archive/tar_header.h"
 #include "lib/bundle/reader.h"
@@ -67,14 +68,15 @@ class Lister {
     return Done{};
   }
 
-  Status file(UniqueFd opened, const std::string& path, std::string_view name) {
+  enum class Met : std::uint8_t { listed, bundle };  // a bundle is left to who opens it again
+  Result<Met> file(UniqueFd opened, const std::string& path, std::string_view name) {
     if (into_.files >= kMaxListedFiles)
       return Error{Errc::limit, "over " + std::to_string(kMaxListedFiles) + " files"};
     ++into_.files;
     auto own = archive::bytes_of_file(std::move(opened), path);
     if (!own) {
       lost(path, std::move(own).error());
-      return Done{};
+      return Met::listed;
     }
     archive::BytesAt& bytes = **own;
     const std::uint64_t size = *bytes.size_bytes();
@@ -82,22 +84,22 @@ class Lister {
     const auto got = bytes.read_at(0, block);
     if (!got) {
       lost(path, got.error());
-      return Done{};
+      return Met::listed;
     }
     const auto head = std::span<const std::byte>(block).first(*got);
     if (archive::find_compression(head) != archive::Compression::none)
-      return archive_file(*std::move(own), path, name, size, true);
+      return met_of(archive_file(*std::move(own), path, name, size, true));
     const auto header = archive::parse_tar_header(head);
     const bool is_tar = header && *header;
-    if (!is_tar && !has_name_of_one(name)) return Done{};
+    if (!is_tar && !has_name_of_one(name)) return Met::listed;
     if (!is_tar) {
       ListedArchive wrong = empty(path, ArchiveKind::checkpoint, size);
       if (name.find(".ctriage.tar") != std::string_view::npos) wrong.kind = ArchiveKind::bundle;
       wrong.error = Bytes(header ? "begins with nothing but zeros" : header.error().what);
-      return add(std::move(wrong));
+      return met_of(add(std::move(wrong)));
     }
-    if ((*header)->name == kBundleHeader) return Error{Errc::vanished, "a bundle"};  // see open_and_list()
-    return archive_file(*std::move(own), path, name, size, false);
+    if ((*header)->name == kBundleHeader) return Met::bundle;
+    return met_of(archive_file(*std::move(own), path, name, size, false));
   }
 
   // The descriptor of a bundle is its reader's.
@@ -107,8 +109,9 @@ class Lister {
       lost(path, std::move(opened).error());
       return Done{};
     }
-    auto listed = file(*std::move(opened), path, name);
-    if (listed || listed.error().code != Errc::vanished) return listed;
+    const auto met = file(*std::move(opened), path, name);
+    if (!met) return met.error();
+    if (*met == Met::listed) return Done{};
     opened = at.open_beneath(name);
     if (!opened) {
       lost(path, std::move(opened).error());
@@ -132,6 +135,11 @@ class Lister {
   }
 
  private:
+  static Result<Met> met_of(Status done) {
+    if (!done) return std::move(done).error();
+    return Met::listed;
+  }
+
   static ListedArchive empty(const std::string& path, ArchiveKind kind, std::uint64_t size) {
     ListedArchive made;
     made.path = Bytes(path);
@@ -143,6 +151,9 @@ class Lister {
   Status add(ListedArchive&& made) {
     if (into_.archives.size() >= kMaxListedArchives)
       return Error{Errc::limit, "over " + std::to_string(kMaxListedArchives) + " archives"};
+    // Once, however many containers it has.
+    if (made.error && wrong_.insert(made.path.raw).second)
+      lost(made.path.raw, Error{Errc::malformed, made.error->raw});
     into_.archives.push_back(std::move(made));
     return Done{};
   }
@@ -301,6 +312,7 @@ class Lister {
   Task& task_;
   std::uint64_t links_ = 0;
   std::string first_link_;
+  std::set<std::string> wrong_;  // paths of what is damaged
 };
 
 }  // namespace

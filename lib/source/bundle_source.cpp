@@ -166,6 +166,11 @@ Status BundleSnapshot::list_containers(const Emit<Container>& emit, Task& task) 
   return Done{};
 }
 
+void BundleSnapshot::keep(const std::set<std::string>& ids) {
+  std::erase_if(folders_, [&](const auto& folder) { return !ids.contains(folder.first); });
+  narrowed_ = true;
+}
+
 Status BundleSnapshot::list_tree(const std::string& stream, const Emit<TreeFile>& emit, Task& task) {
   return list(stream, emit, task);
 }
@@ -203,7 +208,12 @@ Status BundleSnapshot::list_logs(const std::string& id, const Emit<LogFile>& emi
 }
 Status BundleSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
   if (!reader_->has("findings.jsonl")) return Done{};
-  return list("findings.jsonl", emit, task);
+  if (!narrowed_) return list("findings.jsonl", emit, task);
+  const Emit<Finding> of_kept = [&](Finding&& finding) -> Status {
+    const bool kept = finding.container.empty() || folders_.contains(finding.container);
+    return kept ? emit(std::move(finding)) : Status(Done{});
+  };
+  return list("findings.jsonl", of_kept, task);
 }
 Status BundleSnapshot::list_gaps(const Emit<GapRecord>& emit, Task& task) {
   if (!reader_->has("gaps.jsonl")) return Done{};

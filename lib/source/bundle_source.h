@@ -36,6 +36,8 @@ class BundleSnapshot final : public Snapshot {
   Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
   // objects.h
   Status visit_objects(const ObjectQuery& query, ObjectVisitor& visitor, Task& task);
+  // From now on it has these containers alone, by id; findings of no container stay.
+  void keep(const std::set<std::string>& ids);
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
   Status list_gaps(const Emit<GapRecord>& emit, Task& task) override;
 
@@ -71,6 +73,7 @@ class BundleSnapshot final : public Snapshot {
   std::unique_ptr<bundle::Reader> reader_;
   std::string name_;
   std::map<std::string, std::string> folders_;  // container id -> "containers/app/"
+  bool narrowed_ = false;                       // by keep()
   std::string deleted_;                         // what each_taken saw of the path it was asked for
   std::set<std::string> listed_;                // streams whose gaps were told
 };

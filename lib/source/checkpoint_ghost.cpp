@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "lib/core/cursor.h"
@@ -46,10 +47,10 @@ struct Chunk {
   std::uint64_t stored = 0;          // offset in the image
 };
 
-// u32 length, ghost_chunk_entry, its bytes; until the image ends. lib/criu/FORMAT.md.
-Result<std::vector<Chunk>> read_chunks(BytesAt& image, std::uint64_t at, std::uint64_t image_bytes,
-                                       std::uint64_t file_bytes, const Task& task) {
-  std::vector<Chunk> chunks;
+// u32 length, ghost_chunk_entry, its bytes; until the image ends. lib/criu/FORMAT.md. After an error those
+// that came before stand in `chunks`.
+Status read_chunks(BytesAt& image, std::uint64_t at, std::uint64_t image_bytes, std::uint64_t file_bytes,
+                   std::vector<Chunk>& chunks, const Task& task) {
   while (at < image_bytes) {
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     std::array<std::byte, sizeof(std::uint32_t) + kMaxChunkHeadBytes> head{};
@@ -74,18 +75,21 @@ Result<std::vector<Chunk>> read_chunks(BytesAt& image, std::uint64_t at, std::ui
     chunks.push_back({chunk->offset_bytes, chunk->offset_bytes + chunk->size_bytes, at});
     at += chunk->size_bytes;
   }
-  return chunks;
+  return Done{};
 }
 
 class ChunkedBytes final : public BytesAt {
  public:
-  ChunkedBytes(std::unique_ptr<BytesAt> image, std::vector<Chunk> chunks, std::uint64_t size)
-      : image_(std::move(image)), chunks_(std::move(chunks)), size_(size) {}
+  // `damage`: why it is not known what comes after the last of them.
+  ChunkedBytes(std::unique_ptr<BytesAt> image, std::vector<Chunk> chunks, std::uint64_t size,
+               std::optional<Error> damage)
+      : image_(std::move(image)), chunks_(std::move(chunks)), size_(size), damage_(std::move(damage)) {}
   [[nodiscard]] std::optional<std::uint64_t> size_bytes() const override { return size_; }
   // One run at a time: who reads in order asks again.
   Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> into) override {
     if (offset >= size_ || into.empty()) return std::size_t{0};
     const auto next = std::ranges::upper_bound(chunks_, offset, {}, &Chunk::end);
+    if (next == chunks_.end() && damage_) return *damage_;
     const bool inside = next != chunks_.end() && next->begin <= offset;
     const std::uint64_t until = next == chunks_.end() ? size_ : inside ? next->end : next->begin;
     into = into.first(static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), until - offset)));
@@ -98,6 +102,7 @@ class ChunkedBytes final : public BytesAt {
   std::unique_ptr<BytesAt> image_;
   std::vector<Chunk> chunks_;
   std::uint64_t size_;
+  std::optional<Error> damage_;
 };
 
 }  // namespace
@@ -143,10 +148,13 @@ Result<std::unique_ptr<ByteSource>> open_ghost(CheckpointStore& store, const std
   if (!bytes) return std::move(bytes).error();
   const std::uint64_t size = ghost.file.size_bytes;
   if (!ghost.chunks) return source_of(*std::move(bytes), ghost.offset, size, task);
-  auto chunks = read_chunks(**bytes, ghost.offset, store.find(image)->size_bytes, size, task);
-  if (!chunks) return std::move(chunks).error().within(image);
-  return source_of(std::make_unique<ChunkedBytes>(*std::move(bytes), *std::move(chunks), size), 0, size,
-                   task);
+  std::vector<Chunk> chunks;
+  auto read = read_chunks(**bytes, ghost.offset, store.find(image)->size_bytes, size, chunks, task);
+  std::optional<Error> damage;
+  if (!read) damage = std::move(read).error().within(image);
+  return source_of(
+      std::make_unique<ChunkedBytes>(*std::move(bytes), std::move(chunks), size, std::move(damage)), 0, size,
+      task);
 }
 
 }  // namespace ctriage::source

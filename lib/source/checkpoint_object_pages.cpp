@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
+#include "lib/core/text.h"
 #include "lib/source/checkpoint_objects.h"
+#include "lib/source/image_stream.h"
 #include "lib/source/object_feed.h"
 #include "lib/source/remembered.h"
 
@@ -13,6 +15,8 @@ namespace {
 using criu::FileKind;
 
 constexpr std::size_t kBlockBytes = 256 << 10;
+constexpr std::string_view kMapPrefix = "pagemap-";
+constexpr std::string_view kImageSuffix = ".img";
 
 bool is_executable(const criu::Vma& vma) {
   return (vma.status & criu::Vma::file_private) != 0 && (vma.protection & PROT_EXEC) != 0;
@@ -21,6 +25,95 @@ bool is_executable(const criu::Vma& vma) {
 std::string protection_of(const criu::Vma& vma) {
   const auto bit = [&](std::uint32_t mask, char name) { return (vma.protection & mask) != 0 ? name : '-'; };
   return {bit(PROT_READ, 'r'), bit(PROT_WRITE, 'w'), 'x', 'p'};
+}
+
+std::uint64_t end_of(const criu::PageMap& map, const criu::PageRun& run) {
+  return run.address + run.pages * map.page_bytes;
+}
+
+// Shared memory, as far as it is said to go.
+Status feed_pages(ObjectFeed& feed, CheckpointMemory& memory, const std::string& of, const criu::PageMap& map,
+                  std::uint64_t size_bytes, const Task& task) {
+  if (auto whole = memory.check(of, map); !whole) feed.miss(std::move(whole).error());
+  std::vector<std::byte> block(kBlockBytes);
+  for (const criu::PageRun& run : map.runs) {
+    const std::uint64_t end = std::min(end_of(map, run), size_bytes);
+    // The last page of an object may have less of it than a page.
+    if (end_of(map, run) - end >= map.page_bytes) feed.miss({Errc::mismatch, "pages behind its end"});
+    for (std::uint64_t at = run.address; at < end;) {
+      const auto room =
+          std::span(block).first(static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), end - at)));
+      const auto chunk = memory.read(of, map, at, room);
+      if (auto go_on = task.check(); !go_on) return go_on;
+      if (!chunk) {
+        feed.miss(chunk.error());
+        break;
+      }
+      if (chunk->state == MemoryChunk::State::data) {
+        if (auto copied = feed.copy(room.first(chunk->size_bytes), at); !copied) return copied;
+      }
+      at += chunk->size_bytes;
+    }
+  }
+  return Done{};
+}
+
+// Cuts off `vma` what lies before `end`; false: nothing of it is left.
+bool begin_at(std::uint64_t end, criu::Vma& vma) {
+  if (vma.end <= std::max(vma.start, end)) return false;
+  if (vma.start >= end) return true;
+  vma.offset_bytes += end - vma.start;
+  vma.start = end;
+  return true;
+}
+
+// What of the pages of a process `vmas`, in their order, leave out or have twice.
+void tell_mappings(const std::vector<criu::Vma>& vmas, const criu::PageMap& map, const std::string& pid,
+                   GapLog& gaps) {
+  std::uint64_t over = 0;
+  std::uint64_t mapped_until = 0;
+  std::uint64_t mapped_bytes = 0;
+  for (criu::Vma vma : vmas) {
+    if (vma.start < mapped_until) ++over;
+    if (!begin_at(mapped_until, vma)) continue;
+    mapped_until = vma.end;
+    mapped_bytes += map.bytes_in(vma.start, vma.end);
+  }
+  std::uint64_t all_bytes = 0;
+  for (const criu::PageRun& run : map.runs) {
+    if (run.state != criu::PageRun::State::lazy) all_bytes += run.pages * map.page_bytes;
+  }
+  if (over > 0)
+    gaps.add({Impact::degraded,
+              "checkpoint.code",
+              "pid " + pid,
+              {Errc::malformed, counted(over, "mapping lies", "mappings lie") +
+                                    " over the one before: each page is taken once"}});
+  if (all_bytes > mapped_bytes)
+    gaps.add({Impact::lost,
+              "checkpoint.code",
+              "pid " + pid,
+              {Errc::mismatch, human_size(all_bytes - mapped_bytes) +
+                                   " of pages lie in no mapping: not extracted; search reads them"}});
+}
+
+// Page maps of System V segments, by image. What cannot be read is told when the segments are.
+void name_segments(CheckpointStore& store, const std::string& image, std::set<std::string>& named) {
+  auto stream = ImageStream::open(store, image, criu::Kind::ipc_shm);
+  std::string message;
+  while (stream) {
+    const auto more = stream->next(message);
+    if (!more || !*more) return;
+    const auto segment = criu::parse_ipc_segment(message);
+    if (!segment) return;
+    constexpr std::uint64_t kPadding = 4;
+    const std::uint64_t size = segment->size_bytes;
+    if (segment->in_pagemaps) {
+      named.insert("shmem-" + std::to_string(segment->about.id));
+    } else if (size > UINT64_MAX - kPadding || !stream->skip((size + kPadding - 1) / kPadding * kPadding)) {
+      return;
+    }
+  }
 }
 
 }  // namespace
@@ -32,10 +125,10 @@ std::string CheckpointObjects::pages_of(const std::string& of) {
 
 // memfds, shared anonymous memory: their pages are no process's.
 void CheckpointObjects::plan_shared(std::vector<ObjectWork>& into) {
-  std::set<std::uint32_t> named;
+  std::set<std::string> named;  // as of CheckpointMemory::page_map()
   for (const auto& [id, inode] : tasks_->memfds_) {
     const std::uint32_t shared = inode.shared_memory;
-    named.insert(shared);
+    named.insert("shmem-" + std::to_string(shared));
     const Pids& pids = sharers_[shared];
     if (!wanted(pids)) continue;
     const bool anonymous = inode.name == "/dev/zero";  // so the kernel calls it
@@ -55,7 +148,7 @@ void CheckpointObjects::plan_shared(std::vector<ObjectWork>& into) {
   }
   for (const auto& [shared, span] : spans_) {
     const Pids& pids = sharers_[shared];
-    if (named.contains(shared) || !wanted(pids)) continue;
+    if (!named.insert("shmem-" + std::to_string(shared)).second || !wanted(pids)) continue;
     ExtractedObject made = object(ObjectKind::memfd, "shared memory", pids);
     made.path = Bytes("shared memory " + std::to_string(shared));
     made.size_bytes = span;
@@ -63,6 +156,37 @@ void CheckpointObjects::plan_shared(std::vector<ObjectWork>& into) {
         [this, made, shared = shared, span = span](ObjectVisitor& to) {
           return walk_shared(made, shared, span, to);
         });
+  }
+  // Pages that nothing names are content all the same: memfd.img may be missing, or cut.
+  bool segments_named = false;
+  for (const std::string& name : images("pagemap-shmem-", kImageSuffix)) {
+    const std::string of =
+        name.substr(kMapPrefix.size(), name.size() - kMapPrefix.size() - kImageSuffix.size());
+    if (!segments_named && !named.contains(of)) {
+      for (const std::string& segments : images("ipcns-shm-", kImageSuffix))
+        name_segments(*part_.images, part_.image_dir + segments, named);
+      segments_named = true;
+    }
+    if (named.contains(of)) continue;
+    const auto id = parse_number<std::uint32_t>(std::string_view(of).substr(of.find('-') + 1));
+    const auto sharers = id ? sharers_.find(*id) : sharers_.end();
+    const Pids pids = sharers == sharers_.end() ? Pids{} : sharers->second;
+    if (!wanted(pids)) continue;
+    ExtractedObject made = object(ObjectKind::memfd, "shared memory", pids);
+    made.path = Bytes(name);
+    add(into, pages_of(of), [this, made, of](ObjectVisitor& to) -> Status {
+      ObjectFeed feed(to, task_);
+      if (auto begun = feed.begin(ExtractedObject(made)); !begun) return begun;
+      const auto map = tasks_->memory_.page_map(of, page_bytes_);
+      if (!map) {
+        feed.miss(map.error());
+        return feed.end(0);
+      }
+      feed.miss({Errc::mismatch, "nothing in the images says what it is or how large it was"});
+      const std::uint64_t size = map->runs.empty() ? 0 : end_of(*map, map->runs.back());
+      if (auto fed = feed_pages(feed, tasks_->memory_, of, *map, size, task_); !fed) return fed;
+      return feed.end(size);
+    });
   }
 }
 
@@ -75,25 +199,7 @@ Status CheckpointObjects::walk_shared(ExtractedObject object, std::uint32_t id, 
   auto map = memory.page_map(of, page_bytes_);
   if (!map && (size_bytes > 0 || map.error().code != Errc::not_found)) feed.miss(map.error());
   if (map) {
-    if (auto whole = memory.check(of, *map); !whole) feed.miss(std::move(whole).error());
-    std::vector<std::byte> block(kBlockBytes);
-    for (const criu::PageRun& run : map->runs) {
-      const std::uint64_t end = run.address + run.pages * map->page_bytes;
-      for (std::uint64_t at = run.address; at < std::min(end, size_bytes);) {
-        const auto room = std::span(block).first(
-            static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), std::min(end, size_bytes) - at)));
-        const auto chunk = memory.read(of, *map, at, room);
-        if (auto go_on = task_.check(); !go_on) return go_on;
-        if (!chunk) {
-          feed.miss(chunk.error());
-          break;
-        }
-        if (chunk->state == MemoryChunk::State::data) {
-          if (auto copied = feed.copy(room.first(chunk->size_bytes), at); !copied) return copied;
-        }
-        at += chunk->size_bytes;
-      }
-    }
+    if (auto fed = feed_pages(feed, memory, of, *map, size_bytes, task_); !fed) return fed;
   }
   return feed.end(size_bytes);
 }
@@ -119,11 +225,15 @@ Status CheckpointObjects::walk_code(const CheckpointTask& about, ObjectVisitor& 
   auto memory = text ? criu::parse_memory(*text) : Result<criu::Memory>(Error{});
   const auto map = tasks_->memory_.page_map(of, about.page_bytes);
   if (!memory || !map) return Done{};
-  std::ranges::sort(memory->vmas, {}, &criu::Vma::start);
+  std::ranges::stable_sort(memory->vmas, {}, &criu::Vma::start);
+  tell_mappings(memory->vmas, *map, of, task_.gaps);
   ObjectFeed feed(to, task_);
   std::vector<std::byte> block(kBlockBytes);
-  for (const criu::Vma& vma : memory->vmas) {
-    if (!is_executable(vma)) continue;
+  std::uint64_t written_until = 0;
+  for (criu::Vma vma : memory->vmas) {
+    // One that is not executable must not hide what lies below it.
+    if (!is_executable(vma) || !begin_at(written_until, vma)) continue;
+    written_until = vma.end;
     const criu::FileEntry* file = tasks_->open_file(static_cast<std::uint32_t>(vma.object));
     auto run = std::ranges::partition_point(map->runs, [&](const criu::PageRun& each) {
       return each.address + each.pages * map->page_bytes <= vma.start;

@@ -7,6 +7,7 @@
 
 #include "lib/core/text.h"
 #include "lib/source/checkpoint_source.h"
+#include "lib/source/checkpoint_trees.h"
 #include "lib/source/image_stream.h"
 #include "lib/source/object_feed.h"
 #include "lib/source/remembered.h"
@@ -20,8 +21,6 @@ using criu::FileKind;
 constexpr std::size_t kMaxOwnersOfOne = 1'000;
 constexpr std::size_t kMaxOwners = 200'000;  // of all objects together
 constexpr std::uint32_t kDefaultPageBytes = 4'096;
-constexpr std::string_view kTarSuffix = ".tar.gz.img";
-constexpr std::string_view kDevShm = "devshm-checkpoint.tar";
 
 }  // namespace
 
@@ -240,6 +239,8 @@ Status CheckpointObjects::walk_ghost(const Ghost& ghost, ObjectVisitor& to) {
     if (auto passed = image->skip(chunk->size_bytes); !passed) feed.miss(std::move(passed).error());
     if (!about->size_bytes) size = std::max(size, chunk->offset_bytes + there);
   }
+  if (about->chunks && !about->size_bytes)
+    feed.miss({Errc::malformed, "parts of a file whose size is not recorded"});
   if (auto go_on = task_.check(); !go_on) feed.miss(go_on.error());
   if (recorded && *recorded > size)
     feed.miss({Errc::truncated, "it had " + with_commas(*recorded) + " bytes"});
@@ -280,26 +281,12 @@ Status CheckpointObjects::plan(std::vector<ObjectWork>& into) {
            "files of tmpfs and of the root file system are no process's: left out by --pid");
     return Done{};
   }
-  if (query_.wants(ObjectKind::tmpfs)) {
-    for (const std::string& name : images("tmpfs-", kTarSuffix)) {
-      std::string below = "/" + name;
-      constexpr std::string_view kDevice = "tmpfs-dev-";
-      const auto number = parse_number<std::uint32_t>(
-          name.starts_with(kDevice) ? std::string_view(name).substr(
-                                          kDevice.size(), name.size() - kDevice.size() - kTarSuffix.size())
-                                    : std::string_view(name).substr(6, name.size() - 6 - kTarSuffix.size()));
-      for (const Mount& mount : tasks_ == nullptr ? std::vector<Mount>{} : tasks_->mounts) {
-        const bool it =
-            number && (name.starts_with(kDevice) ? mount.device == device_of(*number) : mount.id == *number);
-        if (!it) continue;
-        below = mount.mountpoint.raw == "/" ? "" : mount.mountpoint.raw;
-        break;
-      }
-      plan_tar(into, *part_.images, part_.image_dir + name, ObjectKind::tmpfs, below, false);
-    }
-    if (part_.base != nullptr && part_.base->find(part_.base_dir + std::string(kDevShm)) != nullptr)
-      plan_tar(into, *part_.base, part_.base_dir + std::string(kDevShm), ObjectKind::tmpfs, "/dev/shm",
-               false);
+  for (const StoredTree& tree : trees_of(part_, tasks_)) {
+    const ObjectKind kind = tree.volume ? ObjectKind::changed : ObjectKind::tmpfs;
+    if (!query_.wants(kind)) continue;
+    std::string below = tree.mountpoint.empty() ? "/" + tree.tar : tree.mountpoint;
+    if (below == "/") below.clear();
+    plan_tar(into, *tree.store, tree.tar, kind, std::move(below), false);
   }
   if (query_.wants(ObjectKind::changed) && part_.layer_store != nullptr)
     plan_tar(into, *part_.layer_store, part_.layer, ObjectKind::changed, "", !leaves_out_changes(part_.form));

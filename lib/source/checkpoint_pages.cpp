@@ -8,6 +8,7 @@
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
 #include "lib/source/checkpoint_source.h"
+#include "lib/source/checkpoint_trees.h"
 #include "lib/source/refusal.h"
 #include "lib/source/remembered.h"
 #include "lib/source/store_order.h"
@@ -32,8 +33,6 @@ constexpr ObjectImage kObjectImages[] = {
     {"ipcns-shm-", AreaKind::ipc, "System V shared memory"},
     {"ipcns-msg-", AreaKind::ipc, "System V messages"},
 };
-constexpr std::string_view kTmpfsPrefix = "tmpfs-";
-constexpr std::string_view kTmpfsSuffix = ".tar.gz.img";
 
 // Bytes of an object from `at` to its end.
 Status walk_bytes(archive::BytesAt& bytes, std::uint64_t at, std::uint64_t size, MemoryVisitor& visitor,
@@ -292,8 +291,6 @@ Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor&
            file != files.end() && file->first.starts_with(part.image_dir); ++file) {
         const std::string name = file->first.substr(part.image_dir.size());
         if (name.find('/') != std::string::npos || file->second.type != FileType::regular) continue;
-        if (name.starts_with(kTmpfsPrefix) && name.ends_with(kTmpfsSuffix))
-          tar(*part.images, file->first, AreaKind::tmpfs);
         for (const ObjectImage& image : kObjectImages) {
           if (!name.starts_with(image.prefix) || !name.ends_with(kImageSuffix)) continue;
           std::string shown = held.tasks ? held.tasks->name_of_image(name) : std::string();
@@ -306,9 +303,12 @@ Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor&
       for (const auto& [path, file] : part.base->files()) {
         if (file.type != FileType::regular || !path.starts_with(part.base_dir)) continue;
         const std::string name = path.substr(part.base_dir.size());
-        if (name == "devshm-checkpoint.tar") tar(*part.base, path, AreaKind::tmpfs);
         if (is_log_name(name)) object(*part.base, path, AreaKind::log, path);
       }
+    }
+    if (query.pid == 0) {
+      for (const StoredTree& tree : trees_of(part, held.tasks ? &*held.tasks : nullptr))
+        tar(*tree.store, tree.tar, tree.volume ? AreaKind::volume : AreaKind::tmpfs);
     }
     if (query.pid == 0 && part.layer_store != nullptr) tar(*part.layer_store, part.layer, AreaKind::layer);
     put_in_order(all);

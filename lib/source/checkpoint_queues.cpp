@@ -14,6 +14,7 @@ namespace {
 using criu::FileKind;
 
 constexpr std::size_t kMaxPackets = 262'144;      // of one image
+constexpr std::size_t kMaxReceivers = 65'536;     // of one image
 constexpr std::size_t kMaxPacketsOfOne = 65'536;  // that one object names
 constexpr std::string_view kImageSuffix = ".img";
 
@@ -87,6 +88,7 @@ Status CheckpointObjects::walk_pipes(const std::string& image, bool fifos, Objec
     }
     ends.packets = ends.packets || (!fifos && (file.flags & O_DIRECT) != 0);
   }
+  const Ends unknown{};
   ObjectFeed feed(to, task_);
   std::string message;
   for (;;) {
@@ -103,7 +105,8 @@ Status CheckpointObjects::walk_pipes(const std::string& image, bool fifos, Objec
     const std::uint64_t at = stream->at();
     const std::uint64_t there = std::min(data->length_bytes, stream->left());
     auto passed = stream->skip(data->length_bytes);
-    const Ends& ends = pipes[data->pipe];
+    const auto found = pipes.find(data->pipe);
+    const Ends& ends = found == pipes.end() ? unknown : found->second;
     if (data->length_bytes > 0 && wanted(ends.pids)) {
       ExtractedObject made = object(ObjectKind::queues, fifos ? "fifo" : "pipe", ends.pids);
       made.path = ends.path.empty() ? Bytes("pipe:[" + std::to_string(data->pipe) + "]") : ends.path;
@@ -137,6 +140,7 @@ Status CheckpointObjects::walk_packets(ObjectVisitor& to) {
   auto stream = ImageStream::open(*part_.images, name, criu::Kind::sk_queues);
   if (!stream) return failed(std::move(stream).error());
   std::map<std::uint32_t, Queued> queues;
+  std::uint64_t beyond = 0;
   std::string message;
   std::optional<Error> broken;
   for (std::size_t count = 0; !broken; ++count) {
@@ -150,6 +154,11 @@ Status CheckpointObjects::walk_packets(ObjectVisitor& to) {
       broken = std::move(packet).error();
       break;
     }
+    if (queues.size() >= kMaxReceivers && !queues.contains(packet->receiver)) {
+      ++beyond;
+      if (auto passed = stream->skip(packet->length_bytes); !passed) broken = std::move(passed).error();
+      continue;
+    }
     Queued& queue = queues[packet->receiver];
     ObjectPacket one;
     one.offset_bytes = queue.size_bytes;
@@ -162,6 +171,9 @@ Status CheckpointObjects::walk_packets(ObjectVisitor& to) {
     queue.packets.push_back(std::move(one));
     if (auto passed = stream->skip(packet->length_bytes); !passed) broken = std::move(passed).error();
   }
+  if (beyond > 0)
+    lose(name, {Errc::limit, counted(beyond, "packet", "packets") + " for receivers beyond " +
+                                 with_commas(kMaxReceivers) + ": not written"});
   ObjectFeed feed(to, task_);
   for (auto& [id, queue] : queues) {
     const criu::FileEntry* entry = nullptr;
@@ -340,7 +352,7 @@ Status CheckpointObjects::walk_messages(const std::string& image, ObjectVisitor&
       queue.packets.push_back(packet);
       if (auto passed = stream->skip(padded(one->size_bytes, 8)); !passed) broken = std::move(passed).error();
     }
-    if (!queue.packets.empty() || broken) {
+    if (!queue.packets.empty()) {  // what is broken before the first is told below
       ExtractedObject made = object(ObjectKind::sysv, "messages", {});
       made.path = ipc_name(about->about);
       made.uid = about->about.uid;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "lib/core/hash.h"
 #include "lib/core/limits.h"
+#include "lib/core/text.h"
 #include "lib/source/checkpoint_tree.h"
 #include "lib/source/remembered.h"
 
@@ -15,6 +17,24 @@ using Level = Coverage::Level;
 // CRIU's.
 constexpr std::string_view kLogNames[] = {"ctr.log", "container.log", "io.kubernetes.cri-o.LogPath",
                                           "dump.log"};
+
+Result<std::string> hash_of(archive::BytesAt& bytes, std::uint64_t at, std::uint64_t size, const Task& task) {
+  constexpr std::size_t kBlockBytes = 256 << 10;
+  Sha256 hash;
+  std::vector<std::byte> block(kBlockBytes);
+  while (size > 0) {
+    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+    const auto room =
+        std::span(block).first(static_cast<std::size_t>(std::min<std::uint64_t>(size, kBlockBytes)));
+    const auto got = bytes.read_at(at, room);
+    if (!got) return got.error();
+    if (*got == 0) return Error{Errc::truncated, with_commas(size) + " bytes of a file are not there"};
+    hash.update(room.first(*got));
+    at += *got;
+    size -= *got;
+  }
+  return to_hex(hash.digest());
+}
 
 bool is_log_of_container(std::string_view name) { return name != "dump.log"; }
 
@@ -309,46 +329,68 @@ Status CheckpointSnapshot::list_descriptors(const std::string& container, const 
   return *tasks == nullptr ? Status(Done{}) : (*tasks)->list_descriptors(emit, again.task());
 }
 
+// Nothing for a name that leads out: that was told.
+std::optional<FileChange> CheckpointSnapshot::change_of(const archive::TarMember& member, const Held& held) {
+  const auto name = plain_member_name(member.name);
+  if (!name) return std::nullopt;
+  FileChange change;
+  change.container = held.part.container.id;
+  LayerName known = read_layer_name(*name, member, !leaves_out_changes(held.part.form));
+  change.path = Bytes(std::move(known.path));
+  if (known.kind == LayerName::Kind::opaque) {
+    change.kind = ChangeKind::opaque;
+    return change;
+  }
+  if (known.kind == LayerName::Kind::whiteout) {
+    change.kind = ChangeKind::deleted;
+    return change;
+  }
+  change.kind = ChangeKind::unknown;
+  FileState state;
+  state.type = type_of(member);
+  state.mode = member.mode & 07777U;
+  state.uid = member.uid;
+  state.gid = member.gid;
+  state.size_bytes = member.real_size_bytes;
+  state.mtime = member.mtime;
+  if (member.type == '2') state.link_target = Bytes(member.link);
+  if (member.type == '1') {
+    const auto first = plain_member_name(member.link);
+    change.hard_link_of = Bytes(first ? "/" + *first : member.link);
+  }
+  change.program = state.type == FileType::regular && (state.mode & 0111U) != 0;
+  change.after = std::move(state);
+  return change;
+}
+
 // The tar beside the images has what was added or changed; without the image the two are not told apart.
 Status CheckpointSnapshot::list_added(Held& held, const Emit<FileChange>& emit, Task& task) {
   Status emitted = Done{};
-  const Emit<archive::TarMember> one = [&](archive::TarMember&& member) -> Status {
-    const auto name = plain_member_name(member.name);
-    if (!name) return Done{};
-    FileChange change;
-    change.container = held.part.container.id;
-    LayerName known = read_layer_name(*name, !leaves_out_changes(held.part.form));
-    change.path = Bytes(std::move(known.path));
-    if (known.kind == LayerName::Kind::opaque) {
-      change.kind = ChangeKind::opaque;
-    } else if (known.kind == LayerName::Kind::whiteout) {
-      change.kind = ChangeKind::deleted;
-    } else {
-      change.kind = ChangeKind::unknown;
-      FileState state;
-      state.type = type_of(member);
-      state.mode = member.mode & 07777U;
-      state.uid = member.uid;
-      state.gid = member.gid;
-      state.size_bytes = member.real_size_bytes;
-      state.mtime = member.mtime;
-      if (member.type == '2') state.link_target = Bytes(member.link);
-      if (member.type == '1') {
-        const auto first = plain_member_name(member.link);
-        change.hard_link_of = Bytes(first ? "/" + *first : member.link);
-      }
-      change.program = state.type == FileType::regular && (state.mode & 0111U) != 0;
-      change.after = std::move(state);
-    }
-    emitted = emit(std::move(change));
+  const auto pass = [&](std::optional<FileChange> change) {
+    if (change) emitted = emit(*std::move(change));
     return emitted;
   };
-  const auto listed = held.part.layer_store->list_tar(held.part.layer, one, task);
+  const Emit<archive::TarMember> one = [&](archive::TarMember&& member) {
+    return pass(change_of(member, held));
+  };
+  const auto hashed = [&](const archive::TarMember& member, archive::BytesAt& tar) -> Status {
+    auto change = change_of(member, held);
+    // Of a sparse file the tar has a map and parts; of a further name nothing.
+    if (change && change->after && change->after->type == FileType::regular && member.type != '1' &&
+        !member.sparse) {
+      auto digest = hash_of(tar, member.offset, member.size_bytes, task);
+      if (!digest) return std::move(digest).error();
+      change->after->sha256 = *std::move(digest);
+    }
+    return pass(std::move(change));
+  };
+  CheckpointStore& store = *held.part.layer_store;
+  const auto listed = hash_changes_ ? store.walk_tar(held.part.layer, hashed, task)
+                                    : store.list_tar(held.part.layer, one, task);
   if (!emitted) return emitted;
   if (auto go_on = task.check(); !go_on) return go_on;
   if (!listed) {
-    task.gaps.add({Impact::lost, "checkpoint.changes", held.part.layer_store->name() + "!" + held.part.layer,
-                   listed.error()});
+    task.gaps.add({Impact::lost, "checkpoint.changes", store.name() + "!" + held.part.layer, listed.error()});
   }
   return Done{};
 }

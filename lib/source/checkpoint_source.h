@@ -3,6 +3,7 @@
 // Docker's, CRIU images alone.
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,12 @@ class CheckpointSnapshot final : public Snapshot {
   // objects.h
   Status visit_objects(const ObjectQuery& query, ObjectVisitor& visitor, Task& task);
   Status list_findings(const Emit<Finding>& emit, Task& task) override;
+  // list_changes() reads changed files from now on, and has their SHA-256: all of the layer is unpacked then.
+  void hash_changes() { hash_changes_ = true; }
   // What the images of a container say beyond the lists; null: it has none. Errc::not_found.
   Result<CheckpointTasks*> tasks_of(const std::string& container);
+  // From now on it has these containers alone, by id; at least one. Defined in open.cpp, for -c.
+  void keep(const std::set<std::string>& ids);
 
  private:
   struct Held {
@@ -56,12 +61,14 @@ class CheckpointSnapshot final : public Snapshot {
   void tell_completeness(const Held& held, Task& task) const;
   [[nodiscard]] Coverage covers(Facet facet, const Held& held) const;
   Result<Held*> find(const std::string& container);
+  static std::optional<FileChange> change_of(const archive::TarMember& member, const Held& held);
   Status list_added(Held& held, const Emit<FileChange>& emit, Task& task);
   Status list_deleted(Held& held, const Emit<FileChange>& emit, Task& task);
 
   Checkpoint checkpoint_;
   std::vector<rules::Rule> rules_;
   std::vector<Held> held_;
+  bool hash_changes_ = false;
 };
 
 }  // namespace ctriage::source

@@ -128,9 +128,11 @@ Status CheckpointTasks::read_all(const CheckpointPart& part, const Task& task) {
 // Evidence that is in the archive and in no record: better named than taken for read.
 void CheckpointTasks::tell_unread(const Task& task) {
   static const std::set<std::string_view> known = {
-      "inventory",  "pstree", "core",     "ids",         "mm",          "pagemap", "pages",
-      "files",      "fdinfo", "fs",       "remap-fpath", "ghost-file",  "memfd",   "sk-queues",
-      "tcp-stream", "cgroup", "tty-info", "utsns",       "mountpoints", "stats",   "seccomp"};
+      "inventory", "pstree", "core", "ids", "mm", "pagemap", "pages", "files", "fdinfo", "fs", "remap-fpath",
+      "ghost-file", "memfd", "sk-queues", "tcp-stream", "cgroup", "tty-info", "utsns", "mountpoints", "stats",
+      "seccomp",
+      // By search and extract:
+      "pagemap-shmem", "pipes-data", "fifo-data", "ipcns-shm", "ipcns-msg"};
   std::set<std::string_view> old;
   const auto old_images = criu::old_file_images();
   for (const criu::OldFiles& image : old_images) old.insert(image.name);
@@ -143,7 +145,8 @@ void CheckpointTasks::tell_unread(const Task& task) {
     if (name.find('/') != std::string_view::npos || !name.ends_with(kImageSuffix)) continue;
     const std::string_view kind = kind_of_image(name);
     if (kind == "mountpoints") ++mount_namespaces;
-    if (!known.contains(kind) && !old.contains(kind)) ++unread[kind];
+    if (kind.starts_with("tmpfs-") || known.contains(kind) || old.contains(kind)) continue;
+    ++unread[kind];
   }
   if (mount_namespaces > 1) unread["mountpoints"] = mount_namespaces - 1;
   std::string list;
@@ -152,7 +155,7 @@ void CheckpointTasks::tell_unread(const Task& task) {
             (count > 1 ? " (" + std::to_string(count) + ")" : "");
   if (!list.empty())
     task.gaps.add({Impact::note, "checkpoint.unread", store_.name() + "!" + dir_,
-                   Error{Errc::unsupported, "images that show has no view of: " + list}});
+                   Error{Errc::unsupported, "images that nothing here reads: " + list}});
 }
 
 void CheckpointTasks::lose(const std::string& name, Error error, const Task& task) {

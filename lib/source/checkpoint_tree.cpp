@@ -64,7 +64,9 @@ std::unique_ptr<ByteSource> source_of(std::unique_ptr<BytesAt> bytes, std::uint6
   return std::make_unique<BytesAtSource>(std::move(bytes), offset, size, task);
 }
 
-LayerName read_layer_name(const std::string& name, bool has_whiteouts) {
+LayerName read_layer_name(const std::string& name, const TarMember& member, bool has_whiteouts) {
+  if (type_of(member) != FileType::regular || member.real_size_bytes != 0 || member.type == '1')
+    has_whiteouts = false;
   constexpr std::string_view kWhiteout = ".wh.";
   constexpr std::string_view kOpaque = ".wh..wh..opq";
   const std::string path = "/" + name;
@@ -119,7 +121,7 @@ Status CheckpointTree::add(TarMember&& member, std::size_t& room, Task& task) {
                    Error{Errc::outside, "a name that leads out of the archive: not looked at"}});
     return Done{};
   }
-  const LayerName name = plain ? read_layer_name(*plain, has_whiteouts_) : LayerName{{}, "/"};
+  const LayerName name = plain ? read_layer_name(*plain, member, has_whiteouts_) : LayerName{{}, "/"};
   TreeNode* node = make(name.path, room);
   if (node == nullptr) return full;
   if (name.kind == LayerName::Kind::opaque) {

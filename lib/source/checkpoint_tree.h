@@ -24,8 +24,9 @@ struct LayerName {
   enum class Kind : std::uint8_t { file, whiteout, opaque } kind = Kind::file;
   std::string path;  // "/" and what lies there, is deleted, or hides what the image has below
 };
-// `name` as plain_member_name() gives it; Podman's and CRI-O's tar has no whiteouts.
-LayerName read_layer_name(const std::string& name, bool has_whiteouts);
+// `name` as plain_member_name() gives it; Podman's and CRI-O's tar has no whiteouts. A whiteout is an empty
+// regular file: one with bytes, or of another type, is a file that is only called so.
+LayerName read_layer_name(const std::string& name, const archive::TarMember& member, bool has_whiteouts);
 FileType type_of(const archive::TarMember& member);
 
 struct TreeNode {

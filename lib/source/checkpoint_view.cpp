@@ -9,6 +9,7 @@
 #include "lib/core/limits.h"
 #include "lib/core/path.h"
 #include "lib/core/text.h"
+#include "lib/source/checkpoint_trees.h"
 
 namespace ctriage::source {
 namespace {
@@ -55,13 +56,11 @@ void CheckpointView::find_mounts(const CheckpointTasks* tasks) {
     into.root = "/";
   };
   const auto with_engine = [&](Mounted& into) {
-    if (into.at == "/dev/shm") at_base("devshm-checkpoint.tar", into);
+    if (into.at == "/dev/shm") at_base(std::string(kDevShmTar), into);
     for (const HostMount& wanted : part_.container.mounts) {
       if (plain_path(wanted.destination.raw) != into.at) continue;
-      // Podman: .../volumes/NAME/_data, in the archive volumes/NAME.tar.
-      const auto parts = split(wanted.source.raw, '/');
-      if (parts.size() >= 3 && parts.back() == "_data" && parts[parts.size() - 3] == "volumes")
-        at_base("volumes/" + std::string(parts[parts.size() - 2]) + ".tar", into);
+      const std::string volume = volume_tar_of(wanted.source.raw);
+      if (!volume.empty()) at_base(volume, into);
     }
     if (part_.form != CheckpointForm::docker || parent_of(into.at) != "/etc") return;
     const std::string name = into.at.substr(into.at.rfind('/') + 1);
@@ -94,10 +93,7 @@ void CheckpointView::find_mounts(const CheckpointTasks* tasks) {
     made.at = plain_path(mount.mountpoint.raw);
     made.what = mount.fstype.empty() ? mount.source.raw : mount.fstype.raw;
     made.root = mount.root.empty() ? "/" : mount.root.raw;
-    constexpr unsigned kMinorBits = 20;  // of a device number of CRIU's
-    const std::uint64_t device = (mount.device.value >> 32U) << kMinorBits | (mount.device.value & 0xfffffU);
-    for (const std::string& name :
-         {fmt::format("tmpfs-dev-{}.tar.gz.img", device), fmt::format("tmpfs-{}.tar.gz.img", mount.id)}) {
+    for (const std::string& name : tmpfs_tars_of(mount)) {
       if (made.store != nullptr || part_.images->find(part_.image_dir + name) == nullptr) continue;
       made.store = part_.images;
       made.stored = part_.image_dir + name;

@@ -1,5 +1,8 @@
 #include "lib/source/choose.h"
 
+#include <algorithm>
+#include <span>
+
 #include "lib/core/root.h"
 #include "lib/core/text.h"
 #include "lib/source/open.h"
@@ -40,7 +43,9 @@ Result<std::vector<ChosenProcess>> choose_process(Snapshot& snapshot, const PidC
         [&](Process&& process) -> Status {
           // Inside of its container it may have no pid: it came from outside.
           const std::int32_t pid = choice.container.empty() ? process.pid : process.container_pid;
-          if (pid == choice.pid) found.push_back({container.id, container.name.raw, process.pid});
+          if (pid == choice.pid) {
+            found.push_back({container.id, container.name.raw, process.pid, process.container_pid});
+          }
           return Done{};
         },
         looking);
@@ -50,6 +55,22 @@ Result<std::vector<ChosenProcess>> choose_process(Snapshot& snapshot, const PidC
   if (!found.empty()) return found;
   return Error{Errc::not_found, "no process here has pid " + std::to_string(choice.pid) +
                                     (choice.container.empty() ? "" : " inside " + choice.container)};
+}
+
+Result<ChosenProcess> choose_one(Snapshot& snapshot, const PidChoice& choice, const Task& task) {
+  auto chosen = choose_process(snapshot, choice, task);
+  if (!chosen) return std::move(chosen).error();
+  if (chosen->size() == 1) return std::move(chosen->front());
+  std::string names;
+  constexpr std::size_t kFew = 20;
+  for (const ChosenProcess& one : std::span(*chosen).first(std::min(kFew, chosen->size()))) {
+    names += (names.empty() ? "" : ", ") + std::to_string(one.inner > 0 ? one.inner : one.pid) + "@" +
+             one.name + " (pid " + std::to_string(one.pid) + ")";
+  }
+  if (chosen->size() > kFew) names += " and " + with_commas(chosen->size() - kFew) + " more";
+  return Error{Errc::mismatch, "--pid " + std::to_string(choice.pid) +
+                                   (choice.container.empty() ? "" : "@" + choice.container) +
+                                   ": several processes: " + names};
 }
 
 }  // namespace ctriage::source

@@ -24,9 +24,10 @@ Result<PidChoice> parse_pid_choice(std::string_view text);
 bool is_file_source(const TargetQuery& query);
 
 struct ChosenProcess {
-  std::string container;  // id
-  std::string name;       // of the container
-  std::int32_t pid = 0;   // as the records of the source have it
+  std::string container;   // id
+  std::string name;        // of the container
+  std::int32_t pid = 0;    // as the records of the source have it
+  std::int32_t inner = 0;  // inside of its container; 0: it has none, or that is not known
 };
 
 // All that are meant: several where the source has several containers whose pids are their own, and none was
@@ -34,5 +35,7 @@ struct ChosenProcess {
 // process.
 Result<std::vector<ChosenProcess>> choose_process(Snapshot& snapshot, const PidChoice& choice,
                                                   const Task& task);
+// The one that is meant. Errc::mismatch where several are: the message lists them.
+Result<ChosenProcess> choose_one(Snapshot& snapshot, const PidChoice& choice, const Task& task);
 
 }  // namespace ctriage::source

@@ -16,7 +16,9 @@ constexpr std::size_t kBlockBytes = 256 << 10;
 ExtractedObject object_of(const archive::LayerReader::Entry& entry, const LayerObjects& layer) {
   ExtractedObject object = layer.like;
   const auto plain = plain_member_name(entry.path);
-  object.path = Bytes(plain ? layer.below + "/" + *plain : entry.path);
+  const bool top = entry.path == "." || entry.path == "./";
+  const std::string mountpoint = layer.below.empty() ? "/" : layer.below;
+  object.path = Bytes(plain ? layer.below + "/" + *plain : top ? mountpoint : entry.path);
   object.type = type_of_mode(entry.mode);
   object.mode = entry.mode & 07777U;
   object.uid = entry.uid;
@@ -108,7 +110,8 @@ Status feed_layer(ByteSource& tar, const LayerObjects& layer, ObjectVisitor& vis
     if (!more) return damaged(more.error());
     if (!*more) return Done{};
     const std::string_view base = std::string_view(entry.path).substr(entry.path.rfind('/') + 1);
-    if (layer.whiteouts && base.starts_with(".wh.")) continue;
+    const bool empty = entry.regular && entry.size_bytes == 0;  // one with bytes is only called so
+    if (layer.whiteouts && empty && base.starts_with(".wh.")) continue;
     ExtractedObject object = object_of(entry, layer);
     if (!entry.regular) {
       if (auto taken = visitor.entry(std::move(object)); !taken) return taken;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "lib/archive/bytes_at.h"
 #include "lib/archive/pipe_bytes.h"
@@ -19,22 +20,68 @@
 #include "lib/source/ended.h"
 
 namespace ctriage::source {
+
+void CheckpointSnapshot::keep(const std::set<std::string>& ids) {
+  std::vector<Held> kept;
+  for (Held& held : held_) {
+    if (ids.contains(held.part.container.id)) kept.push_back(std::move(held));
+  }
+  held_ = std::move(kept);
+}
+
 namespace {
 
+// What -c leaves of a file: containers of that name, or else of that beginning of an id.
+template <class FileSnapshot>
+Status keep_meant(FileSnapshot& snapshot, const std::string& wanted, const std::string& path, Task& task) {
+  if (wanted.empty()) return Done{};
+  constexpr std::size_t kLeastIdDigits = 4;  // as of a live target
+  std::set<std::string> by_name;
+  std::set<std::string> by_id;
+  std::string names;
+  auto listed = snapshot.list_containers(
+      [&](Container&& container) -> Status {
+        if (container.name.raw == wanted) by_name.insert(container.id);
+        if (wanted.size() >= kLeastIdDigits && container.id.starts_with(wanted)) by_id.insert(container.id);
+        if (container.sandbox) return Done{};
+        const std::string& name = container.name.empty() ? container.id : container.name.raw;
+        names += (names.empty() ? "" : ", ") + name;
+        return Done{};
+      },
+      task);
+  if (!listed) return std::move(listed).error().within(path);
+  const std::set<std::string>& meant = by_name.empty() ? by_id : by_name;
+  if (meant.empty()) {
+    return Error{Errc::not_found, path + ": no container " + wanted +
+                                      (names.empty() ? ", there is none" : ", there is " + names)};
+  }
+  snapshot.keep(meant);
+  return Done{};
+}
+
+struct Wanted {  // of a file
+  std::string path;
+  std::string spool;
+  std::string container;  // -c; empty: all
+};
+
 Result<std::unique_ptr<Snapshot>> as_snapshot(Result<std::unique_ptr<bundle::Reader>> reader,
-                                              const std::string& path, Task& task) {
+                                              const std::string& path, const std::string& container,
+                                              Task& task) {
   if (!reader) return std::move(reader).error().within(path);
   auto snapshot = BundleSnapshot::open(*std::move(reader), path, task);
   if (!snapshot) return std::move(snapshot).error().within(path);
+  if (auto kept = keep_meant(**snapshot, container, path, task); !kept) return std::move(kept).error();
   return std::unique_ptr<Snapshot>(*std::move(snapshot));
 }
 
 Result<std::unique_ptr<Snapshot>> as_checkpoint(Result<std::unique_ptr<CheckpointStore>> store,
-                                                const std::string& path, std::vector<rules::Rule> rules,
-                                                Task& task) {
+                                                const std::string& path, const std::string& container,
+                                                std::vector<rules::Rule> rules, Task& task) {
   if (!store) return std::move(store).error().within(path);
   auto snapshot = CheckpointSnapshot::open(*std::move(store), std::move(rules), task);
   if (!snapshot) return std::move(snapshot).error();
+  if (auto kept = keep_meant(**snapshot, container, path, task); !kept) return std::move(kept).error();
   return std::unique_ptr<Snapshot>(*std::move(snapshot));
 }
 
@@ -59,9 +106,9 @@ struct Opened {  // a file, and what is written to where the user asked for it
 };
 
 // What has to be read again lies in the spool then, unpacked.
-Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const std::string& path,
+Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const Wanted& wanted,
                                               std::vector<rules::Rule> rules, Task& task) {
-  const std::string name = path == "-" ? "standard input" : path;
+  const std::string name = wanted.path == "-" ? "standard input" : wanted.path;
   auto again = sys::duplicate(opened.file.get(), name);
   if (!again) return std::move(again).error();
   std::unique_ptr<archive::BytesAt> bytes;
@@ -104,11 +151,12 @@ Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const std::string& 
   if (!checkpoint) return std::move(checkpoint).error();
   if (*checkpoint)
     return as_checkpoint(CheckpointStore::open_tar(std::move(bytes), name, task, options), name,
-                         std::move(rules), task);
+                         wanted.container, std::move(rules), task);
   if (!opened.seekable)
     return Error{Errc::unsupported,
                  name + ": a bundle on a pipe: verify reads it in order, for the rest add --spool DIR"};
-  return as_snapshot(bundle::Reader::open_tar(std::move(opened.file), name, task), name, task);
+  return as_snapshot(bundle::Reader::open_tar(std::move(opened.file), name, task), name, wanted.container,
+                     task);
 }
 
 Result<Opened> open_input(const std::string& path, const std::string& spool) {
@@ -132,8 +180,9 @@ Result<Opened> open_input(const std::string& path, const std::string& spool) {
   return opened;
 }
 
-Result<std::unique_ptr<Snapshot>> open_path(const std::string& path, const std::string& spool,
-                                            std::vector<rules::Rule> rules, int writable, Task& task) {
+Result<std::unique_ptr<Snapshot>> open_path(const Wanted& wanted, std::vector<rules::Rule> rules,
+                                            int writable, Task& task) {
+  const std::string& path = wanted.path;
   SandboxPlan plan;
   if (writable >= 0) plan.writable.push_back(writable);
   auto directory = path == "-" ? Result<Root>(Error{}) : Root::open(path);
@@ -143,14 +192,14 @@ Result<std::unique_ptr<Snapshot>> open_path(const std::string& path, const std::
     plan.readable.push_back(directory->fd());
     if (auto inside = enter_sandbox(plan, task.gaps); !inside) return std::move(inside).error();
     if (own->stat_beneath(kBundleHeader))
-      return as_snapshot(bundle::Reader::open_directory(*std::move(own), task), path, task);
-    return as_checkpoint(CheckpointStore::open_directory(*std::move(own), task), path, std::move(rules),
-                         task);
+      return as_snapshot(bundle::Reader::open_directory(*std::move(own), task), path, wanted.container, task);
+    return as_checkpoint(CheckpointStore::open_directory(*std::move(own), task), path, wanted.container,
+                         std::move(rules), task);
   }
-  auto opened = open_input(path, spool);
+  auto opened = open_input(path, wanted.spool);
   if (!opened) return std::move(opened).error();
   if (auto inside = enter_sandbox(plan, task.gaps); !inside) return std::move(inside).error();
-  return open_opened(*std::move(opened), path, std::move(rules), task);
+  return open_opened(*std::move(opened), wanted, std::move(rules), task);
 }
 
 constexpr std::int64_t kLookAgainNs = 20'000'000;
@@ -316,7 +365,7 @@ Result<UniqueFd> open_file(const std::string& path) {
 Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
                                               Task& task, int writable) {
   if (const auto path = path_of_token(query.token))
-    return open_path(*path, query.spool, std::move(rules), writable, task);
+    return open_path({*path, query.spool, query.container}, std::move(rules), writable, task);
   const bool is_file = is_file_source(query);
   GapLog aside;  // what this node hides is no gap of a file
   Task looking = task.with(is_file ? aside : task.gaps);
@@ -325,7 +374,7 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vec
       return Error{Errc::mismatch, query.token + ": both a file here and a live target; write ./" +
                                        query.token + " or pod:" + query.token};
     }
-    return open_path(query.token, query.spool, std::move(rules), writable, task);
+    return open_path({query.token, query.spool, query.container}, std::move(rules), writable, task);
   }
   return open_target(query, std::move(rules), looking);
 }

@@ -231,6 +231,8 @@ class CheckpointDump(Case):
         self.expect(ctriage("dump", archive, "--pid", "23", "-o", core), 1)  # it is there already
         nobody = self.expect(ctriage("dump", archive, "--pid", "23@nobody", "-o", core + "2"), 1)
         self.assertIn(b"no such container", nobody.err)
+        nobody = self.expect(ctriage("dump", archive, "--pid", "23", "-c", "nobody", "-o", core + "2"), 1)
+        self.assertIn(b"no container nobody, there is ", nobody.err)
         self.assertEqual(sorted(os.listdir(os.path.dirname(core))), ["a core", "a core.pages.jsonl"])
 
     def test_a_process_by_its_container(self):
@@ -244,6 +246,8 @@ class CheckpointDump(Case):
         self.assertEqual([one["pid"] for one in shown["processes"]], [23])
         found = self.expect(ctriage("search", archive, "AWS_SECRET_ACCESS_KEY", "--pid", choice, "--json"), 0).json()
         self.assertEqual({match["pid"] for match in found["matches"]}, {23})
+        self.expect(ctriage("diff", archive, archive, "--ps", "--pid", choice), 0, 3)
+        self.expect(ctriage("diff", archive, archive, "--ps", "--pid", choice, "-c", "other"), 2)
 
     def test_cut(self):
         """Pages that are not in the archive stand as zeros, and that is told."""

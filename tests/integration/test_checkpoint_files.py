@@ -278,6 +278,37 @@ class Piped(Fixture):
         run = piped("/etc/passwd", "show", "-")
         self.expect(run, 1)
 
+    def test_damaged_is_no_usage_error(self):
+        broken = os.path.join(self.temp(), "checkpoint-broken.tar")
+        with open(broken, "wb") as out:
+            out.write(b"\x1f\x8b\x08 and then nothing that gzip knows")
+        for arguments in (("ls", f"{broken}:/tmp"), ("cat", f"{broken}:/tmp/x"), ("cp", f"{broken}:/tmp/x", self.temp())):
+            with self.subTest(arguments=arguments[0]):
+                self.expect(ctriage(*arguments), 1)
+        self.expect(ctriage("ls", self.plain), 2)
+        self.expect(ctriage("cp", self.plain, self.temp()), 2)
+        self.expect(ctriage("ls", f"{self.plain}:/tmp", "--layer", "x"), 2)
+
+    def test_one_container(self):
+        for arguments in (("show", self.plain), ("search", self.plain, "-e", "kthreadd"), ("diff", self.plain), ("ls", f"{self.plain}:/tmp"),
+                          ("strings", self.plain, "-m", "64"), ("diff", self.plain, self.plain, "--ps")):
+            with self.subTest(arguments=arguments):
+                self.expect(ctriage(*arguments, "-c", "app"), 0, 3)
+                nobody = self.expect(ctriage(*arguments, "-c", "nobody"), 1)
+                self.assertIn(b"no container nobody, there is app", nobody.err)
+
+    def test_extract_of_one_process(self):
+        small = os.path.join(DATA, "crio.tar.xz")
+        spool = self.temp()
+        into = os.path.join(self.temp(), "objects")
+        self.expect(ctriage("extract", small, "-o", into, "--pid", "23@app", "--spool", spool, "--json"), 0, 3)
+        self.assertTrue(os.path.exists(os.path.join(into, "manifest.jsonl")))
+        self.assertEqual(os.listdir(spool), [])
+        nobody = self.expect(ctriage("extract", small, "-o", into + "2", "--pid", "23@nobody"), 1)
+        self.assertIn(b"there is app", nobody.err)
+        self.expect(ctriage("extract", small, "-o", into + "2", "--pid", "99@app"), 1)
+        self.expect(ctriage("extract", small, "-o", into + "2", "--pid", "x"), 2)
+
 
 class Archives(Fixture):
     def test_list(self):
@@ -296,7 +327,7 @@ class Archives(Fixture):
         os.mkfifo(os.path.join(root, "fifo"))
         os.symlink("/var", os.path.join(root, "link"))
         run = ctriage("list", root, "--json")
-        self.expect(run, 0)
+        self.expect(run, 3)  # two of them are damaged
         document = json.loads(run.out)
         self.assertEqual(document["schema"], "ctriage.list_archives/1")
         found = {os.path.relpath(each["path"], root): each for each in document["archives"]}
@@ -311,10 +342,12 @@ class Archives(Fixture):
         self.assertIn("error", found["checkpoint-broken.tar"])
         self.assertIn("error", found["checkpoint-cut.tar"])
         self.assertIn("symbolic link", json.dumps(document["gaps"]))
-        text = self.expect(ctriage("list", root), 0).out.decode()
+        lost = [gap["origin"] for gap in document["gaps"] if gap["impact"] == "lost"]
+        self.assertEqual(sorted(os.path.relpath(path, root) for path in lost), ["checkpoint-broken.tar", "checkpoint-cut.tar"])
+        text = self.expect(ctriage("list", root), 3).out.decode()
         self.assertIn("shop/web-7d9f/app", text)
         self.assertIn("ctriage show", text)
-        lines = [json.loads(line) for line in self.expect(ctriage("list", root, "--format", "jsonl"), 0).out.splitlines()]
+        lines = [json.loads(line) for line in self.expect(ctriage("list", root, "--format", "jsonl"), 3).out.splitlines()]
         self.assertEqual(lines[0]["schema"], "ctriage.archive/1")
 
     def test_docker_and_empty(self):

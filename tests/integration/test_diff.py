@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 import time
 
 import lab
@@ -242,6 +243,21 @@ class Checkpoints(Case):
         paths = [{c["path"] for c in self.expect(ctriage("diff", os.path.join(DATA, n), "--json"), 0, 3).json()["changes"]}
                  for n in ("crio.tar.xz", "victim-podman.tar.zst")]
         self.assertEqual({d["what"] for d in document["differences"] if d["kind"] == "file"}, paths[0] ^ paths[1])
+
+    def test_other_bytes_of_one_size_and_time(self):
+        trees = [self.temp(), self.temp()]
+        for tree in trees:
+            subprocess.run(["tar", "-xf", os.path.join(DATA, "crio.tar.xz"), "-C", tree], check=True)
+        path = os.path.join(trees[1], "rootfs-diff.tar")
+        with tarfile.open(path) as tar:
+            member = next(m for m in tar if m.isreg() and 0 < m.size < PAGE)
+        with open(path, "r+b") as file:
+            file.seek(member.offset_data)
+            byte = file.read(1)
+            file.seek(member.offset_data)
+            file.write(bytes([byte[0] ^ 1]))
+        document = self.expect(ctriage("diff", *trees, "--json"), 0).json()
+        self.assertEqual([(d["kind"], d["change"], d["what"]) for d in document["differences"]], [("file", "changed", "/" + member.name.lstrip("./"))])
 
     def test_two_containers(self):
         document = self.diff("shell-podman.tar.gz", "victim-podman.tar.zst")

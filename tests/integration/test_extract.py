@@ -349,6 +349,27 @@ class Checkpoint(Extracting):
         self.assertEqual(links, {"/special-2": "/etc/shadow", "/special-1": "/twice"})
 
 
+    def test_trees_lie_where_they_were_mounted(self):
+        """A tmpfs at the mount of its top, not at a path that is masked by a part of it; Podman's volumes are trees, too."""
+        tree = self.temp()
+        subprocess.run(["tar", "-xf", os.path.join(DATA, "shell-podman.tar.gz"), "-C", tree], check=True)
+        os.makedirs(os.path.join(tree, "volumes"), exist_ok=True)
+        with tarfile.open(os.path.join(tree, "volumes", "data.tar"), "w") as tar:
+            info = tarfile.TarInfo("implant")
+            info.size = 19
+            tar.addfile(info, io.BytesIO(b"a mark in a volume\n"))
+        _, objects, _ = self.extract(tree, "--what", "tmpfs,changed")
+        paths = [one["path"] for one in objects]
+        self.assertIn("/dev/null", paths)
+        self.assertEqual([p for p in paths if p.startswith(("/proc/timer_list", "/proc/keys", "./"))], [])
+        self.assertIn("/dev", paths)
+        (implant,) = [one for one in objects if one["path"].endswith("/implant")]
+        self.assertEqual((implant["kind"], implant["sha256"]), ("changed", digest(b"a mark in a volume\n")))
+        run = self.expect(ctriage("search", tree, "text:mark in a volume", "--format", "jsonl"), 0, 3)
+        found = [json.loads(line) for line in run.out.splitlines()]
+        self.assertEqual([m["kind"] for m in found if m["schema"] == "ctriage.match/1"], ["volume"])
+
+
 class Live(Extracting):
     """A container that runs, and the bundle of it: the same bytes."""
 
