@@ -79,8 +79,9 @@ struct Looking {
     if (!opened) return "error: " + opened.error().what;
     if (!opened->bytes) return "no bytes: " + opened->entry.path.raw;
     auto text = read_all(*opened->bytes, 1 << 20);
-    EXPECT_EQ(text ? text->size() : 0, opened->entry.file.size_bytes);
-    return text ? *text : "error: " + text.error().what;
+    if (!text) return "error: " + text.error().what;
+    EXPECT_EQ(text->size(), opened->entry.file.size_bytes);
+    return *text;
   }
   CheckpointTestTask test;
   std::unique_ptr<CheckpointSnapshot> snapshot;
@@ -250,6 +251,17 @@ TEST(CheckpointFiles, DeletedFilesByTheirOldName) {
     EXPECT_THAT(damaged.cat("/usr/bin/made"), HasSubstr(c.told));
     EXPECT_THAT(damaged.ls("/usr/bin"), ElementsAre("/usr/bin/made (unlinked)"));
   }
+  // What comes before the damage is there.
+  Looking cut(with_ghost(ghost_image(chunked(9), ghost_chunk(2, "abc", 3) + ghost_chunk(6, "d", 2))));
+  auto opened = cut.snapshot->open_file({cut.id, "merged", "/usr/bin/made"}, cut.test.task);
+  ASSERT_TRUE(opened && opened->bytes);
+  std::string before;
+  for (std::array<std::byte, 64> block{};;) {
+    const auto got = opened->bytes->read(block);
+    if (!got || *got == 0) break;
+    before.append(reinterpret_cast<const char*>(block.data()), *got);
+  }
+  EXPECT_EQ(before, std::string("\0\0abc", 5));
 }
 
 }  // namespace

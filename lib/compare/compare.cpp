@@ -111,14 +111,6 @@ Status Comparer::match_containers(Comparison& comparison, Task& task) {
     } else if (engine_ids || starts_known) {
       pair.sameness = Sameness::another;
     }
-    if (options_.kinds.contains(ComparedKind::file))
-      task.gaps.add(
-          {Impact::note,
-           "compare.file",
-           a.name,
-           {Errc::unsupported,
-            "files in tmpfs and volumes, open files without a name, queues and memfd contents are not "
-            "compared: extract has them"}});
     ComparedContainer told{a.id, b.id, Bytes(a.name), std::nullopt};
     if (pair.sameness != Sameness::same) {
       std::string why = "A is " + called(a) + ", B is " + called(b) + ": ";
@@ -133,6 +125,14 @@ Status Comparer::match_containers(Comparison& comparison, Task& task) {
       told.warning = Bytes(why);
       task.gaps.add({Impact::note, "compare.container", a.name, {Errc::mismatch, why}});
     }
+    if (options_.kinds.contains(ComparedKind::file))
+      task.gaps.add(
+          {Impact::note,
+           "compare.file",
+           a.name,
+           {Errc::unsupported,
+            "files in tmpfs and volumes, open files without a name, queues and memfd contents are not "
+            "compared: extract has them"}});
     comparison.containers.push_back(std::move(told));
   }
   for (const C* each : left[0]) pairs_.push_back({each, nullptr, Sameness::another, {}});
