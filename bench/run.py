@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures collect beside what a responder would use otherwise: same bytes, same run, warm cache.
 
-usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [search] [million]        all of them without a name
+usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [search] [checkpoint] [million]        all of them without a name
 Each figure is the best of three, peers and ctriage in turn. Output goes to a tmpfs, so that no disk is measured.
 """
 import argparse
@@ -278,6 +278,31 @@ class Bench:
             print("\nsearch of a plain checkpoint with 1 GiB of memory")
             self.search_of({"ripgrep over the tar": f"rg -a -c --no-config {needle} {archive}"}, archive, needle, 1.2)
 
+    def checkpoint(self):
+        """DESIGN.md: metadata of a plain checkpoint of 1 GiB, beside checkpointctl where it is installed; and a search of it
+        compressed, beside the decompressor alone."""
+        needle = "ctriage_mark-heap"
+        self.fresh()
+        archive = self.out + "/checkpoint.tar"
+        make_checkpoint(archive, needle)
+        print("\nmetadata of a plain checkpoint with 1 GiB of memory")
+        ours = [self.ctriage, "show", archive, "--json"]
+        commands = {"ctriage": ours}
+        if shutil.which("checkpointctl"):
+            commands["checkpointctl"] = ["checkpointctl", "inspect", archive]
+        best = {}
+        for _ in range(ROUNDS + 2):
+            for name, command in commands.items():
+                took, _ = timed(command)
+                best[name] = min(took, best.get(name, took))
+        for name, command in commands.items():
+            mine = command is ours
+            self.row(name, f"{best[name] * 1000:.0f} ms", "<= 20 ms" if mine else None, best[name] <= 0.02 if mine else None, self.shown(command))
+        self.memory("memory there", ours)
+        subprocess.run(["zstd", "-q", "-1", "-T2", "--rm", archive], check=True)
+        print("\nsearch of the same with zstd")
+        self.search_of({"zstd -dc alone": f"zstd -dc {archive}.zst >/dev/null"}, archive + ".zst", needle, None)
+
     def search_of(self, peers, token, needle, factor):
         """The limit is of the plain text; the others show what more patterns cost."""
         ours = [self.ctriage, "search", token, needle, "--json"]
@@ -365,7 +390,7 @@ def find(document, key):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--ctriage", required=True)
-    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "search", "million"])
+    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million"])
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: needs root: it makes namespaces and mounts")
@@ -378,7 +403,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit(1))
     bench = Bench(options.ctriage)
     try:
-        for name in options.names or ["answer", "hold", "list", "upper", "dump", "search", "million"]:
+        for name in options.names or ["answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million"]:
             getattr(bench, name)()
     finally:
         shutil.rmtree(bench.out, ignore_errors=True)
