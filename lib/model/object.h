@@ -1,5 +1,5 @@
 #pragma once
-// What `extract` takes out of a source: things that have bytes and no file that one could copy.
+// What `extract` takes out of a source, all at once: what has bytes and no name in a layer, or was changed.
 #include <array>
 #include <cstdint>
 #include <optional>
