@@ -78,13 +78,18 @@ Result<Opened> open_files(Asked asked, Task& task, int writable = -1) {
   std::vector<Container> containers;
   auto listed = opened.snapshot->list_containers(
       [&](Container&& container) -> Status {
-        const bool named = query.container.empty() || container.name.raw == query.container ||
-                           container.id.starts_with(query.container);
-        if (!container.sandbox && named) containers.push_back(std::move(container));
+        if (!container.sandbox) containers.push_back(std::move(container));
         return Done{};
       },
       task);
   if (!listed) return std::move(listed).error();
+  // A name goes before the beginning of an id.
+  const auto is_named = [&](const Container& container) { return container.name.raw == query.container; };
+  const bool any_named = std::ranges::any_of(containers, is_named);
+  std::erase_if(containers, [&](const Container& container) {
+    return !query.container.empty() &&
+           !(any_named ? is_named(container) : container.id.starts_with(query.container));
+  });
   if (containers.empty()) return Error{Errc::not_found, query.token + ": no such container"};
   if (containers.size() > 1) {
     std::string names;

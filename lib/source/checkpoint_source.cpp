@@ -329,6 +329,14 @@ Status CheckpointSnapshot::list_descriptors(const std::string& container, const 
   return *tasks == nullptr ? Status(Done{}) : (*tasks)->list_descriptors(emit, again.task());
 }
 
+void CheckpointSnapshot::keep(const std::set<std::string>& ids) {
+  std::vector<Held> kept;
+  for (Held& held : held_) {
+    if (ids.contains(held.part.container.id)) kept.push_back(std::move(held));
+  }
+  held_ = std::move(kept);
+}
+
 // Nothing for a name that leads out: that was told.
 std::optional<FileChange> CheckpointSnapshot::change_of(const archive::TarMember& member, const Held& held) {
   const auto name = plain_member_name(member.name);

@@ -21,14 +21,6 @@
 
 namespace ctriage::source {
 
-void CheckpointSnapshot::keep(const std::set<std::string>& ids) {
-  std::vector<Held> kept;
-  for (Held& held : held_) {
-    if (ids.contains(held.part.container.id)) kept.push_back(std::move(held));
-  }
-  held_ = std::move(kept);
-}
-
 namespace {
 
 // What -c leaves of a file: containers of that name, or else of that beginning of an id.
