@@ -298,7 +298,8 @@ class Bench:
         for name, command in commands.items():
             mine = command is ours
             self.row(name, f"{best[name] * 1000:.0f} ms", "<= 20 ms" if mine else None, best[name] <= 0.02 if mine else None, self.shown(command))
-        self.memory("memory there", ours)
+        peak, samples = peak_pss_mib(ours)
+        self.row("memory there: peak sum of PSS", f"{peak:.1f} MiB", f"<= {LIMIT_MIB} MiB", peak <= LIMIT_MIB, f"{samples} samples")
         subprocess.run(["zstd", "-q", "-1", "-T2", "--rm", archive], check=True)
         print("\nsearch of the same with zstd")
         self.search_of({"zstd -dc alone": f"zstd -dc {archive}.zst >/dev/null"}, archive + ".zst", needle, None)
