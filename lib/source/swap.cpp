@@ -45,9 +45,9 @@ std::optional<Error> SwapRoom::forbids(std::int32_t pid, std::uint64_t swapped_b
 bool SwapRoom::admits(std::int32_t pid, Task& task) {
   if (choice_ != SwapIn::automatic) return choice_ == SwapIn::all;
   const std::uint64_t swapped_bytes = swapped_bytes_of(node_.proc, pid);
+  if (swapped_bytes == 0) return false;  // what is swapped out from now on was not asked about
   if (auto why = forbids(pid, swapped_bytes, task)) {
-    if (swapped_bytes > 0)
-      task.gaps.add({Impact::note, "memory.swap", "pid " + std::to_string(pid), *std::move(why)});
+    task.gaps.add({Impact::note, "memory.swap", "pid " + std::to_string(pid), *std::move(why)});
     return false;
   }
   left_bytes_ -= swapped_bytes;
