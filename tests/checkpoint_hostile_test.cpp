@@ -103,27 +103,16 @@ std::string one_of_everything() {
                                                 out.add_string(14, "tmpfs");
                                               })
                                               .bytes();
-  files["checkpoint/remap-fpath.img"] = ImageWriter(0x59133954)
-                                            .entry([](Out& out) {
-                                              out.add_uint32(1, 1);
-                                              out.add_uint32(2, 1);
-                                              out.add_uint32(3, 1);
-                                            })
-                                            .bytes();
-  files["checkpoint/ghost-file-1.img"] = ImageWriter(0x52583605)
-                                             .entry([](Out& out) {
-                                               out.add_uint32(1, 0);
-                                               out.add_uint32(2, 0);
-                                               out.add_uint32(3, 0100755);
-                                               out.add_bool(9, true);
-                                               out.add_uint64(10, 700);
-                                             })
-                                             .entry([](Out& out) {
-                                               out.add_uint64(1, 3);
-                                               out.add_uint64(2, 600);
-                                             })
-                                             .bytes() +
-                                         "abc";
+  add_ghost(files, ImageWriter(0x52583605)
+                           .entry([](Out& out) {
+                             out.add_uint32(1, 0);
+                             out.add_uint32(2, 0);
+                             out.add_uint32(3, 0100755);
+                             out.add_bool(9, true);
+                             out.add_uint64(10, 700);
+                           })
+                           .bytes() +
+                       ghost_chunk(600, "abc"));
   return make_tar(files);
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <protozero/pbf_writer.hpp>
 #include <string>
 #include <string_view>
@@ -194,6 +195,28 @@ std::map<std::string, std::string> make_images(const std::string& dir, const Pag
   put("pagemap-7.img", map);
   if (!pages.empty()) files[dir + "pages-1.img"] = pages;
   return files;
+}
+
+// /usr/bin/made has no name any more; ghost-file-1.img is what `image` says.
+inline void add_ghost(std::map<std::string, std::string>& files, const std::string& image) {
+  files["checkpoint/remap-fpath.img"] = ImageWriter(0x59133954)
+                                            .entry([](Out& out) {
+                                              out.add_uint32(1, 1);
+                                              out.add_uint32(2, 1);
+                                              out.add_uint32(3, 1);
+                                            })
+                                            .bytes();
+  files["checkpoint/ghost-file-1.img"] = image;
+}
+
+// A part of such an image; `claims`: its size, where that is not so.
+inline std::string ghost_chunk(std::uint64_t offset, const std::string& bytes,
+                               std::optional<std::uint64_t> claims = {}) {
+  std::string message;
+  Out out(message);
+  out.add_uint64(1, claims.value_or(bytes.size()));
+  out.add_uint64(2, offset);
+  return word(static_cast<std::uint32_t>(message.size())) + message + bytes;
 }
 
 }  // namespace ctriage::source

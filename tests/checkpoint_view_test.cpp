@@ -196,24 +196,9 @@ std::string ghost_image(const std::function<void(Out&)>& head, const std::string
          behind;
 }
 
-std::string ghost_chunk(std::uint64_t offset, const std::string& bytes, std::uint64_t said) {
-  std::string message;
-  Out out(message);
-  out.add_uint64(1, said);
-  out.add_uint64(2, offset);
-  return word(static_cast<std::uint32_t>(message.size())) + message + bytes;
-}
-
 Files with_ghost(const std::string& ghost) {
   Files files = archive_of({{"tmp/kept", "kept"}});
-  files["checkpoint/remap-fpath.img"] = ImageWriter(0x59133954)
-                                            .entry([](Out& out) {
-                                              out.add_uint32(1, 1);
-                                              out.add_uint32(2, 1);
-                                              out.add_uint32(3, 1);
-                                            })
-                                            .bytes();
-  files["checkpoint/ghost-file-1.img"] = ghost;
+  add_ghost(files, ghost);
   return files;
 }
 

@@ -91,14 +91,7 @@ Taken take(const std::map<std::string, std::string>& files, ObjectKind kind, std
 // One deleted file of which ghost-file-1.img is what `image` says.
 std::map<std::string, std::string> with_ghost(const std::string& image) {
   auto files = plain_images();
-  files["checkpoint/remap-fpath.img"] = ImageWriter(0x59133954)
-                                            .entry([](Out& out) {
-                                              out.add_uint32(1, 1);
-                                              out.add_uint32(2, 1);
-                                              out.add_uint32(3, 1);
-                                            })
-                                            .bytes();
-  files["checkpoint/ghost-file-1.img"] = image;
+  add_ghost(files, image);
   return files;
 }
 
@@ -116,14 +109,6 @@ std::string ghost_head(std::optional<std::uint64_t> size, std::uint32_t mode = 0
       .bytes();
 }
 
-std::string chunk(std::uint64_t offset, const std::string& bytes, std::optional<std::uint64_t> claims = {}) {
-  std::string message;
-  Out out(message);
-  out.add_uint64(1, claims.value_or(bytes.size()));
-  out.add_uint64(2, offset);
-  return word(static_cast<std::uint32_t>(message.size())) + message + bytes;
-}
-
 TEST(ExtractGhost, WholeAndInChunks) {
   const struct {
     const char* name;
@@ -134,15 +119,15 @@ TEST(ExtractGhost, WholeAndInChunks) {
   } cases[] = {
       {"behind the entry", ghost_head({}) + "content", "content", 7, ""},
       {"empty", ghost_head({}), "", 0, ""},
-      {"chunks and a hole", ghost_head(12) + chunk(1, "ab") + chunk(6, "cd"),
+      {"chunks and a hole", ghost_head(12) + ghost_chunk(1, "ab") + ghost_chunk(6, "cd"),
        std::string("\0ab\0\0\0cd\0\0\0\0", 12), 12, ""},
       {"no chunk", ghost_head(3), std::string(3, '\0'), 3, ""},
-      {"behind its end", ghost_head(4) + chunk(3, "ab"), std::string(4, '\0'), 4, "behind its end"},
-      {"offset that wraps", ghost_head(4) + chunk(UINT64_MAX, "ab"), std::string(4, '\0'), 4,
+      {"behind its end", ghost_head(4) + ghost_chunk(3, "ab"), std::string(4, '\0'), 4, "behind its end"},
+      {"offset that wraps", ghost_head(4) + ghost_chunk(UINT64_MAX, "ab"), std::string(4, '\0'), 4,
        "behind its end"},
-      {"one over the other", ghost_head(9) + chunk(2, "abc") + chunk(4, "d"),
+      {"one over the other", ghost_head(9) + ghost_chunk(2, "abc") + ghost_chunk(4, "d"),
        std::string("\0\0abc\0\0\0\0", 9), 9, "one over the other"},
-      {"longer than the image", ghost_head(99) + chunk(0, "abc", 50),
+      {"longer than the image", ghost_head(99) + ghost_chunk(0, "abc", 50),
        std::string("abc") + std::string(96, '\0'), 99, "not all there"},
   };
   for (const auto& c : cases) {
@@ -408,7 +393,7 @@ TEST(ExtractPid, WhatIsOfNoProcessIsLeftOut) {
 
 // Every prefix of a small archive ends in objects and gaps.
 TEST(ExtractHostile, EveryPrefix) {
-  auto files = with_ghost(ghost_head(12) + chunk(1, "ab") + chunk(6, "cd"));
+  auto files = with_ghost(ghost_head(12) + ghost_chunk(1, "ab") + ghost_chunk(6, "cd"));
   files["rootfs-diff.tar"] = make_tar({{"etc/x", "y"}});
   files["config.dump"] = "{}";
   files["spec.dump"] = "{}";

@@ -6,9 +6,8 @@ import subprocess
 import tarfile
 
 import lab
-from lab import Case, ctriage
-
-DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata", "checkpoint")
+from checkpoints import DATA, Unpacked
+from lab import ctriage
 
 
 def setUpModule():
@@ -16,18 +15,7 @@ def setUpModule():
     lab.need("xz", "tar", "zstd")
 
 
-class Checkpoint(Case):
-    @classmethod
-    def setUpClass(cls):
-        cls.dir = lab.tempfile.mkdtemp(prefix="ctriage-test-")
-        cls.addClassCleanup(shutil.rmtree, cls.dir)
-        cls.plain = os.path.join(cls.dir, "crio.tar")
-        with open(cls.plain, "wb") as out:
-            subprocess.run(["xz", "-dc", os.path.join(DATA, "crio.tar.xz")], stdout=out, check=True)
-        cls.tree = os.path.join(cls.dir, "tree")
-        os.mkdir(cls.tree)
-        subprocess.run(["tar", "-xf", cls.plain, "-C", cls.tree], check=True)
-
+class Checkpoint(Unpacked):
     def show(self, *arguments, status=0):
         run = ctriage("show", *arguments)
         self.expect(run, status)

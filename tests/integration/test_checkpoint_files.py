@@ -10,9 +10,9 @@ import subprocess
 import tarfile
 
 import lab
-from lab import Case, ctriage
+from checkpoints import DATA, Unpacked
+from lab import ctriage
 
-DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata", "checkpoint")
 PODMAN = os.path.join(DATA, "victim-podman.tar.zst")
 
 
@@ -34,19 +34,10 @@ def piped(path, *arguments, **options):
     return lab.Run(list(arguments), run, run.stdout, run.stderr)
 
 
-class Fixture(Case):
-    """CRI-O's archive of testdata, plain and unpacked."""
-
+class Fixture(Unpacked):
     @classmethod
     def setUpClass(cls):
-        cls.dir = lab.tempfile.mkdtemp(prefix="ctriage-test-")
-        cls.addClassCleanup(shutil.rmtree, cls.dir)
-        cls.plain = os.path.join(cls.dir, "crio.tar")
-        with open(cls.plain, "wb") as out:
-            subprocess.run(["xz", "-dc", os.path.join(DATA, "crio.tar.xz")], stdout=out, check=True)
-        cls.tree = os.path.join(cls.dir, "tree")
-        os.mkdir(cls.tree)
-        subprocess.run(["tar", "-xf", cls.plain, "-C", cls.tree], check=True)
+        super().setUpClass()
         cls.layer = os.path.join(cls.tree, "rootfs-diff.tar")
 
 
