@@ -52,18 +52,25 @@ class PartBytes final : public BytesAt {
 
 class InOrder final : public ByteSource {
  public:
-  InOrder(BytesAt& whole, const Task& task) : whole_(whole), task_(task) {}
+  InOrder(BytesAt& bytes, const Task& task) : bytes_(bytes), left_(UINT64_MAX), task_(task) {}
+  InOrder(std::unique_ptr<BytesAt> own, std::uint64_t offset, std::uint64_t size, const Task& task)
+      : own_(std::move(own)), bytes_(*own_), offset_(offset), left_(size), task_(task) {}
   Result<std::size_t> read(std::span<std::byte> into) override {
     if (auto go_on = task_.check(); !go_on) return std::move(go_on).error();
-    auto got = whole_.read_at(at_, into);
-    if (got) at_ += *got;
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(left_, into.size()));
+    auto got = bytes_.read_at(offset_, into.first(count));
+    if (!got) return got;
+    offset_ += *got;
+    left_ -= *got;
     return got;
   }
 
  private:
-  BytesAt& whole_;
+  std::unique_ptr<BytesAt> own_;  // null: the caller's
+  BytesAt& bytes_;
+  std::uint64_t offset_ = 0;
+  std::uint64_t left_;
   const Task& task_;
-  std::uint64_t at_ = 0;
 };
 
 }  // namespace
@@ -81,6 +88,11 @@ std::unique_ptr<BytesAt> part_of(BytesAt& whole, std::uint64_t offset, std::uint
 
 std::unique_ptr<ByteSource> in_order(BytesAt& whole, const Task& task) {
   return std::make_unique<InOrder>(whole, task);
+}
+
+std::unique_ptr<ByteSource> in_order(std::unique_ptr<BytesAt> bytes, std::uint64_t offset, std::uint64_t size,
+                                     const Task& task) {
+  return std::make_unique<InOrder>(std::move(bytes), offset, size, task);
 }
 
 std::string_view to_text(Compression compression) {

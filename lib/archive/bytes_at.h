@@ -31,6 +31,9 @@ std::unique_ptr<BytesAt> part_of(BytesAt& whole, std::uint64_t offset, std::uint
 
 // All of `whole`, which stays with the caller, from its beginning.
 std::unique_ptr<ByteSource> in_order(BytesAt& whole, const Task& task);
+// `size` bytes from `offset` on, or those that there are; `task` stays with the caller.
+std::unique_ptr<ByteSource> in_order(std::unique_ptr<BytesAt> bytes, std::uint64_t offset, std::uint64_t size,
+                                     const Task& task);
 
 enum class Compression : std::uint8_t { none, gzip, zstd, xz, bzip2, lz4 };
 std::string_view to_text(Compression compression);

@@ -104,12 +104,27 @@ class Reader final : public LayerReader {
   ::archive_entry* current_ = nullptr;
 };
 
+class EntrySource final : public ByteSource {
+ public:
+  EntrySource(std::unique_ptr<ByteSource> tar, std::unique_ptr<LayerReader> reader)
+      : tar_(std::move(tar)), reader_(std::move(reader)) {}
+  Result<std::size_t> read(std::span<std::byte> into) override { return reader_->read(into); }
+
+ private:
+  std::unique_ptr<ByteSource> tar_;  // outlives the reader of it
+  std::unique_ptr<LayerReader> reader_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<LayerReader>> LayerReader::open(ByteSource& in) {
   auto reader = std::make_unique<Reader>(in);
   if (auto started = reader->start(); !started) return std::move(started).error();
   return std::unique_ptr<LayerReader>(std::move(reader));
+}
+
+std::unique_ptr<ByteSource> entry_of(std::unique_ptr<ByteSource> tar, std::unique_ptr<LayerReader> reader) {
+  return std::make_unique<EntrySource>(std::move(tar), std::move(reader));
 }
 
 }  // namespace ctriage::archive

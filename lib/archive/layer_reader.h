@@ -40,4 +40,7 @@ class LayerReader {
   virtual Result<Stored> stored() = 0;
 };
 
+// The bytes of the entry that next gave last, with the tar that `reader` reads.
+std::unique_ptr<ByteSource> entry_of(std::unique_ptr<ByteSource> tar, std::unique_ptr<LayerReader> reader);
+
 }  // namespace ctriage::archive

@@ -1,10 +1,9 @@
 #include "lib/overlay/compare.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <string_view>
 
+#include "lib/model/file_mode.h"
 #include "lib/overlay/marks.h"
 
 namespace ctriage::overlay {
@@ -36,26 +35,7 @@ bool same_xattrs(const std::vector<XattrRecord>& a, const std::vector<XattrRecor
 
 }  // namespace
 
-FileType type_of(const FileInfo& info) {
-  switch (info.mode & S_IFMT) {
-    case S_IFREG:
-      return FileType::regular;
-    case S_IFDIR:
-      return FileType::directory;
-    case S_IFLNK:
-      return FileType::symlink;
-    case S_IFCHR:
-      return FileType::character;
-    case S_IFBLK:
-      return FileType::block;
-    case S_IFIFO:
-      return FileType::fifo;
-    case S_IFSOCK:
-      return FileType::socket;
-    default:
-      return FileType::unknown;
-  }
-}
+FileType type_of(const FileInfo& info) { return type_of_mode(info.mode); }
 
 FileState make_state(const FileInfo& info, const std::vector<Xattr>& xattrs) {
   FileState state;

@@ -28,17 +28,6 @@ std::string plain_path(std::string_view path) {
   return plain.empty() ? "/" : plain;
 }
 
-class EntrySource final : public ByteSource {
- public:
-  EntrySource(std::unique_ptr<ByteSource> stream, std::unique_ptr<archive::LayerReader> layer)
-      : stream_(std::move(stream)), layer_(std::move(layer)) {}
-  Result<std::size_t> read(std::span<std::byte> into) override { return layer_->read(into); }
-
- private:
-  std::unique_ptr<ByteSource> stream_;  // outlives the reader of it
-  std::unique_ptr<archive::LayerReader> layer_;
-};
-
 }  // namespace
 
 // Every file of the container that the bundle has.
@@ -148,8 +137,7 @@ Result<OpenedFile> BundleSnapshot::open_file(const FileKey& key, Task& task) {
                                         (found->entry.partial ? ": " + *found->entry.partial : "")};
     if (entry.regular && plain_path(entry.path) == plain_path(found->stored)) break;
   }
-  return OpenedFile{std::move(found->entry),
-                    std::make_unique<EntrySource>(*std::move(stream), *std::move(layer))};
+  return OpenedFile{std::move(found->entry), archive::entry_of(*std::move(stream), *std::move(layer))};
 }
 
 }  // namespace ctriage::source

@@ -1,7 +1,5 @@
 #include "lib/source/checkpoint_ghost.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -10,6 +8,7 @@
 
 #include "lib/core/cursor.h"
 #include "lib/criu/criu.h"
+#include "lib/model/file_mode.h"
 #include "lib/source/checkpoint_tree.h"
 
 namespace ctriage::source {
@@ -20,27 +19,6 @@ using archive::BytesAt;
 constexpr std::size_t kHeadBytes = 4096;
 constexpr std::size_t kMaxChunks = 65'536;  // of one file: CRIU makes one for each run of data
 constexpr std::size_t kMaxChunkHeadBytes = 64;
-
-FileType type_of_mode(std::uint32_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFREG:
-      return FileType::regular;
-    case S_IFDIR:
-      return FileType::directory;
-    case S_IFLNK:
-      return FileType::symlink;
-    case S_IFIFO:
-      return FileType::fifo;
-    case S_IFCHR:
-      return FileType::character;
-    case S_IFBLK:
-      return FileType::block;
-    case S_IFSOCK:
-      return FileType::socket;
-    default:
-      return FileType::unknown;
-  }
-}
 
 struct Chunk {
   std::uint64_t begin = 0, end = 0;  // in the file
@@ -147,12 +125,12 @@ Result<std::unique_ptr<ByteSource>> open_ghost(CheckpointStore& store, const std
   auto bytes = store.bytes_of(image);
   if (!bytes) return std::move(bytes).error();
   const std::uint64_t size = ghost.file.size_bytes;
-  if (!ghost.chunks) return source_of(*std::move(bytes), ghost.offset, size, task);
+  if (!ghost.chunks) return archive::in_order(*std::move(bytes), ghost.offset, size, task);
   std::vector<Chunk> chunks;
   auto read = read_chunks(**bytes, ghost.offset, store.find(image)->size_bytes, size, chunks, task);
   std::optional<Error> damage;
   if (!read) damage = std::move(read).error().within(image);
-  return source_of(
+  return archive::in_order(
       std::make_unique<ChunkedBytes>(*std::move(bytes), std::move(chunks), size, std::move(damage)), 0, size,
       task);
 }

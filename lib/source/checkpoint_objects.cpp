@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "lib/core/text.h"
+#include "lib/model/file_mode.h"
 #include "lib/source/checkpoint_source.h"
 #include "lib/source/checkpoint_trees.h"
 #include "lib/source/image_stream.h"
@@ -109,6 +110,12 @@ void CheckpointObjects::lose(const std::string& name, Error error) {
   task_.gaps.add({Impact::lost, "checkpoint.objects", store + name, std::move(error)});
 }
 
+Status CheckpointObjects::unread(const std::string& name, Error error) {
+  if (auto go_on = task_.check(); !go_on) return go_on;
+  lose(name, std::move(error));
+  return Done{};
+}
+
 void CheckpointObjects::note(const char* artifact, std::string why) {
   task_.gaps.add(
       {Impact::note, artifact, part_.container.name.raw, Error{Errc::unsupported, std::move(why)}});
@@ -192,19 +199,14 @@ Status CheckpointObjects::walk_ghost(const Ghost& ghost, ObjectVisitor& to) {
   made.pids.assign(pids.begin(), pids.end());
   made.run_by.assign(runs.begin(), runs.end());
   if (made.path.empty()) made.path = Bytes(ghost.image);
-  const auto failed = [&](Error error) -> Status {
-    if (auto go_on = task_.check(); !go_on) return go_on;
-    lose(name, std::move(error));
-    return Done{};
-  };
   auto image = ImageStream::open(*part_.images, name, criu::Kind::ghost_file);
-  if (!image) return failed(std::move(image).error());
+  if (!image) return unread(name, std::move(image).error());
   std::string message;
   auto more = image->next(message);
-  if (!more) return failed(std::move(more).error());
-  if (!*more) return failed({Errc::truncated, "an image without an entry"});
+  if (!more) return unread(name, std::move(more).error());
+  if (!*more) return unread(name, {Errc::truncated, "an image without an entry"});
   const auto about = criu::parse_ghost(message);
-  if (!about) return failed(about.error());
+  if (!about) return unread(name, about.error());
   made.type = type_of_mode(about->mode);
   made.mode = about->mode & 07777U;
   made.uid = about->uid;

@@ -13,6 +13,8 @@
 
 namespace ctriage::source {
 
+class ObjectFeed;
+
 struct ObjectWork {  // what lies in one file of a store: store_order.h
   CheckpointStore* store = nullptr;
   std::string name;
@@ -48,6 +50,8 @@ class CheckpointObjects {
   [[nodiscard]] bool wanted(const Pids& pids) const { return query_.pid == 0 || pids.contains(query_.pid); }
   [[nodiscard]] ExtractedObject object(ObjectKind kind, std::string what, const Pids& pids) const;
   void lose(const std::string& name, Error error);
+  // What cannot be read is a gap; the error of a stop.
+  Status unread(const std::string& name, Error error);
   void note(const char* artifact, std::string why);
   [[nodiscard]] const Socket* socket_of(std::uint64_t inode) const;
   void name_connection(const criu::FileEntry& entry, ExtractedObject& into) const;
@@ -66,6 +70,8 @@ class CheckpointObjects {
 
   void plan_queues(std::vector<ObjectWork>& into);
   Status walk_pipes(const std::string& image, bool fifos, ObjectVisitor& to);
+  static Status feed_packets(ExtractedObject&& made, const Queued& queue, archive::BytesAt& image,
+                             ObjectFeed& feed);
   Status walk_packets(ObjectVisitor& to);
   Status walk_tcp(const std::string& image, ObjectVisitor& to);
   void plan_ipc(std::vector<ObjectWork>& into);

@@ -67,11 +67,7 @@ Status CheckpointObjects::walk_pipes(const std::string& image, bool fifos, Objec
   const std::string name = part_.image_dir + image;
   auto stream =
       ImageStream::open(*part_.images, name, fifos ? criu::Kind::fifo_data : criu::Kind::pipes_data);
-  if (!stream) {
-    if (auto go_on = task_.check(); !go_on) return go_on;
-    lose(name, std::move(stream).error());
-    return Done{};
-  }
+  if (!stream) return unread(name, std::move(stream).error());
   struct Ends {
     Pids pids;
     Bytes path;
@@ -97,11 +93,7 @@ Status CheckpointObjects::walk_pipes(const std::string& image, bool fifos, Objec
     auto data = more && *more ? criu::parse_pipe_data(message)
                               : Result<criu::PipeData>(more ? Error{} : std::move(more).error());
     if (more && !*more) return Done{};
-    if (!data) {
-      if (auto go_on = task_.check(); !go_on) return go_on;
-      lose(name, std::move(data).error());
-      return Done{};
-    }
+    if (!data) return unread(name, std::move(data).error());
     const std::uint64_t at = stream->at();
     const std::uint64_t there = std::min(data->length_bytes, stream->left());
     auto passed = stream->skip(data->length_bytes);
@@ -129,16 +121,26 @@ Status CheckpointObjects::walk_pipes(const std::string& image, bool fifos, Objec
   }
 }
 
+// Begins the object and gives it the bytes of each; who began it ends it.
+Status CheckpointObjects::feed_packets(ExtractedObject&& made, const Queued& queue, archive::BytesAt& image,
+                                       ObjectFeed& feed) {
+  made.size_bytes = queue.size_bytes;
+  made.packets = queue.packets;
+  if (made.packets.size() > kMaxPacketsOfOne) made.packets.resize(kMaxPacketsOfOne);
+  if (auto begun = feed.begin(std::move(made)); !begun) return begun;
+  for (std::size_t i = 0; i < queue.packets.size() && !feed.missed(); ++i) {
+    const ObjectPacket& packet = queue.packets[i];
+    auto copied = feed.copy(image, queue.places[i], packet.size_bytes, packet.offset_bytes);
+    if (!copied) return copied;
+  }
+  return Done{};
+}
+
 // sk-queues.img: packets of all receivers, each with its bytes, those of one in their order.
 Status CheckpointObjects::walk_packets(ObjectVisitor& to) {
   const std::string name = part_.image_dir + "sk-queues.img";
-  const auto failed = [&](Error error) -> Status {
-    if (auto go_on = task_.check(); !go_on) return go_on;
-    lose(name, std::move(error));
-    return Done{};
-  };
   auto stream = ImageStream::open(*part_.images, name, criu::Kind::sk_queues);
-  if (!stream) return failed(std::move(stream).error());
+  if (!stream) return unread(name, std::move(stream).error());
   std::map<std::uint32_t, Queued> queues;
   std::uint64_t beyond = 0;
   std::string message;
@@ -188,29 +190,15 @@ Status CheckpointObjects::walk_packets(ObjectVisitor& to) {
         object(ObjectKind::queues, of_unix ? "unix" : "socket", pids == nullptr ? Pids{} : *pids);
     made.path = Bytes("file " + std::to_string(id));
     if (entry != nullptr) name_connection(*entry, made);
-    made.size_bytes = queue.size_bytes;
-    made.packets = queue.packets;
-    if (made.packets.size() > kMaxPacketsOfOne) made.packets.resize(kMaxPacketsOfOne);
-    if (auto begun = feed.begin(std::move(made)); !begun) return begun;
-    for (std::size_t i = 0; i < queue.packets.size() && !feed.missed(); ++i) {
-      const ObjectPacket& packet = queue.packets[i];
-      if (auto copied = feed.copy(stream->bytes(), queue.places[i], packet.size_bytes, packet.offset_bytes);
-          !copied)
-        return copied;
-    }
+    if (auto fed = feed_packets(std::move(made), queue, stream->bytes(), feed); !fed) return fed;
     if (auto ended = feed.end(queue.size_bytes); !ended) return ended;
   }
-  return broken ? failed(*std::move(broken)) : Status(Done{});
+  return broken ? unread(name, *std::move(broken)) : Status(Done{});
 }
 
 // tcp-stream-<inode>.img: what was received and not read, then what was sent and not acknowledged.
 Status CheckpointObjects::walk_tcp(const std::string& image, ObjectVisitor& to) {
   const std::string name = part_.image_dir + image;
-  const auto failed = [&](Error error) -> Status {
-    if (auto go_on = task_.check(); !go_on) return go_on;
-    lose(name, std::move(error));
-    return Done{};
-  };
   constexpr std::size_t kPrefix = std::string_view("tcp-stream-").size();
   const auto inode = parse_number<std::uint64_t>(
       std::string_view(image).substr(kPrefix, image.size() - kPrefix - kImageSuffix.size()), 16);
@@ -223,12 +211,12 @@ Status CheckpointObjects::walk_tcp(const std::string& image, ObjectVisitor& to) 
   }
   if (!wanted(pids)) return Done{};
   auto stream = ImageStream::open(*part_.images, name, criu::Kind::tcp_stream);
-  if (!stream) return failed(std::move(stream).error());
+  if (!stream) return unread(name, std::move(stream).error());
   std::string message;
   auto more = stream->next(message);
-  if (more && !*more) return failed({Errc::truncated, "an image without an entry"});
+  if (more && !*more) return unread(name, {Errc::truncated, "an image without an entry"});
   auto queues = more ? criu::parse_tcp_stream(message) : Result<criu::TcpStream>(std::move(more).error());
-  if (!queues) return failed(std::move(queues).error());
+  if (!queues) return unread(name, std::move(queues).error());
   ObjectFeed feed(to, task_);
   const struct {
     const char* what;
@@ -270,13 +258,8 @@ void CheckpointObjects::plan_ipc(std::vector<ObjectWork>& into) {
 // ipcns-shm: segments, each with its bytes unless they are in a page map.
 Status CheckpointObjects::walk_segments(const std::string& image, ObjectVisitor& to) {
   const std::string name = part_.image_dir + image;
-  const auto failed = [&](Error error) -> Status {
-    if (auto go_on = task_.check(); !go_on) return go_on;
-    lose(name, std::move(error));
-    return Done{};
-  };
   auto stream = ImageStream::open(*part_.images, name, criu::Kind::ipc_shm);
-  if (!stream) return failed(std::move(stream).error());
+  if (!stream) return unread(name, std::move(stream).error());
   ObjectFeed feed(to, task_);
   std::string message;
   for (;;) {
@@ -285,7 +268,7 @@ Status CheckpointObjects::walk_segments(const std::string& image, ObjectVisitor&
     if (more && !*more) return Done{};
     auto segment =
         more ? criu::parse_ipc_segment(message) : Result<criu::IpcSegment>(std::move(more).error());
-    if (!segment) return failed(std::move(segment).error());
+    if (!segment) return unread(name, std::move(segment).error());
     const Pids& pids = sharers_[segment->about.id];
     ExtractedObject made = object(ObjectKind::sysv, "segment", pids);
     made.path = ipc_name(segment->about);
@@ -308,20 +291,15 @@ Status CheckpointObjects::walk_segments(const std::string& image, ObjectVisitor&
       if (there < segment->size_bytes) feed.miss(passed ? Error{Errc::truncated, "cut"} : passed.error());
       if (auto ended = feed.end(there); !ended) return ended;
     }
-    if (!passed) return failed(std::move(passed).error());
+    if (!passed) return unread(name, std::move(passed).error());
   }
 }
 
 // ipcns-msg: queues, each with its messages and their bytes.
 Status CheckpointObjects::walk_messages(const std::string& image, ObjectVisitor& to) {
   const std::string name = part_.image_dir + image;
-  const auto failed = [&](Error error) -> Status {
-    if (auto go_on = task_.check(); !go_on) return go_on;
-    lose(name, std::move(error));
-    return Done{};
-  };
   auto stream = ImageStream::open(*part_.images, name, criu::Kind::ipc_msg);
-  if (!stream) return failed(std::move(stream).error());
+  if (!stream) return unread(name, std::move(stream).error());
   ObjectFeed feed(to, task_);
   std::string message;
   std::size_t count = 0;
@@ -330,7 +308,7 @@ Status CheckpointObjects::walk_messages(const std::string& image, ObjectVisitor&
     auto more = stream->next(message);
     if (more && !*more) return Done{};
     auto about = more ? criu::parse_ipc_queue(message) : Result<criu::IpcQueue>(std::move(more).error());
-    if (!about) return failed(std::move(about).error());
+    if (!about) return unread(name, std::move(about).error());
     Queued queue;
     std::optional<Error> broken;
     for (std::uint64_t i = 0; i < about->messages && !broken; ++i) {
@@ -358,20 +336,11 @@ Status CheckpointObjects::walk_messages(const std::string& image, ObjectVisitor&
       made.uid = about->about.uid;
       made.gid = about->about.gid;
       made.mode = about->about.mode & 07777U;
-      made.size_bytes = queue.size_bytes;
-      made.packets = queue.packets;
-      if (made.packets.size() > kMaxPacketsOfOne) made.packets.resize(kMaxPacketsOfOne);
-      if (auto begun = feed.begin(std::move(made)); !begun) return begun;
-      for (std::size_t i = 0; i < queue.packets.size() && !feed.missed(); ++i) {
-        const ObjectPacket& packet = queue.packets[i];
-        if (auto copied = feed.copy(stream->bytes(), queue.places[i], packet.size_bytes, packet.offset_bytes);
-            !copied)
-          return copied;
-      }
+      if (auto fed = feed_packets(std::move(made), queue, stream->bytes(), feed); !fed) return fed;
       if (broken) feed.miss(*broken);
       if (auto ended = feed.end(queue.size_bytes); !ended) return ended;
     }
-    if (broken) return failed(*std::move(broken));
+    if (broken) return unread(name, *std::move(broken));
   }
 }
 

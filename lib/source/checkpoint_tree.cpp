@@ -11,41 +11,7 @@
 namespace ctriage::source {
 namespace {
 
-using archive::BytesAt;
 using archive::TarMember;
-
-class BytesAtSource final : public ByteSource {
- public:
-  BytesAtSource(std::unique_ptr<BytesAt> bytes, std::uint64_t offset, std::uint64_t size, const Task& task)
-      : bytes_(std::move(bytes)), offset_(offset), left_(size), task_(task) {}
-  Result<std::size_t> read(std::span<std::byte> into) override {
-    if (auto go_on = task_.check(); !go_on) return std::move(go_on).error();
-    auto got = bytes_->read_at(
-        offset_, into.first(static_cast<std::size_t>(std::min<std::uint64_t>(left_, into.size()))));
-    if (!got) return got;
-    offset_ += *got;
-    left_ -= *got;
-    return got;
-  }
-
- private:
-  std::unique_ptr<BytesAt> bytes_;
-  std::uint64_t offset_;
-  std::uint64_t left_;
-  const Task& task_;
-};
-
-// A sparse file with its holes.
-class SparseSource final : public ByteSource {
- public:
-  SparseSource(std::unique_ptr<ByteSource> tar, std::unique_ptr<archive::LayerReader> layer)
-      : tar_(std::move(tar)), layer_(std::move(layer)) {}
-  Result<std::size_t> read(std::span<std::byte> into) override { return layer_->read(into); }
-
- private:
-  std::unique_ptr<ByteSource> tar_;  // outlives the reader of it
-  std::unique_ptr<archive::LayerReader> layer_;
-};
 
 std::size_t cost_of(const std::string& path, const std::string& link) {
   constexpr std::size_t kNodeBytes = sizeof(TreeNode) + 96;  // with what a map keeps beside it
@@ -58,11 +24,6 @@ bool leads_out(std::string_view name) {
 }
 
 }  // namespace
-
-std::unique_ptr<ByteSource> source_of(std::unique_ptr<BytesAt> bytes, std::uint64_t offset,
-                                      std::uint64_t size, const Task& task) {
-  return std::make_unique<BytesAtSource>(std::move(bytes), offset, size, task);
-}
 
 LayerName read_layer_name(const std::string& name, const TarMember& member, bool has_whiteouts) {
   if (type_of(member) != FileType::regular || member.real_size_bytes != 0 || member.type == '1')
@@ -249,8 +210,8 @@ Result<std::unique_ptr<ByteSource>> CheckpointTree::open(const std::string& path
   auto bytes = store_.open_tar_bytes(tar_, task);
   if (!bytes) return std::move(bytes).error();
   if (node.content == TreeNode::Content::stored)
-    return source_of(*std::move(bytes), node.offset, node.size_bytes, task);
-  auto tar = source_of(*std::move(bytes), 0, std::numeric_limits<std::uint64_t>::max(), task);
+    return archive::in_order(*std::move(bytes), node.offset, node.size_bytes, task);
+  auto tar = archive::in_order(*std::move(bytes), 0, std::numeric_limits<std::uint64_t>::max(), task);
   auto layer = archive::LayerReader::open(*tar);
   if (!layer) return std::move(layer).error().within(origin());
   archive::LayerReader::Entry entry;
@@ -262,7 +223,7 @@ Result<std::unique_ptr<ByteSource>> CheckpointTree::open(const std::string& path
     if (plain_member_name(entry.path) != node.stored) continue;
     if (before++ == node.before) break;
   }
-  return std::unique_ptr<ByteSource>(std::make_unique<SparseSource>(std::move(tar), *std::move(layer)));
+  return archive::entry_of(std::move(tar), *std::move(layer));
 }
 
 }  // namespace ctriage::source

@@ -81,8 +81,4 @@ class CheckpointTree {
   std::map<std::string, TreeNode, std::less<>> nodes_;  // by "/path"
 };
 
-// `size` bytes of `bytes` from `offset` on.
-std::unique_ptr<ByteSource> source_of(std::unique_ptr<archive::BytesAt> bytes, std::uint64_t offset,
-                                      std::uint64_t size, const Task& task);
-
 }  // namespace ctriage::source

@@ -376,7 +376,7 @@ Result<OpenedFile> CheckpointView::open(const FileKey& key, Task& task) {
     if (!bytes) return std::move(bytes).error();
     FileEntry entry = entry_of(*place->mount);
     const std::uint64_t size = entry.file.size_bytes;
-    return OpenedFile{std::move(entry), source_of(*std::move(bytes), 0, size, task)};
+    return OpenedFile{std::move(entry), archive::in_order(*std::move(bytes), 0, size, task)};
   }
   const TreeNode* node = place->node;
   if (node != nullptr && !node->whiteout && (node->told || !deleted_.contains(place->path))) {

@@ -3,9 +3,8 @@
 #include <algorithm>
 
 #include "lib/archive/layer_reader.h"
-#include "lib/core/root.h"
 #include "lib/core/text.h"
-#include "lib/overlay/compare.h"
+#include "lib/model/file_mode.h"
 #include "lib/source/checkpoint_store.h"
 
 namespace ctriage::source {
@@ -36,12 +35,6 @@ ExtractedObject object_of(const archive::LayerReader::Entry& entry, const LayerO
 }
 
 }  // namespace
-
-FileType type_of_mode(std::uint32_t mode) {
-  FileInfo info;
-  info.mode = mode;
-  return overlay::type_of(info);
-}
 
 ObjectFeed::ObjectFeed(ObjectVisitor& to, const Task& task) : to_(to), task_(task), block_(kBlockBytes) {}
 

@@ -34,8 +34,6 @@ class ObjectFeed {
   std::optional<Error> missing_;
 };
 
-FileType type_of_mode(std::uint32_t mode);  // inode(7)
-
 struct LayerObjects {
   ExtractedObject like;    // container, kind, what
   std::string below = {};  // before each name
