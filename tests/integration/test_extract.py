@@ -406,6 +406,8 @@ class Live(Extracting):
         self.expect(ctriage("collect", f"pid:{box.pid}", "-o", out), 0)
         bundle = self.one_bundle(out)
         _, collected, _ = self.extract(bundle)
+        said = self.expect(ctriage("extract", bundle, "-o", os.path.join(self.temp(), "out")), 0).out.decode()
+        self.assertRegex(said, r"(?m)^queues +none seen, and not all was looked at")  # a bundle has none: that is not "none"
         again = {(one["kind"], one["path"]): one["sha256"] for one in collected if "file" in one}
         for kind in ("tmpfs", "changed"):
             for path, one in of[kind].items():
