@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/core/values.h"
+#include "lib/model/content.h"
 #include "lib/model/fields.h"
 
 namespace ctriage {
@@ -107,6 +108,9 @@ struct FileChange {  // one name in the UpperDir against the composed lower laye
   std::optional<Bytes> hidden_by;
   std::vector<std::string> differs;
   bool program = false;
+  std::optional<Content> content;
+  std::optional<PackageOwner> package;
+  std::optional<std::string> tool;
   std::optional<std::string> explained;
   std::optional<std::string> partial;
 
@@ -127,6 +131,9 @@ struct FileChange {  // one name in the UpperDir against the composed lower laye
       "UpperDir");
     v("differs", self.differs, "content, mode, owner, mtime, xattrs, target, size, type");
     v("program", self.program, "ELF or #! or execute permission");
+    v("content", self.content, "what the file now is by its bytes, where they were looked at");
+    v("package", self.package, "the package of the image that has a file of this name");
+    v("tool", self.tool, "which tool of an operating system it is: sh, curl, nc");
     v("explained", self.explained, "why this change needs no look");
     v("partial", self.partial, "why the bytes taken are not all of them");
   }

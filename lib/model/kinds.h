@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "lib/model/container.h"
+#include "lib/model/content.h"
 #include "lib/model/coverage.h"
 #include "lib/model/file.h"
 #include "lib/model/finding.h"
@@ -113,6 +114,12 @@ template <>
 inline constexpr std::string_view kKind<FileState> = "file_state";
 template <>
 inline constexpr std::string_view kKind<XattrRecord> = "xattr";
+template <>
+inline constexpr std::string_view kKind<Content> = "content";
+template <>
+inline constexpr std::string_view kKind<PackageOwner> = "package_owner";
+template <>
+inline constexpr std::string_view kKind<ImageFacts> = "image";
 
 // "ctriage.process/1": the `schema` of a JSON document or stream of this artifact.
 template <class T>

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/core/values.h"
+#include "lib/model/content.h"
 #include "lib/model/fields.h"
 
 namespace ctriage {
@@ -34,6 +35,9 @@ struct Executable {
   std::optional<Timestamp> mtime;
   std::optional<Timestamp> btime;
   std::optional<std::string> sha256;
+  std::optional<Content> content;
+  std::optional<PackageOwner> package;
+  std::optional<std::string> tool;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
@@ -48,6 +52,10 @@ struct Executable {
     v("mtime", self.mtime, "content changed");
     v("btime", self.btime, "inode created");
     v("sha256", self.sha256, "of the running file, read through /proc/PID/exe");
+    v("content", self.content, "what it is by its bytes, where they were looked at");
+    v("package", self.package, "the package of the image that has a file of this name");
+    v("tool", self.tool,
+      "which tool of an operating system it is: sh, curl, nc; by its bytes' or its call's name");
   }
 };
 
@@ -122,6 +130,7 @@ struct Process {
   std::vector<Bytes> argv;
   std::vector<Bytes> environ;
   Executable exe;
+  std::optional<Executable> script;
   Bytes cwd;
   Bytes root;
   std::optional<Timestamp> started_at;
@@ -161,6 +170,7 @@ struct Process {
     v("argv", self.argv, "arguments; memory of the process, so it can lie");
     v("environ", self.environ, "NAME=value as the process was started");
     v("exe", self.exe, "the running program");
+    v("script", self.script, "what its interpreter runs: the file that argv names");
     v("cwd", self.cwd, "working directory");
     v("root", self.root, "root directory");
     v("started_at", self.started_at, "boot time + start_ticks, where recorded");

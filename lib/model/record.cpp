@@ -16,8 +16,10 @@ constexpr Kind kind_of() {
 }
 
 constexpr std::array kKinds{
-    kind_of<Container>(), kind_of<Process>(), kind_of<Thread>(), kind_of<Mapping>(),    kind_of<Descriptor>(),
-    kind_of<Socket>(),    kind_of<Mount>(),   kind_of<Layer>(),  kind_of<FileChange>(), kind_of<LogFile>(),
+    kind_of<Container>(),  kind_of<Process>(), kind_of<Thread>(),   kind_of<Mapping>(),
+    kind_of<Descriptor>(), kind_of<Socket>(),  kind_of<Mount>(),    kind_of<Layer>(),
+    kind_of<FileChange>(), kind_of<LogFile>(), kind_of<TreeFile>(), kind_of<NodeFact>(),
+    kind_of<ImageFacts>(),
 };
 
 const Kind* find_kind(std::string_view name) {

@@ -140,14 +140,14 @@ std::string schema_markdown() {
     }
   }
   append_tables<Source, Pod, Posture, Grant, TokenClaims, ExecTrace, Container, PodRef, HostMount, Process,
-                Executable, Credentials, Capabilities, NamespaceId, Limit, Thread, Mapping, Descriptor,
-                Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile,
-                NetworkEntry, Flow, NodeFact, Finding, GapRecord, CoverageRecord, CollectResult,
-                CollectCounts, CollectManyResult, CollectedTarget, PlanResult, PlannedStep, PlanManyResult,
-                WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, DumpResult, DumpedProcess,
-                SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount,
-                ExtractResult, ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive,
-                Difference, DifferingField, ComparedContainer, ComparedList>(out);
+                Executable, Content, PackageOwner, Credentials, Capabilities, NamespaceId, Limit, Thread,
+                Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile,
+                FileEntry, LogFile, NetworkEntry, Flow, NodeFact, ImageFacts, Finding, GapRecord,
+                CoverageRecord, CollectResult, CollectCounts, CollectManyResult, CollectedTarget, PlanResult,
+                PlannedStep, PlanManyResult, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange,
+                DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch, FoundString,
+                SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject, ObjectPacket,
+                ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList>(out);
   return out;
 }
 
