@@ -338,6 +338,15 @@ TEST(RecordParsers, WrongTypes) {
     EXPECT_FALSE(parse_crio_state(text, container)) << text;
   for (const char* text : {"", "[]", R"({"StartedAt":"x"})", R"({"Status":[]})"})
     EXPECT_FALSE(parse_cri_status(text, container)) << text;
+  for (const char* text :
+       {"", "[]", R"({"Metadata":7})", R"({"Metadata":{"Config":{"metadata":{"attempt":-1}}}})",
+        R"({"Metadata":{"Config":{"metadata":{"attempt":"1"}}}})"})
+    EXPECT_FALSE(parse_cri_metadata(text, container)) << text;
+  EXPECT_TRUE(parse_cri_metadata(R"({"Version":"v1"})", container));
+  EXPECT_EQ(container.attempt, 0U);
+  EXPECT_TRUE(
+      parse_cri_metadata(R"({"Metadata":{"Config":{"metadata":{"name":"c","attempt":3}}}})", container));
+  EXPECT_EQ(container.attempt, 3U);
   for (const char* text : {"", "7", R"({"state":"x"})", R"({"finishedTime":1})"})
     EXPECT_FALSE(parse_podman_state(text, container)) << text;
   for (const char* text : {"", "{}", R"({"id":"abc","name":7})", R"({"id":"abc","labels":[]})"})

@@ -57,6 +57,8 @@ Status add_removed_containers(const EngineRoot& root, std::vector<Found>& into, 
 Status parse_crio_state(std::string_view json, Container& into);
 // The CRI plugin's status: {StartedAt, FinishedAt: nanoseconds, ExitCode}.
 Status parse_cri_status(std::string_view json, Container& into);
+// The CRI plugin's metadata: {Metadata: {Config: {metadata: {attempt}}}}, which instance of its name it is.
+Status parse_cri_metadata(std::string_view json, Container& into);
 // libpod's state of a container: {state: number, startedTime, finishedTime, exitCode}, and its configuration:
 // {id, name, rootfsImageName, rootfsImageID, createdTime, labels}.
 Status parse_podman_state(std::string_view json, Container& into);

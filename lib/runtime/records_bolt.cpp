@@ -1,7 +1,7 @@
 // Records that lie in bolt databases:
 //
 //   containerd <root>/io.containerd.metadata.v1.bolt/meta.db         metadata/buckets.go
-//     v1/<namespace>/containers/<id>/{createdat, image, spec, labels/<key>, ...}
+//     v1/<namespace>/containers/<id>/{createdat, image, spec, labels/<key>, extensions/<name>, ...}
 //     v1/<namespace>/images/<name>/target/digest
 //   Podman <graph root>/libpod/bolt_state.db                          libpod/boltdb_state_internal.go
 //     ctr/<id>/{config, state}                                         JSON
@@ -23,6 +23,8 @@ namespace {
 
 constexpr std::size_t kMostKept = 16'384;     // containers of one database
 constexpr std::size_t kMostBytes = 16 << 20;  // of their records, which are read one database at a time
+// What the CRI plugin keeps of a container beside its spec, internal/cri/server/container_create.go.
+constexpr std::string_view kCriMetadata = "io.cri-containerd.container.metadata";
 
 void gap(Task& task, Impact impact, const std::string& file, Error error) {
   task.gaps.add({impact, "runtime.record", file, std::move(error).within(file)});
@@ -63,6 +65,15 @@ Status read_values(Bolt& bolt, const Bolt::Bucket& bucket, std::size_t& bytes, R
         into.labels.emplace_back(std::string(label.key) + "=" + std::string(label.value));
         return Done{};
       });
+    }
+    if (entry.bucket && entry.key == "extensions") {
+      auto about = bolt.find_value(*entry.bucket, kCriMetadata);
+      if (!about) return std::move(about).error();
+      if (!*about) return Done{};
+      bytes += (*about)->size();
+      if (bytes > kMostBytes) return Error{Errc::limit, "records of more than 16 MiB"};
+      into.values[std::string(kCriMetadata)] = *std::move(*about);
+      return Done{};
     }
     constexpr std::array<std::string_view, 5> kKnown{"createdat", "image", "spec", "config", "state"};
     if (entry.bucket || std::find(kKnown.begin(), kKnown.end(), entry.key) == kKnown.end()) return Done{};
@@ -151,6 +162,9 @@ void add_containerd_record(const EngineRoot& root, const std::string& file, Reco
     container.engine_root = Bytes(root.path);
     if (container.init_pid == 0) read_status(root.node, root.path, container, task);
     container.root_dir = Bytes();  // relative to a bundle that is gone
+    const auto about = value_of_any(record.values[std::string(kCriMetadata)]);
+    const Status read = about && !about->empty() ? parse_cri_metadata(*about, container) : Status(Done{});
+    if (!read) gap(task, Impact::degraded, file, Error(read.error()).within("container " + record.id));
   }
   if (auto created = parse_go_time(record.values["createdat"])) container.created_at = created;
   if (container.image.empty()) container.image = Bytes(record.values["image"]);

@@ -66,6 +66,20 @@ Status parse_cri_status(std::string_view text, Container& into) {
   return done(members, kWhat, std::move(read), into);
 }
 
+Status parse_cri_metadata(std::string_view text, Container& into) {
+  constexpr std::string_view kWhat = "CRI metadata";
+  const auto document = object_of(text, kWhat);
+  if (!document) return document.error();
+  Container read = into;
+  Members members;
+  const json* about = members.object(&*document, "Metadata");
+  const json* name = members.object(members.object(about, "Config"), "metadata");
+  const auto attempt = members.integer(name, "attempt");
+  if (attempt && (*attempt < 0 || *attempt > UINT32_MAX)) members.wrong("attempt");
+  if (attempt && !members.error()) read.attempt = static_cast<std::uint32_t>(*attempt);
+  return done(members, kWhat, std::move(read), into);
+}
+
 // libpod/define/containerstate.go: 0 unknown, 1 configured, 2 created, 3 running, 4 stopped, 5 paused,
 // 6 exited, 7 removing, 8 stopping. What its database calls running may have ended since.
 Status parse_podman_state(std::string_view text, Container& into) {

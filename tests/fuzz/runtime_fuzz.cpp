@@ -27,6 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ended.id = "1eea461f1d1091914f7cd58f9d6960114167c3b359a35584e0079a663736fb2d";
   if (!ctriage::runtime::parse_docker_record(text, ended) && !ended.name.empty()) __builtin_trap();
   (void)ctriage::runtime::parse_cri_status(text, ended).has_value();
+  (void)ctriage::runtime::parse_cri_metadata(text, ended).has_value();
   (void)ctriage::runtime::parse_crio_state(text, ended).has_value();
   (void)ctriage::runtime::parse_podman_config(text, ended).has_value();
   (void)ctriage::runtime::parse_podman_state(text, ended).has_value();

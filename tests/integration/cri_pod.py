@@ -77,7 +77,7 @@ def call(ch, method, req):
 
 def run_pod(sock, ns, pod, ctr, image, logdir, cmd, pid="pod", mounts=(), privileged=False, more=()):
     """Gives (sandbox id, container id, pod uid). NamespaceOption: network 1, pid 2. `mounts`: (container path, host path,
-    read-only). `more`: names of further containers like the first."""
+    read-only). `more`: further containers like the first, a name or (name, attempt)."""
     with grpc.insecure_channel("unix://" + sock) as ch:
         uid = str(uuid.uuid4())
         labels = {"io.kubernetes.pod.name": pod, "io.kubernetes.pod.namespace": ns, "io.kubernetes.pod.uid": uid, "app": pod}
@@ -89,22 +89,22 @@ def run_pod(sock, ns, pod, ctr, image, logdir, cmd, pid="pod", mounts=(), privil
                    f_bytes(8, f_str(1, f"/kubepods/besteffort/pod{uid}") + f_bytes(2, f_bytes(1, options) + f_int(6, int(privileged)))))
         sid = first(call(ch, "RunPodSandbox", f_bytes(1, sandbox)), 1).decode()
 
-        def add(name):
+        def add(name, attempt=0):
             cl = {**labels, "io.kubernetes.container.name": name}
             del cl["app"]
             security = f_int(2, int(privileged)) + f_bytes(3, f_int(1, node) + f_int(2, NAMESPACE_MODE[pid]))
             binds = b"".join(f_bytes(7, f_str(1, inside) + f_str(2, outside) + f_int(3, int(read_only)))
                              for inside, outside, read_only in mounts)
-            conf = (f_bytes(1, f_str(1, name)) + f_bytes(2, f_str(1, image)) + b"".join(f_str(3, c) for c in cmd) + binds +
-                    f_map(9, cl) + f_map(10, {"io.kubernetes.container.restartCount": "0"}) + f_str(11, f"{name}/0.log") +
+            conf = (f_bytes(1, f_str(1, name) + f_int(2, attempt)) + f_bytes(2, f_str(1, image)) + b"".join(f_str(3, c) for c in cmd) + binds +
+                    f_map(9, cl) + f_map(10, {"io.kubernetes.container.restartCount": "0"}) + f_str(11, f"{name}/{attempt}.log") +
                     f_bytes(15, f_bytes(2, security)))
             cid = first(call(ch, "CreateContainer", f_str(1, sid) + f_bytes(2, conf) + f_bytes(3, sandbox)), 1).decode()
             call(ch, "StartContainer", f_str(1, cid))
             return cid
 
         cid = add(ctr)
-        for name in more:
-            add(name)
+        for other in more:
+            add(*([other] if isinstance(other, str) else other))
         return sid, cid, uid
 
 

@@ -25,7 +25,7 @@ class Targets(Case):
         for name in ("web", "till"):
             shared = os.path.join(cls.lab.base, f"shared-{name}")
             os.mkdir(shared)
-            cls.lab.run_pod(NS, name, "app", SCRIPT, mounts=[("/shared", shared, False)], more=["side"])
+            cls.lab.run_pod(NS, name, "app", SCRIPT, mounts=[("/shared", shared, False)], more=[("side", 2)])
         wait_until(lambda: len([r for r in cls.rows() if r["state"] == "exited"]) == 2, "the end of the second containers")
 
     @classmethod
@@ -45,6 +45,7 @@ class Targets(Case):
         for row in self.rows("--size"):
             upper = row.get("upper_bytes")
             if row["state"] == "exited":
+                self.assertEqual(row["attempt"], 2)  # of the record: its sandbox does not say it
                 self.assertIsNone(upper)
             else:
                 self.assertTrue(3 << 20 <= upper < 4 << 20, upper)
