@@ -17,22 +17,30 @@ class Files {
   virtual Status list(const std::string& directory, const Emit<FileEntry>& emit, Task& task) = 0;
 };
 
-// The image that `container` of `snapshot`, which stays with the caller, was made from. Errc::unsupported
-// from open and list where the source has no layers of the image.
+// The image that `container` of `snapshot`, which stays with the caller, was made from; or one layer of it,
+// by its number: links are not followed there. Errc::unsupported from open and list where the source has no
+// layers of the image.
 class ContainerFiles final : public Files {
  public:
   ContainerFiles(Snapshot& snapshot, std::string container)
-      : snapshot_(snapshot), container_(std::move(container)) {}
+      : snapshot_(snapshot), container_(std::move(container)), layer_("image"), follow_(true) {}
+  ContainerFiles(Snapshot& snapshot, std::string container, std::uint32_t layer)
+      : snapshot_(snapshot),
+        container_(std::move(container)),
+        layer_(std::to_string(layer)),
+        follow_(false) {}
   Result<OpenedFile> open(const std::string& path, Task& task) override {
-    return snapshot_.open_file({container_, "image", path, true}, task);
+    return snapshot_.open_file({container_, layer_, path, follow_}, task);
   }
   Status list(const std::string& directory, const Emit<FileEntry>& emit, Task& task) override {
-    return snapshot_.list_files({container_, "image", directory, true}, emit, task);
+    return snapshot_.list_files({container_, layer_, directory, follow_}, emit, task);
   }
 
  private:
   Snapshot& snapshot_;
   std::string container_;
+  std::string layer_;
+  bool follow_;
 };
 
 // A whole text file of at most `most` bytes.

@@ -9,6 +9,7 @@
 #include "lib/model/archive.h"
 #include "lib/model/difference.h"
 #include "lib/model/fields.h"
+#include "lib/model/image.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
 #include "lib/model/object.h"
@@ -147,7 +148,9 @@ std::string schema_markdown() {
                 PlannedStep, PlanManyResult, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange,
                 DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch, FoundString,
                 SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject, ObjectPacket,
-                ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList>(out);
+                ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList,
+                ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult, LayerCheck,
+                EntryDifference, PackageCheck>(out);
   return out;
 }
 
