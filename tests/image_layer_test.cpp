@@ -83,7 +83,9 @@ class LayerTest : public testing::Test {
     MemorySource source(tar);
     auto digest = compare_layer(source, {directory, directory}, true, into, task_);
     EXPECT_TRUE(digest);
-    if (digest) EXPECT_EQ(*digest, "sha256:" + sha256_hex(tar));
+    if (digest) {
+      EXPECT_EQ(*digest, "sha256:" + sha256_hex(tar));
+    }
     return into;
   }
   std::string differences(const LayerCheck& check) {
@@ -136,7 +138,9 @@ TEST_F(LayerTest, CutShort) {
     LayerDirectory directory(dir_ / "top");
     MemorySource source(std::string_view(tar_).substr(0, size));
     auto digest = compare_layer(source, {directory, directory}, true, into, task_);
-    if (digest) EXPECT_NE(*digest, "sha256:" + sha256_hex(tar_));
+    if (digest) {
+      EXPECT_NE(*digest, "sha256:" + sha256_hex(tar_));
+    }
   }
 }
 

@@ -137,11 +137,11 @@ class Podman(Case):
         lab.need("podman", "runc")
         cls.engine = engines.Podman()
         cls.addClassCleanup(cls.engine.stop)
-        cls.id = cls.engine.start("verified", "exec sleep 1000000")
+        cls.container = cls.engine.start("verified", "exec sleep 1000000")
 
     def test_verify(self):
         """The tar of each layer, made again from its directory by tar-split, has the diff id."""
-        run = self.expect(ctriage("image", "verify", self.id[:12], "--json"), 0, 3)
+        run = self.expect(ctriage("image", "verify", self.container[:12], "--json"), 0, 3)
         layers = run.json()["layers"]
         self.assertEqual({(one["verdict"], one.get("by")) for one in layers}, {("verified", "digest")}, run.out)
         (directory,) = {one["path"] for one in layers if one["number"] == 1}
@@ -156,7 +156,7 @@ class Podman(Case):
                 last = file.read(1)
                 file.seek(-1, os.SEEK_END)
                 file.write(bytes([last[0] ^ 1]))
-            told = self.expect(ctriage("image", "verify", self.id[:12], "--json"), 1).json()["layers"][0]
+            told = self.expect(ctriage("image", "verify", self.container[:12], "--json"), 1).json()["layers"][0]
             self.assertEqual(told["verdict"], "differs")
             self.assertIn({"path": "/bin/busybox", "differs": ["content"]}, told["differences"])
         finally:
