@@ -163,3 +163,19 @@ class Podman(Case):
             with open(busybox, "r+b") as file:
                 file.seek(-1, os.SEEK_END)
                 file.write(last)
+
+
+class Docker(Case):
+    @classmethod
+    def setUpClass(cls):
+        lab.need("dockerd", "docker", "runc")
+        cls.engine = engines.Docker()
+        cls.addClassCleanup(cls.engine.stop)
+        cls.engine.start("verified", "exec sleep 1000000")
+
+    def test_verify(self):
+        """By tar-split, too; Docker's own layer on top is none of the image's."""
+        layers = self.expect(ctriage("image", "verify", "verified", "--json"), 0, 3).json()["layers"]
+        self.assertEqual({(one["verdict"], one["by"]) for one in layers if one.get("digest")}, {("verified", "digest")}, layers)
+        (own,) = [one for one in layers if not one.get("digest")]
+        self.assertIn("Docker's own", own["why"])
