@@ -18,7 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string run(const std::string& command) {
-  std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(("{ " + command + "; } 2>/dev/null").c_str(), "r"), ::pclose);
+  std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(("{ " + command + "; } 2>/dev/null").c_str(), "r"),
+                                             ::pclose);
   std::string all;
   std::array<char, 4096> block{};
   while (const std::size_t got = std::fread(block.data(), 1, block.size(), pipe.get()))
