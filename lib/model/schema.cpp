@@ -15,6 +15,7 @@
 #include "lib/model/object.h"
 #include "lib/model/search.h"
 #include "lib/model/selftest.h"
+#include "lib/model/sweep.h"
 
 namespace ctriage {
 namespace {
@@ -150,7 +151,8 @@ std::string schema_markdown() {
                 SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject, ObjectPacket,
                 ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList,
                 ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult, LayerCheck,
-                EntryDifference, PackageCheck>(out);
+                EntryDifference, PackageCheck, SweepResult, SweptTarget, SweptContainer, SweptProgram,
+                IndicatorMatch, SharedThing, Replica>(out);
   return out;
 }
 
