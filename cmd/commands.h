@@ -71,6 +71,7 @@ void add_selftest(CLI::App& app, const Common& common, Action& chosen);
 void add_search(CLI::App& app, const Common& common, Action& chosen);
 void add_strings(CLI::App& app, const Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
+void add_sweep(CLI::App& app, Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
 
 // What several subcommands do alike.
