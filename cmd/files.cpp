@@ -18,7 +18,6 @@ namespace ctriage {
 namespace {
 
 constexpr std::size_t kBlockBytes = 256 << 10;
-constexpr unsigned kMaxCopyDepth = 128;  // of directories: each is a descriptor
 
 struct FilesArguments {
   source::TargetQuery query;

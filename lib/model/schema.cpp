@@ -142,8 +142,8 @@ std::string schema_markdown() {
     }
   }
   append_tables<Source, Pod, Posture, Grant, TokenClaims, ExecTrace, Container, PodRef, HostMount, Process,
-                Executable, Content, PackageOwner, Credentials, Capabilities, NamespaceId, Limit, Thread,
-                Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile,
+                Executable, Content, PackageOwner, Credentials, Capabilities, NamespaceId, Limit, Signals, SignalHandler, Timer, SeccompFilter, SeccompRule, Thread,
+                Mapping, Descriptor, Watch, BpfMap, Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile,
                 FileEntry, LogFile, NetworkEntry, Flow, NodeFact, ImageFacts, Finding, GapRecord,
                 CoverageRecord, CollectResult, CollectCounts, CollectManyResult, CollectedTarget, PlanResult,
                 PlannedStep, PlanManyResult, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange,
