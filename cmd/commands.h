@@ -70,6 +70,7 @@ void add_selftest(CLI::App& app, const Common& common, Action& chosen);
 // search and strings.
 void add_search(CLI::App& app, const Common& common, Action& chosen);
 void add_strings(CLI::App& app, const Common& common, Action& chosen);
+void add_timeline(CLI::App& app, Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
 

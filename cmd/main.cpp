@@ -95,6 +95,7 @@ int run(int argc, char** argv) {
   add_strings(app, common, chosen);
   add_dump(app, common, chosen);
   add_extract(app, common, chosen);
+  add_timeline(app, common, chosen);
   add_verify(app, common, chosen);
   add_completion(app, chosen);
   try {

@@ -23,11 +23,14 @@ enum class Facet : std::uint8_t {
   logs,
   findings,
   gaps,
+  postures,
+  node,
+  trees,
 };
 constexpr auto enum_names(Facet) {
-  return std::array<std::string_view, 12>{"containers",  "processes", "threads",  "mappings",
-                                          "descriptors", "sockets",   "mounts",   "layers",
-                                          "changes",     "logs",      "findings", "gaps"};
+  return std::array<std::string_view, 15>{"containers", "processes", "threads",  "mappings", "descriptors",
+                                          "sockets",    "mounts",    "layers",   "changes",  "logs",
+                                          "findings",   "gaps",      "postures", "node",     "trees"};
 }
 
 struct Coverage {

@@ -51,6 +51,18 @@ Status Snapshot::list_changes(const std::string& container, const Emit<FileChang
 Status Snapshot::list_logs(const std::string& container, const Emit<LogFile>&, Task& task) {
   return cannot_know(*this, Facet::logs, container, task);
 }
+Result<std::unique_ptr<ByteSource>> Snapshot::open_log(const LogFile& log, Task&) {
+  return Error{Errc::unsupported, log.path.raw + ": this kind of source does not give the bytes of logs"};
+}
+Status Snapshot::list_trees(const std::string& container, const Emit<TreeFile>&, Task& task) {
+  return cannot_know(*this, Facet::trees, container, task);
+}
+Status Snapshot::list_postures(const Emit<Posture>&, Task& task) {
+  return cannot_know(*this, Facet::postures, {}, task);
+}
+Status Snapshot::list_node_facts(const Emit<NodeFact>&, Task& task) {
+  return cannot_know(*this, Facet::node, {}, task);
+}
 Status Snapshot::list_files(const FileKey& key, const Emit<FileEntry>&, Task&) {
   return Error{Errc::unsupported, key.path + ": this kind of source has no files to look at"};
 }
@@ -65,6 +77,7 @@ Status Snapshot::visit_memory(const MemoryQuery&, MemoryVisitor&, Task& task) {
 Status Snapshot::list_findings(const Emit<Finding>&, Task& task) {
   return cannot_know(*this, Facet::findings, {}, task);
 }
+Status Snapshot::list_custody(const Emit<CustodyAction>&, Task&) { return Done{}; }
 Status Snapshot::list_gaps(const Emit<GapRecord>&, Task& task) {
   return cannot_know(*this, Facet::gaps, {}, task);
 }

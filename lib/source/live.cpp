@@ -48,6 +48,13 @@ Coverage LiveSnapshot::covers(Facet facet) const {
     case Facet::findings:
       if (!rules_) return {Coverage::Level::none, "no rules were given"};
       return {Coverage::Level::whole, ""};
+    case Facet::postures:
+      for (const LiveContainer& live : containers_)
+        count(!live.ended, live, "it has ended: what it was to be allowed stands in its specification");
+      break;
+    case Facet::trees:
+      for (const LiveContainer& live : containers_) count(!live.ended, live, std::string(kNoProcesses));
+      break;
     case Facet::gaps:
       return {Coverage::Level::none, "a live container records none"};
     default:
@@ -294,7 +301,10 @@ Result<std::unique_ptr<ByteSource>> LiveSnapshot::open_library(LiveContainer& li
   return read_library(*node_, live, id, task);
 }
 
-void LiveSnapshot::find_volumes(Task& task) { source::find_volumes(*node_, containers_, task); }
+void LiveSnapshot::find_volumes(Task& task) {
+  volumes_found_ = true;
+  source::find_volumes(*node_, containers_, task);
+}
 
 // Which members hold which socket, and which are in which network namespace.
 LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer& live, Task& task) {
