@@ -156,7 +156,7 @@ TEST(Forms, OneLineEach) {
 }
 
 TEST(ListEvents, OfASnapshot) {
-  auto snapshot = test::intrusion();
+  auto snapshot = test::make_intrusion();
   GapLog gaps;
   Task task = task_of(gaps);
   std::size_t processes = 0;
