@@ -23,14 +23,11 @@ enum class Facet : std::uint8_t {
   logs,
   findings,
   gaps,
-  postures,
-  node,
-  trees,
 };
 constexpr auto enum_names(Facet) {
-  return std::array<std::string_view, 15>{"containers", "processes", "threads",  "mappings", "descriptors",
-                                          "sockets",    "mounts",    "layers",   "changes",  "logs",
-                                          "findings",   "gaps",      "postures", "node",     "trees"};
+  return std::array<std::string_view, 12>{"containers",  "processes", "threads",  "mappings",
+                                          "descriptors", "sockets",   "mounts",   "layers",
+                                          "changes",     "logs",      "findings", "gaps"};
 }
 
 struct Coverage {

@@ -8,7 +8,6 @@
 
 #include "lib/model/archive.h"
 #include "lib/model/difference.h"
-#include "lib/model/event.h"
 #include "lib/model/fields.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
@@ -147,7 +146,7 @@ std::string schema_markdown() {
                 CoverageRecord, CollectResult, CollectCounts, CollectManyResult, CollectedTarget, PlanResult,
                 PlannedStep, PlanManyResult, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange,
                 DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch, FoundString,
-                SearchSummary, PatternCount, Event, ExtractResult, ObjectCount, ExtractedObject, ObjectPacket,
+                SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject, ObjectPacket,
                 ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList>(out);
   return out;
 }

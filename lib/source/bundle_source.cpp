@@ -12,10 +12,6 @@ constexpr std::string_view kPod = "pod/pod.json";
 constexpr std::string_view kNewer = "node/newer.jsonl";
 constexpr std::string_view kLines = ".jsonl";
 
-bool is_of_bundle(Facet facet) {  // not of a container
-  return facet == Facet::findings || facet == Facet::gaps || facet == Facet::postures || facet == Facet::node;
-}
-
 // The streams that a facet is read from: one in the bundle, or one in each container's folder.
 std::string_view stream_of(Facet facet) {
   switch (facet) {
@@ -43,12 +39,6 @@ std::string_view stream_of(Facet facet) {
       return "findings.jsonl";
     case Facet::gaps:
       return "gaps.jsonl";
-    case Facet::postures:
-      return kPod;
-    case Facet::node:
-      return kNewer;
-    case Facet::trees:
-      break;  // a stream for each
   }
   return {};
 }
@@ -84,13 +74,7 @@ Result<std::unique_ptr<BundleSnapshot>> BundleSnapshot::open(std::unique_ptr<bun
 Coverage BundleSnapshot::covers(Facet facet) const {
   const std::string file(stream_of(facet));
   std::vector<std::string> streams;
-  if (facet == Facet::trees) {
-    for (const auto& [id, folder] : folders_) {
-      const std::vector<std::string> trees = tree_streams(folder);
-      streams.insert(streams.end(), trees.begin(), trees.end());
-    }
-    if (streams.empty()) return {Coverage::Level::none, "no list of a tmpfs or volume is in this bundle"};
-  } else if (is_of_bundle(facet)) {
+  if (facet == Facet::findings || facet == Facet::gaps) {
     streams.push_back(file);
   } else {
     for (const auto& [id, folder] : folders_) streams.push_back(folder + file);

@@ -210,15 +210,6 @@ Coverage CheckpointSnapshot::covers(Facet facet, const Held& held) const {
     }
     case Facet::layers:
       return {Level::none, "the image is not in a checkpoint"};
-    case Facet::trees:
-      if (trees_of(part, held.tasks ? &*held.tasks : nullptr).empty())
-        return {Level::none, "no content of a tmpfs or volume is in the archive"};
-      return {Level::part, "what the engine or CRIU stores: tmpfs, and Podman's volumes"};
-    case Facet::postures:
-      if (part.base == nullptr) return {Level::none, "images alone: no specification"};
-      return {Level::part, "as the specification asked for it; tokens and execs are not in a checkpoint"};
-    case Facet::node:
-      return {Level::none, "the node is not in a checkpoint"};
     case Facet::findings:
     case Facet::gaps:
       break;

@@ -48,13 +48,6 @@ Coverage LiveSnapshot::covers(Facet facet) const {
     case Facet::findings:
       if (!rules_) return {Coverage::Level::none, "no rules were given"};
       return {Coverage::Level::whole, ""};
-    case Facet::postures:
-      for (const LiveContainer& live : containers_)
-        count(!live.ended, live, "it has ended: what it was to be allowed stands in its specification");
-      break;
-    case Facet::trees:
-      for (const LiveContainer& live : containers_) count(!live.ended, live, std::string(kNoProcesses));
-      break;
     case Facet::gaps:
       return {Coverage::Level::none, "a live container records none"};
     default:
