@@ -57,7 +57,7 @@ std::string uuid_of(std::string_view text) {
   raw[kVersion] = static_cast<char>((static_cast<unsigned char>(raw[kVersion]) & 0x0fU) | 0x50U);
   raw[kVariant] = static_cast<char>((static_cast<unsigned char>(raw[kVariant]) & 0x3fU) | 0x80U);
   std::string hex = to_hex(std::as_bytes(std::span(raw)));
-  for (const std::size_t at : {20, 16, 12, 8}) hex.insert(at, "-");
+  for (const std::size_t at : {20U, 16U, 12U, 8U}) hex.insert(at, "-");
   return hex;
 }
 
