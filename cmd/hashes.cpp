@@ -34,7 +34,8 @@ Exit run_hashes(const HashArguments& arguments, const source::TargetQuery& query
   if (!opened) return fail(io, opened.error());
   const bool text = common.output_format() == report::Format::text;
   const Emit<FileHash> write = [&](FileHash&& hash) {
-    return io.out(text ? report::hash_lines(hash) : report::document(hash));
+    return io.out(text ? report::hash_lines(hash, arguments.options.md5 || arguments.options.sha1)
+                       : report::document(hash));
   };
   const Status told = views::list_hashes(**opened, arguments.options, write, task);
   gaps.finish();

@@ -7,6 +7,7 @@
 #include "lib/collect/node_view.h"
 #include "lib/core/stream.h"
 #include "lib/core/sys.h"
+#include "lib/source/node_facts.h"
 #include "lib/source/reach.h"
 
 namespace ctriage::collect {

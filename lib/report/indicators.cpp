@@ -74,11 +74,11 @@ std::string stix_pattern(const Indicator& indicator) {
 
 }  // namespace
 
-std::string hash_lines(const FileHash& hash) {
+std::string hash_lines(const FileHash& hash, bool tagged) {
   bool escaped = false;
   const std::string name = coreutils_name(hash.path.raw, escaped);
   const std::string mark = escaped ? "\\" : "";
-  if (!hash.md5 && !hash.sha1) return mark + hash.sha256 + "  " + name + "\n";
+  if (!tagged) return mark + hash.sha256 + "  " + name + "\n";
   std::string lines;
   const auto add = [&](const char* tag, const std::string& digest) {
     lines += mark + tag + " (" + name + ") = " + digest + "\n";

@@ -9,9 +9,9 @@
 
 namespace ctriage::report {
 
-// As sha256sum(1) writes it; where MD5 or SHA-1 are there, too, a line with a tag for each, as cksum(1) does.
-// A name with a backslash or line end is escaped as coreutils do, and the line begins with a backslash.
-std::string hash_lines(const FileHash& hash);
+// As sha256sum(1) writes it; `tagged`, for who asked for others: a line with its name for each, as cksum(1)
+// does. A name with a backslash or line end is escaped as coreutils do, and the line begins with a backslash.
+std::string hash_lines(const FileHash& hash, bool tagged);
 
 // "type,value,context": what `sweep -f` reads.
 std::string indicators_csv(std::span<const Indicator> indicators);

@@ -140,7 +140,7 @@ std::string timeline_line(TimelineForm form, const Event& event, const Container
     case TimelineForm::bodyfile: {
       const std::string name =
           "[" + std::string(to_text(event.kind)) + " " + event.what + "] " + event.message.raw;
-      return fmt::format("0|{}|0|----------|0|0|0|0|{}|0|0\n", body_name(name), event.at.seconds);
+      return fmt::format("0|{0}|0|----------|0|0|0|{1}|{1}|{1}|{1}\n", body_name(name), event.at.seconds);
     }
     case TimelineForm::text:
       break;
