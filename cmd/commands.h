@@ -75,6 +75,7 @@ void add_iocs(CLI::App& app, Common& common, Action& chosen);
 void add_rotate(CLI::App& app, Common& common, Action& chosen);
 void add_timeline(CLI::App& app, Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
+void add_sweep(CLI::App& app, Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
 
 // What several subcommands do alike.

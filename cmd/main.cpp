@@ -85,6 +85,7 @@ int run(int argc, char** argv) {
   Action chosen;
   add_common(app, common);
   add_list(app, common, chosen);
+  add_sweep(app, common, chosen);
   add_collect(app, common, chosen);
   add_whois(app, common, chosen);
   add_selftest(app, common, chosen);

@@ -14,6 +14,7 @@
 #include "lib/model/object.h"
 #include "lib/model/search.h"
 #include "lib/model/selftest.h"
+#include "lib/model/sweep.h"
 
 namespace ctriage {
 namespace {
@@ -147,7 +148,8 @@ std::string schema_markdown() {
                 PlannedStep, PlanManyResult, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange,
                 DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch, FoundString,
                 SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject, ObjectPacket,
-                ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList>(out);
+                ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList, SweepResult, SweptTarget,
+                SweptContainer, SweptProgram, IndicatorMatch, SharedThing, Replica>(out);
   return out;
 }
 

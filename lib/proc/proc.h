@@ -168,6 +168,8 @@ class Census {
   explicit Census(const Root& proc);  // which outlives it
   Census(Census&&) noexcept;
   ~Census();
+  // Reads them now: then several threads may ask at once.
+  Status read(Task& task);
 
  private:
   friend Result<std::vector<Member>> find_members(Census& census, std::int32_t init, std::int32_t shim,

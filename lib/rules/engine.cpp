@@ -128,6 +128,16 @@ Context context_of(const FileChange& change, const Container& container, std::st
   return context;
 }
 
+Context context_of(const Replica& replica) {
+  Context context;
+  context.kind = kKind<Replica>;
+  context.identity = replica.container + '/' + replica.differs + '/' + replica.value.raw;
+  context.container = replica.container;
+  context.image = replica.image;
+  if (!replica.detail.empty()) context.path = replica.detail;
+  return context;
+}
+
 Status Engine::evaluate(const Record& record, const Context& context, const Emit<Finding>& emit) {
   for (const Rule& rule : rules_) {
     if (rule.artifact != context.kind) continue;

@@ -24,6 +24,7 @@
 #include "lib/model/file.h"
 #include "lib/model/finding.h"
 #include "lib/model/process.h"
+#include "lib/model/sweep.h"
 
 namespace ctriage {
 
@@ -88,6 +89,8 @@ struct Context {
 Context context_of(const Process& process, const Container& container, std::string_view source);
 Context context_of(const Mapping& mapping, const Container& container, std::string_view source);
 Context context_of(const FileChange& change, const Container& container, std::string_view source);
+// Of `sweep`, which looks at many sources.
+Context context_of(const Replica& replica);
 
 class Engine {
  public:
