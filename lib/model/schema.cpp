@@ -148,8 +148,9 @@ std::string schema_markdown() {
                 PlannedStep, PlanManyResult, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange,
                 DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch, FoundString,
                 SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject, ObjectPacket,
-                ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList, SweepResult, SweptTarget,
-                SweptContainer, SweptProgram, IndicatorMatch, SharedThing, Replica>(out);
+                ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList,
+                SweepResult, SweptTarget, SweptContainer, SweptProgram, IndicatorMatch, SharedThing, Replica>(
+      out);
   return out;
 }
 

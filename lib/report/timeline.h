@@ -5,7 +5,8 @@
 //   timesketch: JSON lines with its message, datetime and timestamp_desc
 //   ecs: Elastic Common Schema 8 as JSON lines
 //   bodyfile: The Sleuth Kit 3, MD5|name|inode|mode|UID|GID|size|atime|mtime|ctime|crtime, whole seconds; the
-//     MD5 is 0: not known. What is no file is a line whose name begins with a bracket, with its time in all four places.
+//     MD5 is 0: not known. What is no file is a line whose name begins with a bracket, with its time in all
+//     four places.
 #include <array>
 #include <cstdint>
 #include <map>
