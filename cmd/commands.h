@@ -72,6 +72,10 @@ void add_selftest(CLI::App& app, const Common& common, Action& chosen);
 // search and strings.
 void add_search(CLI::App& app, const Common& common, Action& chosen);
 void add_strings(CLI::App& app, const Common& common, Action& chosen);
+void add_hashes(CLI::App& app, const Common& common, Action& chosen);
+void add_iocs(CLI::App& app, Common& common, Action& chosen);
+void add_rotate(CLI::App& app, Common& common, Action& chosen);
+void add_timeline(CLI::App& app, Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
 void add_sweep(CLI::App& app, Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);

@@ -97,6 +97,10 @@ int run(int argc, char** argv) {
   add_dump(app, common, chosen);
   add_extract(app, common, chosen);
   add_image(app, common, chosen);
+  add_timeline(app, common, chosen);
+  add_rotate(app, common, chosen);
+  add_hashes(app, common, chosen);
+  add_iocs(app, common, chosen);
   add_verify(app, common, chosen);
   add_completion(app, chosen);
   try {

@@ -7,6 +7,7 @@
 #include "lib/collect/node_view.h"
 #include "lib/core/stream.h"
 #include "lib/core/sys.h"
+#include "lib/source/node_facts.h"
 #include "lib/source/reach.h"
 
 namespace ctriage::collect {
@@ -51,8 +52,12 @@ std::vector<std::string> names_of(const Collection& in) {
 
 class TakeLogs {
  public:
-  TakeLogs(Collection& in, const Root& root, const NodeMounts& table)
-      : in_(in), root_(root), table_(table), names_(names_of(in)), began_(pod_began(in)) {}
+  TakeLogs(Collection& in, const Root& root, const source::NodeMounts& table)
+      : in_(in),
+        root_(root),
+        table_(table),
+        names_(names_of(in)),
+        began_(source::pod_began(in.snapshot.node(), in.snapshot.containers())) {}
 
   Status take() {
     if (names_.empty()) return Done{};  // no engine knows of it
@@ -245,7 +250,7 @@ class TakeLogs {
 
   Collection& in_;
   const Root& root_;
-  const NodeMounts& table_;
+  const source::NodeMounts& table_;
   const std::vector<std::string> names_;
   const Timestamp began_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> seen_;
@@ -257,7 +262,7 @@ Status take_node_logs(Collection& in) {
   const source::Node& node = in.snapshot.node();
   auto root = node.root();
   if (!root) return std::move(root).error().within("the node's root directory (needs CAP_SYS_PTRACE)");
-  auto table = node_mounts(in);
+  auto table = source::node_mounts(in.snapshot.node(), in.task);
   if (!table) return std::move(table).error();
   return TakeLogs(in, *root, *table).take();
 }

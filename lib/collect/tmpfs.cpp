@@ -1,9 +1,8 @@
 // Group "files": the tmpfs of a container, which are gone with it. Their bytes in OCI layer form, as for the
 // UpperDir; what that form cannot say (sockets, the SHA-256 of each file) is in the .jsonl beside it.
-#include <algorithm>
-
 #include "lib/collect/tree.h"
 #include "lib/overlay/tree.h"
+#include "lib/source/trees.h"
 
 namespace ctriage::collect {
 namespace {
@@ -15,24 +14,9 @@ Status take_tmpfs_of(Collection& in, const LiveContainer& live, const HeldTmpfs&
   const std::string path = in.bulk_path(in.path_of(live, stem_of("tmpfs", held.mountpoint) + ".tar"));
   const std::string list = in.path_of(live, stem_of("tmpfs", held.mountpoint) + ".jsonl");
   const auto slash = held.mountpoint.rfind('/');
-  const std::string mount = top_of(held.mountpoint, held.directory);
+  const std::string mount = source::top_of(held.mountpoint, held.directory);
   const auto is_known = [&](std::string_view below) {
-    const std::string mountpoint = (held.mountpoint == "/" ? "" : held.mountpoint) + std::string(below);
-    const auto there =
-        std::ranges::find_if(live.mounts, [&](const Mount& m) { return m.mountpoint.raw == mountpoint; });
-    if (there == live.mounts.end()) return false;
-    // Made by the engine over an empty directory; by whom else, over whatever lay there.
-    const bool of_spec = std::ranges::any_of(
-        live.container.mounts, [&](const HostMount& asked) { return asked.destination.raw == mountpoint; });
-    const bool of_kernel =
-        mountpoint.starts_with("/sys/") || mountpoint.starts_with("/proc/");  // cgroups, masks
-    if (!of_spec && !of_kernel && mountpoint != "/dev/console" && live.container.engine != "none")
-      in.task.gaps.add(
-          {Impact::lost, "container.tmpfs", mountpoint,
-           Error{Errc::outside, there->fstype.raw +
-                                    " was mounted over it from inside: what lies below in the tmpfs "
-                                    "is not seen"}});
-    return true;
+    return source::is_known_in_tmpfs(live, held, below, in.task);
   };
   const overlay::PlainTree tree{*held.root, in.snapshot.node().touched, live.container.id, is_known};
   const WalkTree walk = [&](archive::LayerWriter& layer, bundle::Stream& files) {

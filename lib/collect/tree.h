@@ -15,8 +15,7 @@ class TakeTree : public ToLayer {
   Status change(FileChange&& change) override;
 
  protected:
-  // A path of the tree as one of the container.
-  [[nodiscard]] std::string in_container(const std::string& path) const;
+  [[nodiscard]] const std::string& mount() const { return mount_; }
 
  private:
   Collection& in_;
@@ -24,8 +23,6 @@ class TakeTree : public ToLayer {
   bundle::Stream& files_;
 };
 
-// What the top of a tree is called, whose mount point may be one file.
-std::string top_of(const std::string& mountpoint, bool directory);
 // "tmpfs/dev%2Fshm".
 std::string stem_of(std::string_view folder, std::string_view mountpoint);
 

@@ -10,6 +10,7 @@
 #include "lib/core/path.h"
 #include "lib/core/text.h"
 #include "lib/overlay/tree.h"
+#include "lib/source/trees.h"
 
 namespace ctriage::collect {
 namespace {
@@ -21,31 +22,23 @@ using source::Volume;
 using source::VolumeKind;
 
 constexpr std::uint64_t kForTheRest = 64 << 20;  // of --max-bytes, for what comes after the volumes
-constexpr std::int64_t kClockSlackSeconds = 2;   // the start is told in ticks since a boot that was rounded
 
 struct Turn {
   LiveContainer* live = nullptr;
   const Volume* volume = nullptr;
 };
 
-Timestamp start_of(const source::Node& node, const Container& container) {
-  Timestamp at = proc::time_of_ticks(node.clock, container.init_start_ticks);
-  if (container.started_at && *container.started_at < at) at = *container.started_at;
-  at.seconds -= kClockSlackSeconds;
-  return at;
-}
-
 // One volume: first what is newer than the container, then the rest, each name once.
 class TakeVolume final : public TakeTree {
  public:
   TakeVolume(Collection& in, const LiveContainer& live, const Volume& volume, bool directory,
              std::uint64_t room_bytes, archive::LayerWriter& layer, bundle::Stream& files)
-      : TakeTree(in, top_of(volume.mount.mountpoint.raw, directory), layer, files),
+      : TakeTree(in, source::top_of(volume.mount.mountpoint.raw, directory), layer, files),
         in_(in),
         live_(live),
         volume_(volume),
         system_(volume.kind == VolumeKind::system),
-        since_(start_of(in.snapshot.node(), live.container)),
+        since_(source::start_of(in.snapshot.node(), live.container)),
         room_bytes_(room_bytes),
         over_size_("over --volume-max " + human_size(in.options.volume_max_bytes)) {
     const std::string& engine = live.container.engine_root.raw;
@@ -89,7 +82,7 @@ class TakeVolume final : public TakeTree {
     links_ += change.after && change.after->link_target;
     if (!second_) {
       FileChange named = change;
-      named.path = Bytes(in_container(change.path.raw));
+      named.path = Bytes(source::in_container(mount(), change.path.raw));
       const Emit<Finding> found = [this](Finding&& finding) { return in_.add_finding(std::move(finding)); };
       if (auto told = in_.engine.evaluate(named, live_.container, in_.snapshot.name(), found); !told)
         return told;

@@ -14,6 +14,7 @@
 
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
+#include "lib/model/custody.h"
 #include "lib/model/json_budget.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
@@ -289,6 +290,9 @@ template Result<Source> parse_artifact<Source>(std::string_view);
 template Result<Finding> parse_artifact<Finding>(std::string_view);
 template Result<BundleHeader> parse_artifact<BundleHeader>(std::string_view json);
 template Result<PageRange> parse_artifact<PageRange>(std::string_view);
+template Result<Pod> parse_artifact<Pod>(std::string_view);
+template Result<NodeFact> parse_artifact<NodeFact>(std::string_view);
+template Result<CustodyAction> parse_artifact<CustodyAction>(std::string_view);
 template Result<GapRecord> parse_artifact<GapRecord>(std::string_view);
 // What one process of ours tells another.
 template Result<CollectedTarget> parse_artifact<CollectedTarget>(std::string_view);

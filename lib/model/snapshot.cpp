@@ -8,15 +8,18 @@ namespace {
 
 // "None" is never confused with "cannot know": a list that a source does not give is an answer with its
 // reason.
-Status cannot_know(Snapshot& source, Facet facet, const std::string& container, Task& task) {
-  Coverage coverage = source.covers(facet);
-  if (coverage.why.empty()) coverage.why = "this kind of source does not record it";
+Status cannot_know(Snapshot& source, const std::string& name, std::string why, const std::string& container,
+                   Task& task) {
+  if (why.empty()) why = "this kind of source does not record it";
   std::string origin;
   if (auto described = source.describe(task)) origin = described->kind + ":" + described->target.raw;
   if (!container.empty()) origin += (origin.empty() ? "" : " ") + container;
-  const std::string name(to_text(facet));
-  task.gaps.add({Impact::note, name, std::move(origin), {Errc::unsupported, name + ": " + coverage.why}});
+  task.gaps.add({Impact::note, name, std::move(origin), {Errc::unsupported, name + ": " + why}});
   return Done{};
+}
+
+Status cannot_know(Snapshot& source, Facet facet, const std::string& container, Task& task) {
+  return cannot_know(source, std::string(to_text(facet)), source.covers(facet).why, container, task);
 }
 
 }  // namespace
@@ -61,6 +64,18 @@ Status Snapshot::list_changes(const std::string& container, const Emit<FileChang
 Status Snapshot::list_logs(const std::string& container, const Emit<LogFile>&, Task& task) {
   return cannot_know(*this, Facet::logs, container, task);
 }
+Result<std::unique_ptr<ByteSource>> Snapshot::open_log(const LogFile& log, Task&) {
+  return Error{Errc::unsupported, log.path.raw + ": this kind of source does not give the bytes of logs"};
+}
+Status Snapshot::list_trees(const std::string& container, const Emit<TreeFile>&, Task& task) {
+  return cannot_know(*this, "trees", {}, container, task);
+}
+Status Snapshot::list_postures(const Emit<Posture>&, Task& task) {
+  return cannot_know(*this, "postures", {}, {}, task);
+}
+Status Snapshot::list_node_facts(const Emit<NodeFact>&, Task& task) {
+  return cannot_know(*this, "node", {}, {}, task);
+}
 Status Snapshot::list_files(const FileKey& key, const Emit<FileEntry>&, Task&) {
   return Error{Errc::unsupported, key.path + ": this kind of source has no files to look at"};
 }
@@ -75,6 +90,7 @@ Status Snapshot::visit_memory(const MemoryQuery&, MemoryVisitor&, Task& task) {
 Status Snapshot::list_findings(const Emit<Finding>&, Task& task) {
   return cannot_know(*this, Facet::findings, {}, task);
 }
+Status Snapshot::list_custody(const Emit<CustodyAction>&, Task&) { return Done{}; }
 Status Snapshot::list_gaps(const Emit<GapRecord>&, Task& task) {
   return cannot_know(*this, Facet::gaps, {}, task);
 }

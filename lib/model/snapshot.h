@@ -8,10 +8,13 @@
 #include "lib/core/task.h"
 #include "lib/model/container.h"
 #include "lib/model/coverage.h"
+#include "lib/model/custody.h"
 #include "lib/model/file.h"
 #include "lib/model/finding.h"
 #include "lib/model/gap.h"
+#include "lib/model/node.h"
 #include "lib/model/pages.h"
+#include "lib/model/posture.h"
 #include "lib/model/process.h"
 #include "lib/model/tree.h"
 
@@ -46,6 +49,13 @@ class Snapshot {
   virtual Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task);
   virtual Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task);
   virtual Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task);
+  // The bytes of a log that list_logs gave, from their beginning. Errc::unsupported where there are none.
+  virtual Result<std::unique_ptr<ByteSource>> open_log(const LogFile& log, Task& task);
+  // What lies in its tmpfs and writable volumes.
+  virtual Status list_trees(const std::string& container, const Emit<TreeFile>& emit, Task& task);
+  // What each container may do, what of the node is mounted into it, who was let in.
+  virtual Status list_postures(const Emit<Posture>& emit, Task& task);
+  virtual Status list_node_facts(const Emit<NodeFact>& emit, Task& task);
   // The files in a directory, or the one file that the key names; links are followed inside the container.
   // Errc::not_found, and unsupported where this source has no such layer.
   virtual Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task);
@@ -56,6 +66,8 @@ class Snapshot {
   // source has no memory, not_found: no such process.
   virtual Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task);
   virtual Status list_findings(const Emit<Finding>& emit, Task& task);
+  // Of a bundle; nothing where nobody wrote it down.
+  virtual Status list_custody(const Emit<CustodyAction>& emit, Task& task);
   virtual Status list_gaps(const Emit<GapRecord>& emit, Task& task);  // those recorded in the source itself
 };
 

@@ -8,6 +8,9 @@ namespace ctriage::source {
 namespace {
 
 constexpr std::string_view kContainers = "containers/";
+constexpr std::string_view kPod = "pod/pod.json";
+constexpr std::string_view kNewer = "node/newer.jsonl";
+constexpr std::string_view kLines = ".jsonl";
 
 // The streams that a facet is read from: one in the bundle, or one in each container's folder.
 std::string_view stream_of(Facet facet) {
@@ -177,6 +180,63 @@ Status BundleSnapshot::list_tree(const std::string& stream, const Emit<TreeFile>
 
 Status BundleSnapshot::list_ranges(const std::string& stream, const Emit<PageRange>& emit, Task& task) {
   return list(stream, emit, task);
+}
+
+std::vector<std::string> BundleSnapshot::tree_streams(const std::string& folder) const {
+  std::vector<std::string> found;
+  for (const std::string& stream : reader_->streams()) {
+    const bool of_tree = stream.starts_with(folder + "tmpfs/") || stream.starts_with(folder + "volumes/");
+    if (of_tree && stream.ends_with(kLines)) found.push_back(stream);
+  }
+  return found;
+}
+
+Status BundleSnapshot::list_trees(const std::string& id, const Emit<TreeFile>& emit, Task& task) {
+  const auto folder = folders_.find(id);
+  if (folder == folders_.end()) return Error{Errc::not_found, id + ": no such container in " + name_};
+  const std::vector<std::string> streams = tree_streams(folder->second);
+  if (streams.empty() && listed_.insert(folder->second + "tmpfs/").second)
+    task.gaps.add({Impact::note,
+                   "trees",
+                   folder->second,
+                   {Errc::not_found, "no list of a tmpfs or volume of it is in this bundle"}});
+  for (const std::string& stream : streams) {
+    if (auto listed = list(stream, emit, task); !listed) return listed;
+  }
+  return Done{};
+}
+
+Result<std::unique_ptr<ByteSource>> BundleSnapshot::open_log(const LogFile& log, Task& task) {
+  return reader_->open(log.stream, task);
+}
+
+Status BundleSnapshot::list_custody(const Emit<CustodyAction>& emit, Task& task) {
+  constexpr std::string_view kCustody = "custody.jsonl";
+  return reader_->has(std::string(kCustody)) ? list(std::string(kCustody), emit, task) : Status(Done{});
+}
+
+Status BundleSnapshot::list_postures(const Emit<Posture>& emit, Task& task) {
+  const std::string stream(kPod);
+  if (!reader_->has(stream)) return Snapshot::list_postures(emit, task);
+  auto source = reader_->open(stream, task);
+  if (!source) return std::move(source).error().within(stream);
+  auto text = read_all(**source, kMaxJsonLineBytes);
+  auto pod = text ? parse_artifact<Pod>(*text) : Result<Pod>(text.error());
+  if (!pod) {
+    if (auto go_on = task.check(); !go_on) return go_on;
+    task.gaps.add({Impact::lost, "bundle.stream", stream, std::move(pod).error()});
+    return Done{};
+  }
+  for (Posture& posture : pod->containers) {
+    if (narrowed_ && !folders_.contains(posture.container)) continue;
+    if (auto status = emit(std::move(posture)); !status) return status;
+  }
+  return Done{};
+}
+
+Status BundleSnapshot::list_node_facts(const Emit<NodeFact>& emit, Task& task) {
+  const std::string stream(kNewer);
+  return reader_->has(stream) ? list(stream, emit, task) : Snapshot::list_node_facts(emit, task);
 }
 
 Status BundleSnapshot::list_processes(const std::string& id, const Emit<Process>& emit, Task& task) {

@@ -30,6 +30,11 @@ class BundleSnapshot final : public Snapshot {
   Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  Result<std::unique_ptr<ByteSource>> open_log(const LogFile& log, Task& task) override;
+  Status list_custody(const Emit<CustodyAction>& emit, Task& task) override;
+  Status list_trees(const std::string& container, const Emit<TreeFile>& emit, Task& task) override;
+  Status list_postures(const Emit<Posture>& emit, Task& task) override;
+  Status list_node_facts(const Emit<NodeFact>& emit, Task& task) override;
   // What was taken: the UpperDir, the tmpfs and volumes. Files of the image are not in a bundle.
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
@@ -51,6 +56,8 @@ class BundleSnapshot final : public Snapshot {
     return reader_->has(plain) ? plain : plain + ".zst";
   }
   [[nodiscard]] Error not_here(const std::string& path) const;
+  // The lists of its tmpfs and volumes.
+  [[nodiscard]] std::vector<std::string> tree_streams(const std::string& folder) const;
   Status list_tree(const std::string& stream, const Emit<TreeFile>& emit, Task& task);
   Status list_ranges(const std::string& stream, const Emit<PageRange>& emit, Task& task);
   // `alone`: no other process is looked at.

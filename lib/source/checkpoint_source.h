@@ -35,6 +35,9 @@ class CheckpointSnapshot final : public Snapshot {
   Status list_mounts(const std::string& container, const Emit<Mount>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  Result<std::unique_ptr<ByteSource>> open_log(const LogFile& log, Task& task) override;
+  Status list_trees(const std::string& container, const Emit<TreeFile>& emit, Task& task) override;
+  Status list_postures(const Emit<Posture>& emit, Task& task) override;
   // What the archive has of them: lib/source/checkpoint_view.h.
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;

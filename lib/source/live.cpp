@@ -294,7 +294,10 @@ Result<std::unique_ptr<ByteSource>> LiveSnapshot::open_library(LiveContainer& li
   return read_library(*node_, live, id, task);
 }
 
-void LiveSnapshot::find_volumes(Task& task) { source::find_volumes(*node_, containers_, task); }
+void LiveSnapshot::find_volumes(Task& task) {
+  volumes_found_ = true;
+  source::find_volumes(*node_, containers_, task);
+}
 
 // Which members hold which socket, and which are in which network namespace.
 LiveSnapshot::SocketOwners LiveSnapshot::find_socket_owners(const LiveContainer& live, Task& task) {

@@ -242,6 +242,10 @@ class LiveSnapshot final : public Snapshot {
   Status list_layers(const std::string& container, const Emit<Layer>& emit, Task& task) override;
   Status list_changes(const std::string& container, const Emit<FileChange>& emit, Task& task) override;
   Status list_logs(const std::string& container, const Emit<LogFile>& emit, Task& task) override;
+  Result<std::unique_ptr<ByteSource>> open_log(const LogFile& log, Task& task) override;
+  Status list_trees(const std::string& container, const Emit<TreeFile>& emit, Task& task) override;
+  Status list_postures(const Emit<Posture>& emit, Task& task) override;
+  Status list_node_facts(const Emit<NodeFact>& emit, Task& task) override;
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
@@ -298,6 +302,8 @@ class LiveSnapshot final : public Snapshot {
   std::string name_;
   std::vector<LiveContainer> containers_;
   std::optional<std::vector<rules::Rule>> rules_;
+  bool volumes_found_ = false;
+  std::set<std::string> trees_told_;  // containers whose gaps of trees were told
   bool access_times_told_ = false;
   bool ended_untold_ = false;          // records of ended containers were not looked at yet
   bool ended_pending_ = false;         // add_ended() is still to come
