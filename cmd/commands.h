@@ -71,6 +71,8 @@ void add_selftest(CLI::App& app, const Common& common, Action& chosen);
 void add_search(CLI::App& app, const Common& common, Action& chosen);
 void add_strings(CLI::App& app, const Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
+// rules list and rules check.
+void add_rules(CLI::App& app, Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
 
 // What several subcommands do alike.

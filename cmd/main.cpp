@@ -96,6 +96,7 @@ int run(int argc, char** argv) {
   add_dump(app, common, chosen);
   add_extract(app, common, chosen);
   add_verify(app, common, chosen);
+  add_rules(app, common, chosen);
   add_completion(app, chosen);
   try {
     app.parse(words_of(argc, argv));

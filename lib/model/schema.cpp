@@ -12,6 +12,7 @@
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
 #include "lib/model/object.h"
+#include "lib/model/rule.h"
 #include "lib/model/search.h"
 #include "lib/model/selftest.h"
 
@@ -145,9 +146,10 @@ std::string schema_markdown() {
                 FileEntry, LogFile, NetworkEntry, Flow, NodeFact, ImageFacts, Finding, GapRecord,
                 CoverageRecord, CollectResult, CollectCounts, CollectManyResult, CollectedTarget, PlanResult,
                 PlannedStep, PlanManyResult, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange,
-                DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch, FoundString,
-                SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject, ObjectPacket,
-                ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList>(out);
+                RuleList, RuleCheck, RuleEntry, RuleMistake, DumpResult, DumpedProcess, SelftestResult,
+                SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount, ExtractResult,
+                ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive, Difference,
+                DifferingField, ComparedContainer, ComparedList>(out);
   return out;
 }
 
