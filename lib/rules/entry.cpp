@@ -43,6 +43,8 @@ void take_maps(const Value& from, const std::string& where, const FieldNames& na
     if (from.items.size() > kMaxSelections) return mistakes.add({Errc::limit, where + ": too many maps"});
     for (const Value& item : from.items) {
       if (item.is(Value::Kind::list)) return mistakes.add(bad(where, "a list inside a list"));
+      if (names.dialect.sigma && !item.is(Value::Kind::map))
+        return take_maps(item, where, names, mistakes, into);
       take_maps(item, where, names, mistakes, into);
     }
     return;

@@ -179,6 +179,7 @@ Result<std::vector<Value>> parse_yaml(std::string_view text) {
   if (text.size() > kMaxYamlBytes)
     return Error{Errc::limit, "longer than " + std::to_string(kMaxYamlBytes) + " bytes"};
   if (!is_utf8(text)) return Error{Errc::malformed, "not UTF-8"};
+  if (text.empty()) return std::vector<Value>();
   Parser of;
   if (!of.made) return Error{Errc::limit, "no memory for a YAML parser"};
   const std::vector<unsigned char> bytes(text.begin(), text.end());
