@@ -97,8 +97,9 @@ TEST(ModelRecord, JoinedArtifacts) {
   const RecordOf<Process> above(parent);
   const RecordOf<ImageFacts> facts(image);
   JoinedRecord record(base);
-  record.join("parent", above);
-  record.join("image", facts);
+  record.join("parent", &above);
+  record.join("image", &facts);
+  record.join("container", nullptr);
   EXPECT_EQ(record.kind(), "process");
   EXPECT_THAT(record.values("exe.path"), ElementsAre("/bin/sh"));
   EXPECT_THAT(record.values("container"), ElementsAre("c1"));  // its own field

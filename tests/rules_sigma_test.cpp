@@ -70,7 +70,7 @@ TEST(Sigma, ProcessWithItsParent) {
     const RecordOf<Process> above(parent);
     EXPECT_THAT(found(engine, base), IsEmpty());
     JoinedRecord record(base);
-    record.join("parent", above);
+    record.join("parent", &above);
     EXPECT_EQ(!found(engine, record).empty(), c.met);
   }
 }

@@ -114,10 +114,14 @@ bool has_field(std::string_view kind, std::string_view dotted_path) {
   });
 }
 
+void JoinedRecord::join(std::string_view prefix, const Record* other) {
+  if (other != nullptr) parts_.push_back({prefix, other});
+}
+
 std::vector<std::string> JoinedRecord::values(std::string_view dotted_path) const {
   const auto tail = record_detail::tail_of(dotted_path);
-  for (const auto& [prefix, record] : joined_) {
-    if (!tail.empty() && record_detail::head_of(dotted_path) == prefix) return record->values(tail);
+  for (const Part& part : parts_) {
+    if (!tail.empty() && part.prefix == record_detail::head_of(dotted_path)) return part.record->values(tail);
   }
   return base_.values(dotted_path);
 }

@@ -4,7 +4,6 @@
 #include <concepts>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "lib/model/fields.h"
@@ -144,14 +143,18 @@ class JoinedRecord final : public Record {
  public:
   explicit JoinedRecord(const Record& base) : base_(base) {}  // refers to all it is given: not for keeping
   explicit JoinedRecord(Record&&) = delete;
-  // `prefix` has static storage. Not joined: nothing is known of it, its fields have no value.
-  void join(std::string_view prefix, const Record& record) { joined_.emplace_back(prefix, &record); }
+  // Not twice under one prefix. nullptr: nothing is known of it.
+  void join(std::string_view prefix, const Record* other);
   [[nodiscard]] std::string_view kind() const override { return base_.kind(); }
   [[nodiscard]] std::vector<std::string> values(std::string_view dotted_path) const override;
 
  private:
+  struct Part {
+    std::string_view prefix;
+    const Record* record;
+  };
   const Record& base_;
-  std::vector<std::pair<std::string_view, const Record*>> joined_;
+  std::vector<Part> parts_;
 };
 
 }  // namespace ctriage
