@@ -181,7 +181,7 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   const CollectArguments& arguments = one.arguments;
   const Wanted& wanted = one.wanted;
   const Common& common = one.common;
-  auto rules = load_rules(common);
+  auto rules = load_rule_set(common);
   if (!rules) return std::move(rules).error();
   GapLog gaps;
   Task task = make_task(gaps, io);
@@ -247,6 +247,7 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   screen.line("target", target_text(snapshot, *source));
 
   rules::Engine engine(*std::move(rules));
+  engine.set_time(task.now());
   ToScreen progress(screen, options.left_out, options.memory, std::move(where->text));
   const collect::Output output = piped ? collect::Output(&pipe) : collect::Output(&*where->directory);
   auto summary = collect::collect(snapshot, output, engine, options, progress, task);

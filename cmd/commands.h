@@ -78,6 +78,8 @@ void add_rotate(CLI::App& app, Common& common, Action& chosen);
 void add_timeline(CLI::App& app, Common& common, Action& chosen);
 void add_list(CLI::App& app, const Common& common, Action& chosen);
 void add_sweep(CLI::App& app, Common& common, Action& chosen);
+// rules list and rules check.
+void add_rules(CLI::App& app, Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
 
 // What several subcommands do alike.
@@ -97,6 +99,7 @@ Result<std::uint64_t> free_bytes(const Root& directory, const std::string& path)
 // "ctriage: <what>" on stderr, escaped; gives Exit::failed, or Exit::lost when a stop or the
 // deadline ended the work.
 Exit fail(Io& io, const Error& error);
+Result<rules::RuleSet> load_rule_set(const Common& common);
 Result<std::vector<rules::Rule>> load_rules(const Common& common);
 // What views print for a source in the commands they offer: a live one as it resolved, so that -n and -c need
 // not be typed again; a bundle as it was typed.

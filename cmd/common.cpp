@@ -73,15 +73,24 @@ Exit fail(Io& io, const Error& error) {
   return error.code == Errc::stopped || error.code == Errc::timeout ? Exit::lost : Exit::failed;
 }
 
-Result<std::vector<rules::Rule>> load_rules(const Common& common) {
+Result<rules::RuleSet> load_rule_set(const Common& common) {
   auto loaded = rules::builtin_rules();
   if (!loaded || common.rules_directory.empty()) return loaded;
   auto directory = Root::open(common.rules_directory);
   if (!directory) return std::move(directory).error().within("--rules");
   auto more = rules::load_rules(*directory);
   if (!more) return std::move(more).error().within("--rules");
+  const auto suppressions = *more;
   rules::join_rules(*loaded, *std::move(more));
+  const auto wrong = rules::check_suppressions(suppressions, *loaded);
+  if (!wrong.empty()) return wrong.front().told().within("--rules");
   return loaded;
+}
+
+Result<std::vector<rules::Rule>> load_rules(const Common& common) {
+  auto loaded = load_rule_set(common);
+  if (!loaded) return std::move(loaded).error();
+  return std::move(loaded->rules);
 }
 
 Exit exit_for(const Common& common, std::optional<Severity> worst, std::uint64_t lost) {

@@ -102,6 +102,7 @@ int run(int argc, char** argv) {
   add_hashes(app, common, chosen);
   add_iocs(app, common, chosen);
   add_verify(app, common, chosen);
+  add_rules(app, common, chosen);
   add_completion(app, chosen);
   try {
     app.parse(words_of(argc, argv));

@@ -89,17 +89,26 @@ bool known(std::string_view path) {
   }
 }
 
+// Fields that no artifact stores and rules ask for; they stand in no JSON. values() falls back on them.
+//   process: command_line: argv joined by spaces
+//   socket:  local_address, local_port, remote_address, remote_port: the two parts of local and remote;
+//            connected: it has a peer. Which side began a connection is not recorded.
+void derive(const Process& process, std::string_view name, std::vector<std::string>& into);
+void derive(const Socket& socket, std::string_view name, std::vector<std::string>& into);
+bool is_derived(std::string_view kind, std::string_view name);
+
 }  // namespace record_detail
 
 // Whether artifact T has a field of that dotted name that values() can give; "exe" alone is not one,
 // "exe.path" is.
 template <Artifact T>
 bool has_field(std::string_view dotted_path) {
-  return !dotted_path.ends_with('.') && record_detail::known<T>(dotted_path);
+  return !dotted_path.ends_with('.') &&
+         (record_detail::known<T>(dotted_path) || record_detail::is_derived(kKind<T>, dotted_path));
 }
 
 // The same for an artifact named as rules do ("process"). False for both an unknown kind and an unknown
-// field.
+// field. Knows the fields of joined artifacts too (JoinedRecord).
 bool has_field(std::string_view kind, std::string_view dotted_path);
 // Whether rules may name that artifact at all.
 bool has_kind(std::string_view kind);
@@ -113,11 +122,39 @@ class RecordOf final : public Record {
   [[nodiscard]] std::vector<std::string> values(std::string_view dotted_path) const override {
     std::vector<std::string> found;
     record_detail::collect(item_, dotted_path, found);
+    if constexpr (requires { record_detail::derive(item_, dotted_path, found); }) {
+      if (found.empty()) record_detail::derive(item_, dotted_path, found);
+    }
     return found;
   }
 
  private:
   const T& item_;
+};
+
+// An artifact and those it belongs to, each under a prefix: of a process "parent.exe.path". Which prefixes a
+// kind may have is fixed, so that a rule is checked when it is loaded:
+//   process      parent (a process), image, container
+//   mapping      process, image, container
+//   socket       process (the owner), image, container
+//   file_change  image, container
+// A prefix that was not joined, as the parent of a process that has none, gives no values.
+class JoinedRecord final : public Record {
+ public:
+  explicit JoinedRecord(const Record& base) : base_(base) {}  // refers to all it is given: not for keeping
+  explicit JoinedRecord(Record&&) = delete;
+  // Not twice under one prefix. nullptr: nothing is known of it.
+  void join(std::string_view prefix, const Record* other);
+  [[nodiscard]] std::string_view kind() const override { return base_.kind(); }
+  [[nodiscard]] std::vector<std::string> values(std::string_view dotted_path) const override;
+
+ private:
+  struct Part {
+    std::string_view prefix;
+    const Record* record;
+  };
+  const Record& base_;
+  std::vector<Part> parts_;
 };
 
 }  // namespace ctriage

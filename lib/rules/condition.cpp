@@ -1,9 +1,11 @@
 // condition := term { "or" term }
 // term      := factor { "and" factor }
-// factor    := "not" factor | "(" condition ")" | NAME
+// factor    := "not" factor | "(" condition ")" | ("1" | "any" | "all") "of" ("them" | PATTERN) | NAME
+// PATTERN is a name with * in it; "them" is all names that do not begin with _.
 #include "lib/rules/condition.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -11,6 +13,29 @@ namespace ctriage::rules {
 namespace {
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+// * stands for any number of characters. Names are short.
+bool is_like(std::string_view name, std::string_view pattern) {
+  std::size_t at = 0;
+  std::size_t star = std::string_view::npos;  // the last one seen, and what of the name it took
+  std::size_t taken = 0;
+  std::size_t in = 0;
+  while (in < name.size()) {
+    if (at < pattern.size() && pattern[at] == '*') {
+      star = at++;
+      taken = in;
+    } else if (at < pattern.size() && pattern[at] == name[in]) {
+      ++at;
+      ++in;
+    } else if (star != std::string_view::npos) {
+      at = star + 1;
+      in = ++taken;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', at) == std::string_view::npos;
+}
 
 class Parser {
  public:
@@ -89,12 +114,41 @@ class Parser {
     }
     if (token_.empty() || token_ == ")" || token_ == "and" || token_ == "or")
       return unexpected("a selection");
+    if (token_ == "1" || token_ == "any" || token_ == "all") {
+      if (next_is_of()) return parse_several();
+    }
     const auto named = std::ranges::find(selections_, token_, &Selection::name);
     if (named == selections_.end()) {
       return Error{Errc::malformed, "no selection is called \"" + std::string(token_) + '"'};
     }
     advance();
     return add({Node::Op::select, static_cast<std::size_t>(named - selections_.begin()), 0});
+  }
+
+  // "1 of": `of` is the next word. The token stays.
+  [[nodiscard]] bool next_is_of() const {
+    std::size_t at = at_;
+    while (at < text_.size() && is_blank(text_[at])) ++at;
+    const std::string_view rest = text_.substr(at);
+    return rest.starts_with("of") && rest.size() > 2 && is_blank(rest[2]);
+  }
+
+  Result<std::size_t> parse_several() {
+    const Node::Op op = token_ == "all" ? Node::Op::both : Node::Op::either;
+    advance();
+    advance();
+    if (token_.empty() || token_ == "(" || token_ == ")") return unexpected("them or a name with *");
+    std::optional<std::size_t> joined;
+    for (std::size_t i = 0; i < selections_.size(); ++i) {
+      const std::string_view name = selections_[i].name;
+      if (token_ == "them" ? name.starts_with('_') : !is_like(name, token_)) continue;
+      const std::size_t one = add({Node::Op::select, i, 0});
+      joined = joined ? add({op, *joined, one}) : one;
+      if (nodes_.size() > kMaxConditionNodes) return Error{Errc::limit, "too many selections in it"};
+    }
+    if (!joined) return Error{Errc::malformed, "no selection is called \"" + std::string(token_) + '"'};
+    advance();
+    return *joined;
   }
 
   std::string_view text_;

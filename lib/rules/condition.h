@@ -1,5 +1,5 @@
 #pragma once
-// "selection and not (known or listed)" over the names of selections.
+// "selection and not 1 of known_*" over the names of selections.
 #include <functional>
 #include <span>
 #include <string_view>
@@ -12,6 +12,7 @@ namespace ctriage::rules {
 
 constexpr std::size_t kMaxConditionBytes = 4'096;
 constexpr std::size_t kMaxConditionDepth = 32;  // parentheses and `not` inside each other
+constexpr std::size_t kMaxConditionNodes = 4'096;
 
 // Errc::malformed with the byte where it stops making sense, limit.
 Result<std::vector<Node>> parse_condition(std::string_view text, std::span<const Selection> selections);

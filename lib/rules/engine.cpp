@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <string>
 #include <utility>
 
@@ -15,13 +16,18 @@ namespace {
 constexpr std::size_t kKeyDigits = 12;
 constexpr std::size_t kMaxShownBytes = 512;  // of one value in a line: an argument vector may have megabytes
 
-bool holds(const Selection& selection, const Record& record) {
-  return std::ranges::all_of(selection.all_of, [&record](const FieldTest& test) {
-    const auto values = record.values(test.path);
-    return std::ranges::any_of(values, [&test](const std::string& value) {
-      return std::ranges::find(test.any_of, value) != test.any_of.end();
-    });
-  });
+constexpr std::array<std::string_view, 4> kHashFields{"exe.sha256", "after.sha256", "script.sha256",
+                                                      "sha256"};
+constexpr std::size_t kDayDigits = 10;  // 2026-12-31
+
+bool is_found(const Detection& detect, Memo& memo) {
+  return is_met(detect.condition, [&](std::size_t i) { return matches(detect.selections[i].any_of, memo); });
+}
+
+void assign_slots(Detection& detect, Memo& memo) {
+  for (Selection& selection : detect.selections) {
+    for (FieldMap& fields : selection.any_of) memo.assign_slots(fields);
+  }
 }
 
 // All values of a field in one text, repetitions left out: "0,0,0,0" of four user ids says no more than "0".
@@ -138,14 +144,127 @@ Context context_of(const Replica& replica) {
   return context;
 }
 
+Engine::Engine(RuleSet rules) : rules_(std::move(rules)) {
+  for (std::size_t i = 0; i < rules_.rules.size(); ++i) {
+    Rule& rule = rules_.rules[i];
+    ForKind& kind = kind_of(rule.artifact);
+    kind.rules.push_back(i);
+    assign_slots(rule.detect, kind.memo);
+    std::vector<std::size_t> of_rule;
+    for (std::size_t at = 0; at < rules_.suppressions.size(); ++at) {
+      Suppression& suppression = rules_.suppressions[at];
+      if (suppression.rule != rule.id) continue;
+      of_rule.push_back(at);
+      for (FieldMap& fields : suppression.where) kind.memo.assign_slots(fields);
+    }
+    suppressions_of_.push_back(std::move(of_rule));
+  }
+  for (std::size_t i = 0; i < rules_.explanations.size(); ++i) {
+    Explanation& explanation = rules_.explanations[i];
+    ForKind& kind = kind_of(explanation.artifact);
+    kind.explanations.push_back(i);
+    assign_slots(explanation.detect, kind.memo);
+  }
+  suppressed_.resize(rules_.suppressions.size());
+}
+
+Engine::ForKind& Engine::kind_of(const std::string& kind) {
+  const auto [at, is_new] = kinds_.try_emplace(kind);
+  ForKind& made = at->second;
+  if (!is_new) return made;
+  for (const std::string_view field : kHashFields) {
+    if (has_field(kind, field)) made.hashes.push_back(made.memo.slot_of(std::string(field)));
+  }
+  if (has_field(kind, "script.sha256")) {
+    made.script = made.memo.slot_of("script.path");
+    made.script_hash = made.memo.slot_of("script.sha256");
+  }
+  return made;
+}
+
+void Engine::set_time(Timestamp now) { today_ = to_rfc3339(now).substr(0, kDayDigits); }
+
+// The first that fits is counted. One whose day is over counts and does not suppress.
+bool Engine::is_suppressed(std::size_t rule, ForKind& kind) {
+  for (const std::size_t at : suppressions_of_[rule]) {
+    const Suppression& suppression = rules_.suppressions[at];
+    if (!matches(suppression.where, kind.memo)) continue;
+    ++suppressed_[at];
+    if (is_valid(suppression)) return true;
+  }
+  return false;
+}
+
+bool Engine::is_valid(const Suppression& suppression) const {
+  return suppression.until.empty() || (!today_.empty() && today_ <= suppression.until);
+}
+
+// One known file is not enough: a known interpreter may run any script.
+bool Engine::is_known_good(ForKind& kind) const {
+  if (!known_good_) return false;
+  if (kind.script && !kind.memo.values(*kind.script).empty() && kind.memo.values(*kind.script_hash).empty())
+    return false;
+  bool any = false;
+  for (const std::size_t slot : kind.hashes) {
+    for (const std::string& value : kind.memo.values(slot)) {
+      Digest digest{};
+      if (!parse_digest(value, digest) || !known_good_->has(digest)) return false;
+      any = true;
+    }
+  }
+  return any;
+}
+
+bool Engine::is_overridden(const Rule& rule, ForKind& kind) const {
+  return std::ranges::any_of(kind.explanations, [&](std::size_t i) {
+    const Explanation& explanation = rules_.explanations[i];
+    return std::ranges::find(explanation.overrides, rule.id) != explanation.overrides.end() &&
+           is_found(explanation.detect, kind.memo);
+  });
+}
+
 Status Engine::evaluate(const Record& record, const Context& context, const Emit<Finding>& emit) {
-  for (const Rule& rule : rules_) {
-    if (rule.artifact != context.kind) continue;
-    if (!is_met(rule.condition, [&](std::size_t i) { return holds(rule.selections[i], record); })) continue;
+  const auto of = kinds_.find(context.kind);
+  if (of == kinds_.end()) return Done{};
+  ForKind& kind = of->second;
+  kind.memo.begin(record);
+  for (const std::size_t i : kind.rules) {
+    const Rule& rule = rules_.rules[i];
+    if (!is_found(rule.detect, kind.memo)) continue;
+    if (is_overridden(rule, kind)) {
+      ++overridden_count_;
+      continue;
+    }
+    if (rule.known_good && is_known_good(kind)) {
+      ++known_good_count_;
+      continue;
+    }
+    if (is_suppressed(i, kind)) continue;
     auto emitted = emit(make_finding(rule, record, context, "F" + std::to_string(++found_)));
     if (!emitted) return emitted;
   }
   return Done{};
+}
+
+std::optional<std::string> Engine::explained_by(const Record& record) {
+  const auto of = kinds_.find(record.kind());
+  if (of == kinds_.end() || of->second.explanations.empty()) return std::nullopt;
+  ForKind& kind = of->second;
+  kind.memo.begin(record);
+  for (const std::size_t i : kind.explanations) {
+    const Explanation& explanation = rules_.explanations[i];
+    if (is_found(explanation.detect, kind.memo)) return explanation.reason;
+  }
+  return std::nullopt;
+}
+
+std::vector<Suppressed> Engine::suppressed() const {
+  std::vector<Suppressed> all;
+  for (std::size_t at = 0; at < suppressed_.size(); ++at) {
+    const Suppression& one = rules_.suppressions[at];
+    all.push_back({one.rule, one.reason, one.until, !is_valid(one), suppressed_[at]});
+  }
+  return all;
 }
 
 Status Engine::evaluate(const Process& process, const Container& container, std::string_view source,

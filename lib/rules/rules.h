@@ -1,17 +1,9 @@
 #pragma once
-// Rule files and their evaluation. A rule names artifacts that need a look; it never says "compromised". The
-// form is Sigma's way of selecting over our artifacts (DESIGN.md "Rules"); this version knows equality and
-// membership only.
-//
-//   {"version": 1, "rules": [RULE, ...]}   or   [RULE, ...]   or   RULE
-//   RULE: {"id", "title", "severity", "attack": [...], "artifact": "process" | "file_change" | ...,
-//          "detect": {NAME: {FIELD: VALUE | [VALUE, ...], ...}, ..., "condition": "a and not (b or c)"},
-//          "explain": "{exe.path} ...", "next": "ctriage show {source} {id}"}
-//   FIELD is a dotted path into the artifact; VALUE a string, integer or boolean, compared with the field's
-//   text. A field that holds a list matches if any element does. All fields of a selection must match. `not`
-//   binds before `and`, `and` before `or`. A field that the artifact does not carry at run time matches
-//   nothing.
+// Rules, suppressions and explanations, and their evaluation. A rule names artifacts that need a look; it
+// never says "compromised". The form of rule files, ours and Sigma's, is on FORMAT.md.
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,6 +17,8 @@
 #include "lib/model/finding.h"
 #include "lib/model/process.h"
 #include "lib/model/sweep.h"
+#include "lib/rules/known_good.h"
+#include "lib/rules/match.h"
 
 namespace ctriage {
 
@@ -32,14 +26,9 @@ class Record;  // lib/model/record.h: looks fields up by dotted path
 
 namespace rules {
 
-struct FieldTest {
-  std::string path;                 // "exe.origin"
-  std::vector<std::string> any_of;  // as the field's text
-};
-
 struct Selection {
   std::string name;
-  std::vector<FieldTest> all_of;
+  std::vector<FieldMap> any_of;
 };
 
 // One node of a condition. Operands stand before what uses them; the last node is the whole condition.
@@ -49,29 +38,83 @@ struct Node {
   std::size_t right = 0;  // both, either
 };
 
+struct Detection {
+  std::vector<Selection> selections;
+  std::vector<Node> condition;
+};
+
+enum class Form : std::uint8_t { ours, sigma };
+
 struct Rule {
   std::string id;
   std::string title;
   Severity severity = Severity::info;
   std::vector<std::string> attack;
   std::string artifact;
-  std::vector<Selection> selections;
-  std::vector<Node> condition;
+  Detection detect;
   std::string explain;
   std::string next;
+  bool known_good = true;  // what it finds is about a file: a known file is no finding
+  Form form = Form::ours;
   std::string origin;  // the file it was read from
 };
 
-// One rule file. Hostile: limits on size, depth, counts. Errors name origin, rule and field: Errc::malformed
-// for what is not a rule or names a field the artifact does not have, unsupported for a modifier or a version
-// of later, limit.
-Result<std::vector<Rule>> parse_rules(std::string_view json, std::string_view origin);
+struct Suppression {  // findings of a rule that somebody has looked at
+  std::string rule;
+  std::vector<FieldMap> where;
+  std::string reason;
+  std::string until;  // "2026-12-31", that day included, UTC; empty: for good
+  std::string origin;
+};
+
+struct Explanation {  // artifacts that need no look where no rule says otherwise
+  std::string id;
+  std::string reason;
+  std::string artifact;
+  Detection detect;
+  std::vector<std::string> overrides;  // rules that it silences
+  std::string origin;
+};
+
+// What is wrong with a rule file, or with one entry of it.
+struct Mistake {
+  std::string origin;
+  std::string rule;    // its id, or which entry it is; empty: the whole file
+  Error error;         // field and reason
+  bool unmet = false;  // nothing is wrong: a Sigma rule needs what we have not, and is not loaded
+  [[nodiscard]] Error told() const;  // "FILE: rule ID: FIELD: why"
+};
+
+struct RuleSet {
+  RuleSet() = default;
+  RuleSet(std::vector<Rule> of) : rules(std::move(of)) {}  // NOLINT(google-explicit-constructor)
+  std::vector<Rule> rules;
+  std::vector<Suppression> suppressions;
+  std::vector<Explanation> explanations;
+  std::vector<Mistake> unmet;  // Sigma rules that were not loaded
+};
+
+struct RuleFile {
+  RuleSet set;  // what is right of it
+  std::vector<Mistake> mistakes;
+};
+
+// One rule file; as Sigma where the name ends in .yml or .yaml. Hostile: limits on size, depth, counts. Every
+// mistake is told: Errc::malformed for what is no rule or names a field the artifact does not have,
+// unsupported for a version of later, limit.
+RuleFile read_rules(std::string_view text, std::string_view origin);
+// The same, or the first mistake.
+Result<RuleSet> parse_rules(std::string_view text, std::string_view origin);
 // What this program was built with (rules/*.json).
-Result<std::vector<Rule>> builtin_rules();
-// All *.json of a directory in order of name.
-Result<std::vector<Rule>> load_rules(const Root& directory);
+Result<RuleSet> builtin_rules();
+// All *.json, *.yml and *.yaml of a directory in order of name. What is in two of its files is a mistake.
+Result<RuleSet> load_rules(const Root& directory);
+Status read_directory(const Root& directory, RuleFile& into);
+void read_file(const Root& directory, const std::string& name, RuleFile& into);
 // `more` joins; the same id replaces.
-void join_rules(std::vector<Rule>& rules, std::vector<Rule> more);
+void join_rules(RuleSet& rules, RuleSet more);
+// Suppressions that name no rule of `known`, or a field that the rule's artifact has not.
+std::vector<Mistake> check_suppressions(const RuleSet& rules, const RuleSet& known);
 
 // What the caller knows about an artifact besides its fields.
 struct Context {
@@ -92,9 +135,21 @@ Context context_of(const FileChange& change, const Container& container, std::st
 // Of `sweep`, which looks at many sources.
 Context context_of(const Replica& replica);
 
+struct Suppressed {  // one entry, and what it did
+  std::string rule;
+  std::string reason;
+  std::string until;
+  bool expired = false;  // it suppresses no more; `count` is what it would have
+  std::uint64_t count = 0;
+};
+
 class Engine {
  public:
-  explicit Engine(std::vector<Rule> rules) : rules_(std::move(rules)) {}
+  explicit Engine(RuleSet rules);
+  // The clock of suppressions with a date: without it they do not suppress.
+  void set_time(Timestamp now);
+  // Files nobody needs to be told of: a finding of a file rule all of whose files are known is counted only.
+  void set_known_good(std::shared_ptr<const KnownGood> known) { known_good_ = std::move(known); }
 
   // Every rule of the context's kind that matches gives one Finding, numbered F1, F2, ... over the life of
   // the engine. Returns what `emit` refused with, else done.
@@ -105,10 +160,40 @@ class Engine {
                   const Emit<Finding>& emit);
   Status evaluate(const FileChange& change, const Container& container, std::string_view source,
                   const Emit<Finding>& emit);
+  // Why an artifact that no rule matched needs no look: the reason of the first explanation that fits.
+  std::optional<std::string> explained_by(const Record& record);
+
+  [[nodiscard]] const RuleSet& rules() const { return rules_; }
+  // In the order of the rule files; entries that met nothing are there with 0.
+  [[nodiscard]] std::vector<Suppressed> suppressed() const;
+  [[nodiscard]] std::uint64_t known_good_count() const { return known_good_count_; }
+  // Findings that an explanation took the place of (its `overrides`).
+  [[nodiscard]] std::uint64_t overridden_count() const { return overridden_count_; }
 
  private:
-  std::vector<Rule> rules_;
+  struct ForKind {
+    std::vector<std::size_t> rules;
+    std::vector<std::size_t> explanations;
+    Memo memo;
+    std::vector<std::size_t> hashes;  // slots of fields with a SHA-256
+    std::optional<std::size_t> script;
+    std::optional<std::size_t> script_hash;
+  };
+  ForKind& kind_of(const std::string& kind);
+  bool is_suppressed(std::size_t rule, ForKind& kind);
+  [[nodiscard]] bool is_valid(const Suppression& suppression) const;
+  bool is_known_good(ForKind& kind) const;
+  bool is_overridden(const Rule& rule, ForKind& kind) const;
+
+  RuleSet rules_;
+  std::map<std::string, ForKind, std::less<>> kinds_;
+  std::vector<std::vector<std::size_t>> suppressions_of_;  // by rule
+  std::vector<std::uint64_t> suppressed_;                  // by suppression
+  std::string today_;
+  std::shared_ptr<const KnownGood> known_good_;
   std::uint64_t found_ = 0;
+  std::uint64_t known_good_count_ = 0;
+  std::uint64_t overridden_count_ = 0;
 };
 
 }  // namespace rules
