@@ -4,6 +4,7 @@
 #include <concepts>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/model/fields.h"
@@ -98,8 +99,9 @@ bool has_field(std::string_view dotted_path) {
   return !dotted_path.ends_with('.') && record_detail::known<T>(dotted_path);
 }
 
-// The same for an artifact named as rules do ("process"). False for both an unknown kind and an unknown
-// field.
+// The same for an artifact named as rules do ("process"), and for what is joined to it: `parent.` of a
+// process, `process.` of a socket and a mapping (the owner), `image.`, `container.` and `seen.`
+// (lib/model/seen.h) of all of a container. False for both an unknown kind and an unknown field.
 bool has_field(std::string_view kind, std::string_view dotted_path);
 // Whether rules may name that artifact at all.
 bool has_kind(std::string_view kind);
@@ -118,6 +120,27 @@ class RecordOf final : public Record {
 
  private:
   const T& item_;
+};
+
+// An artifact with what stands beside it: "exe.path" is the base's, "parent.exe.path" that of the record
+// joined as "parent". Refers to all of them: not for keeping.
+class JoinedRecord final : public Record {
+ public:
+  explicit JoinedRecord(const Record& base) : base_(base) {}
+  // `prefix` has static storage. No record: nothing is known of it, its fields have no value.
+  void join(std::string_view prefix, const Record& record) { joined_.emplace_back(prefix, &record); }
+  [[nodiscard]] std::string_view kind() const override { return base_.kind(); }
+  [[nodiscard]] std::vector<std::string> values(std::string_view dotted_path) const override {
+    const std::string_view rest = record_detail::tail_of(dotted_path);
+    for (const auto& [prefix, record] : joined_) {
+      if (!rest.empty() && record_detail::head_of(dotted_path) == prefix) return record->values(rest);
+    }
+    return base_.values(dotted_path);
+  }
+
+ private:
+  const Record& base_;
+  std::vector<std::pair<std::string_view, const Record*>> joined_;
 };
 
 }  // namespace ctriage

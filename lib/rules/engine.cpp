@@ -132,6 +132,7 @@ Status Engine::evaluate(const Record& record, const Context& context, const Emit
   for (const Rule& rule : rules_) {
     if (rule.artifact != context.kind) continue;
     if (!is_met(rule.condition, [&](std::size_t i) { return holds(rule.selections[i], record); })) continue;
+    if (!keys_.empty() && keys_.contains(key_of(rule, context))) continue;
     auto emitted = emit(make_finding(rule, record, context, "F" + std::to_string(++found_)));
     if (!emitted) return emitted;
   }

@@ -24,9 +24,19 @@ Status add_file(std::vector<Rule>& rules, std::vector<Rule> more) {
 
 }  // namespace
 
+bool is_data(std::string_view name) { return name == "os-tools.json" || name == "places.json"; }
+
+std::string_view embedded_data(std::string_view name) {
+  for (const EmbeddedFile& file : embedded_files()) {
+    if (file.name == name && is_data(name)) return file.json;
+  }
+  return {};
+}
+
 Result<std::vector<Rule>> builtin_rules() {
   std::vector<Rule> rules;
   for (const EmbeddedFile& file : embedded_files()) {
+    if (is_data(file.name)) continue;
     auto more = parse_rules(file.json, "built-in " + std::string(file.name));
     if (!more) return more;
     auto added = add_file(rules, *std::move(more));
@@ -43,7 +53,7 @@ Result<std::vector<Rule>> load_rules(const Root& directory) {
     if (!next) return std::move(next).error();
     block = *std::move(next);
     for (const std::string& name : block.names) {
-      if (!name.ends_with(".json") || name.starts_with('.')) continue;
+      if (!name.ends_with(".json") || name.starts_with('.') || is_data(name)) continue;
       const std::string shown = directory.name() + '/' + name;
       auto text = directory.read_file_in_root(name, kMaxRuleFileBytes);
       if (!text) return std::move(text).error().within(shown);

@@ -13,8 +13,10 @@
 //   nothing.
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/core/result.h"
@@ -103,9 +105,16 @@ class Engine {
   Status evaluate(const FileChange& change, const Container& container, std::string_view source,
                   const Emit<Finding>& emit);
 
+  // Findings with these keys are there already, `found` in all: they are not given again, and numbers go on.
+  void go_on_after(std::uint64_t found, std::set<std::string> keys) {
+    found_ = found;
+    keys_ = std::move(keys);
+  }
+
  private:
   std::vector<Rule> rules_;
   std::uint64_t found_ = 0;
+  std::set<std::string> keys_;
 };
 
 }  // namespace rules
