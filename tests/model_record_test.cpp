@@ -48,6 +48,88 @@ TEST(ModelRecord, ValuesOfEveryType) {
   }
 }
 
+TEST(ModelRecord, DerivedFields) {
+  Process process;
+  const RecordOf<Process> record(process);
+  EXPECT_THAT(record.values("command_line"), IsEmpty());
+  process.argv = {Bytes("sh"), Bytes("-c"), Bytes("a  b")};
+  EXPECT_THAT(record.values("command_line"), ElementsAre("sh -c a  b"));
+  const struct {
+    const char* family;
+    const char* local;
+    const char* remote;
+    const char* fields[5];  // local address and port, remote address and port, connected; "": none
+  } cases[] = {
+      {"tcp", "10.0.0.1:80", "192.0.2.7:4444", {"10.0.0.1", "80", "192.0.2.7", "4444", "true"}},
+      {"tcp", "0.0.0.0:80", "0.0.0.0:0", {"0.0.0.0", "80", "", "", "false"}},
+      {"tcp", "0.0.0.0:80", "", {"0.0.0.0", "80", "", "", "false"}},
+      {"tcp6", "[::1]:22", "[2001:db8::1]:9", {"::1", "22", "2001:db8::1", "9", "true"}},
+      {"udp", "", "", {"", "", "", "", "false"}},
+      {"unix", "/run/a:80", "", {"", "", "", "", ""}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.local);
+    Socket socket;
+    socket.family = c.family;
+    socket.local = Bytes(c.local);
+    socket.remote = Bytes(c.remote);
+    const RecordOf<Socket> of(socket);
+    const char* const names[] = {"local_address", "local_port", "remote_address", "remote_port", "connected"};
+    for (std::size_t i = 0; i < 5; ++i) {
+      const auto values = of.values(names[i]);
+      EXPECT_EQ(values.empty() ? std::string() : values[0], c.fields[i]) << names[i];
+      EXPECT_TRUE(has_field<Socket>(names[i]));
+    }
+  }
+  EXPECT_FALSE(has_field<Mapping>("command_line"));
+}
+
+TEST(ModelRecord, JoinedArtifacts) {
+  Process process;
+  process.container = "c1";
+  process.exe.path = Bytes("/bin/sh");
+  Process parent;
+  parent.exe.path = Bytes("/usr/sbin/nginx");
+  parent.argv = {Bytes("nginx"), Bytes("-g")};
+  ImageFacts image;
+  image.distroless = true;
+  const RecordOf<Process> base(process);
+  const RecordOf<Process> above(parent);
+  const RecordOf<ImageFacts> facts(image);
+  JoinedRecord record(base);
+  record.join("parent", &above);
+  record.join("image", &facts);
+  record.join("container", nullptr);
+  EXPECT_EQ(record.kind(), "process");
+  EXPECT_THAT(record.values("exe.path"), ElementsAre("/bin/sh"));
+  EXPECT_THAT(record.values("container"), ElementsAre("c1"));  // its own field
+  EXPECT_THAT(record.values("container.rights"), IsEmpty());
+  EXPECT_THAT(record.values("parent.exe.path"), ElementsAre("/usr/sbin/nginx"));
+  EXPECT_THAT(record.values("parent.command_line"), ElementsAre("nginx -g"));
+  EXPECT_THAT(record.values("image.distroless"), ElementsAre("true"));
+  EXPECT_THAT(record.values("parent."), IsEmpty());
+  EXPECT_THAT(record.values("parent"), IsEmpty());
+
+  const struct {
+    const char* kind;
+    const char* path;
+    bool known;
+  } cases[] = {{"process", "parent.exe.path", true},
+               {"process", "parent.command_line", true},
+               {"process", "container.rights", true},
+               {"process", "parent.parent.exe.path", false},
+               {"process", "parent", false},
+               {"process", "parent.", false},
+               {"process", "image.distroless", true},
+               {"mapping", "process.exe.path", true},
+               {"socket", "process.exe.path", true},
+               {"socket", "parent.exe.path", false},
+               {"file_change", "image.shell", true},
+               {"file_change", "process.exe.path", false},
+               {"file_change", "container.mounts.source", true}};
+  for (const auto& c : cases) EXPECT_EQ(has_field(c.kind, c.path), c.known) << c.kind << ' ' << c.path;
+}
+
 TEST(ModelRecord, OptionalArtifacts) {
   FileChange change;
   const RecordOf<FileChange> record(change);

@@ -4,7 +4,6 @@
 #include <concepts>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "lib/model/fields.h"
@@ -90,18 +89,26 @@ bool known(std::string_view path) {
   }
 }
 
+// Fields that no artifact stores and rules ask for; they stand in no JSON. values() falls back on them.
+//   process: command_line: argv joined by spaces
+//   socket:  local_address, local_port, remote_address, remote_port: the two parts of local and remote;
+//            connected: it has a peer. Which side began a connection is not recorded.
+void derive(const Process& process, std::string_view name, std::vector<std::string>& into);
+void derive(const Socket& socket, std::string_view name, std::vector<std::string>& into);
+bool is_derived(std::string_view kind, std::string_view name);
+
 }  // namespace record_detail
 
 // Whether artifact T has a field of that dotted name that values() can give; "exe" alone is not one,
 // "exe.path" is.
 template <Artifact T>
 bool has_field(std::string_view dotted_path) {
-  return !dotted_path.ends_with('.') && record_detail::known<T>(dotted_path);
+  return !dotted_path.ends_with('.') &&
+         (record_detail::known<T>(dotted_path) || record_detail::is_derived(kKind<T>, dotted_path));
 }
 
-// The same for an artifact named as rules do ("process"), and for what is joined to it: `parent.` of a
-// process, `process.` of a socket and a mapping (the owner), `image.`, `container.` and `seen.`
-// (lib/model/seen.h) of all of a container. False for both an unknown kind and an unknown field.
+// The same for an artifact named as rules do ("process"). False for both an unknown kind and an unknown
+// field. Knows the fields of joined artifacts too (JoinedRecord).
 bool has_field(std::string_view kind, std::string_view dotted_path);
 // Whether rules may name that artifact at all.
 bool has_kind(std::string_view kind);
@@ -115,6 +122,9 @@ class RecordOf final : public Record {
   [[nodiscard]] std::vector<std::string> values(std::string_view dotted_path) const override {
     std::vector<std::string> found;
     record_detail::collect(item_, dotted_path, found);
+    if constexpr (requires { record_detail::derive(item_, dotted_path, found); }) {
+      if (found.empty()) record_detail::derive(item_, dotted_path, found);
+    }
     return found;
   }
 
@@ -122,25 +132,31 @@ class RecordOf final : public Record {
   const T& item_;
 };
 
-// An artifact with what stands beside it: "exe.path" is the base's, "parent.exe.path" that of the record
-// joined as "parent". Refers to all of them: not for keeping.
+// An artifact and those it belongs to, each under a prefix: of a process "parent.exe.path". Which prefixes a
+// kind may have is fixed, so that a rule is checked when it is loaded:
+//   process      parent (a process), image, container
+//   mapping      process, image, container
+//   socket       process (the owner), image, container
+//   file_change  image, container
+//   mount        image, container
+// and all of these seen (lib/model/seen.h).
+// A prefix that was not joined, as the parent of a process that has none, gives no values.
 class JoinedRecord final : public Record {
  public:
-  explicit JoinedRecord(const Record& base) : base_(base) {}
-  // `prefix` has static storage. No record: nothing is known of it, its fields have no value.
-  void join(std::string_view prefix, const Record& record) { joined_.emplace_back(prefix, &record); }
+  explicit JoinedRecord(const Record& base) : base_(base) {}  // refers to all it is given: not for keeping
+  explicit JoinedRecord(Record&&) = delete;
+  // Not twice under one prefix. nullptr: nothing is known of it.
+  void join(std::string_view prefix, const Record* other);
   [[nodiscard]] std::string_view kind() const override { return base_.kind(); }
-  [[nodiscard]] std::vector<std::string> values(std::string_view dotted_path) const override {
-    const std::string_view rest = record_detail::tail_of(dotted_path);
-    for (const auto& [prefix, record] : joined_) {
-      if (!rest.empty() && record_detail::head_of(dotted_path) == prefix) return record->values(rest);
-    }
-    return base_.values(dotted_path);
-  }
+  [[nodiscard]] std::vector<std::string> values(std::string_view dotted_path) const override;
 
  private:
+  struct Part {
+    std::string_view prefix;
+    const Record* record;
+  };
   const Record& base_;
-  std::vector<std::pair<std::string_view, const Record*>> joined_;
+  std::vector<Part> parts_;
 };
 
 }  // namespace ctriage

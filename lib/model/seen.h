@@ -8,6 +8,7 @@
 
 #include "lib/core/values.h"
 #include "lib/model/fields.h"
+#include "lib/model/kinds.h"
 
 namespace ctriage {
 
@@ -32,5 +33,8 @@ struct Seen {
     v("proof", self.proof, "what it was told from, in few words");
   }
 };
+
+template <>
+inline constexpr std::string_view kKind<Seen> = "seen";
 
 }  // namespace ctriage

@@ -72,10 +72,10 @@ class Judge {
     const Process nobody;
     const RecordOf<Process> related(relative != nullptr ? *relative : nobody);
     JoinedRecord record(base);
-    record.join("seen", noticed);
-    record.join("container", container);
-    if (scene_->image) record.join("image", image);
-    if (relative != nullptr) record.join(relation, related);
+    record.join("seen", &noticed);
+    record.join("container", &container);
+    record.join("image", scene_->image ? &image : nullptr);
+    record.join(relation, relative != nullptr ? &related : nullptr);
     return engine_.evaluate(record, context, emit);
   }
 
@@ -231,7 +231,10 @@ class Judge {
             found = true;
             return outer(std::move(finding));
           };
-          if (auto done = evaluate(change, seen, rules::context_of(change, scene_->container, source_), {}, nullptr, counted); !done) return done;
+          if (auto done = evaluate(change, seen, rules::context_of(change, scene_->container, source_), {},
+                                   nullptr, counted);
+              !done)
+            return done;
           ++tally_.changes;
           if (found) {
             ++tally_.named;
