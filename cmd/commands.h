@@ -60,6 +60,7 @@ struct Common {  // options that several subcommands take
 void add_collect(CLI::App& app, Common& common, Action& chosen);
 void add_show(CLI::App& app, Common& common, Action& chosen);
 void add_diff(CLI::App& app, Common& common, Action& chosen);
+void add_drift(CLI::App& app, Common& common, Action& chosen);
 // ls, cat and cp.
 void add_files(CLI::App& app, const Common& common, Action& chosen);
 void add_dump(CLI::App& app, const Common& common, Action& chosen);

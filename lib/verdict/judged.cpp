@@ -59,13 +59,16 @@ class JudgedSnapshot final : public Snapshot {
     return inner_->visit_memory(query, visitor, task);
   }
   Status list_findings(const Emit<Finding>& emit, Task& task) override {
-    Tally tally;
-    return judge(*inner_, rules_, {}, emit, tally, task);
+    judging_.tally = {};
+    return judge(*inner_, rules_, judging_.options, emit, judging_.tally, task);
   }
   Status list_gaps(const Emit<GapRecord>& emit, Task& task) override { return inner_->list_gaps(emit, task); }
 
+  [[nodiscard]] Judging* judging() { return &judging_; }
+
  private:
   std::unique_ptr<Snapshot> inner_;
+  Judging judging_;
   std::vector<rules::Rule> rules_;
 };
 
@@ -73,6 +76,11 @@ class JudgedSnapshot final : public Snapshot {
 
 std::unique_ptr<Snapshot> judged(std::unique_ptr<Snapshot> snapshot, std::vector<rules::Rule> rules) {
   return std::make_unique<JudgedSnapshot>(std::move(snapshot), std::move(rules));
+}
+
+Judging* judging_of(Snapshot& snapshot) {
+  auto* judged = dynamic_cast<JudgedSnapshot*>(&snapshot);
+  return judged == nullptr ? nullptr : judged->judging();
 }
 
 }  // namespace ctriage::verdict

@@ -42,4 +42,12 @@ Status judge(Snapshot& snapshot, const std::vector<rules::Rule>& rules, const Op
 // The same source with these findings: list_findings() is judge().
 std::unique_ptr<Snapshot> judged(std::unique_ptr<Snapshot> snapshot, std::vector<rules::Rule> rules);
 
+// How a judged source judges, and what its last list_findings() counted.
+struct Judging {
+  Options options;
+  Tally tally;
+};
+// None: it was not made by judged().
+Judging* judging_of(Snapshot& snapshot);
+
 }  // namespace ctriage::verdict
