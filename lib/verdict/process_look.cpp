@@ -119,6 +119,7 @@ const std::string& resolve(const std::string& path, Scene& scene, Task& task) {
 
 // argv[0] names a program that is there and is another one.
 void name_other_program(const Process& process, Scene& scene, Seen& seen, Task& task) {
+  if (!scene.image) return;  // where links of the image lead is not known
   std::string_view name = process.argv.front().view();
   if (name.starts_with('-')) name.remove_prefix(1);
   if (name.empty() || name.find(' ') != name.npos || name.find(':') != name.npos) return;  // a title
@@ -209,7 +210,7 @@ std::optional<Executable> find_script(const Process& process, std::string_view f
     if (upper && upper->entry.gone) upper = Error{Errc::not_found, path};
     script.origin = upper ? Origin::upper : Origin::image;
     if (!upper && upper.error().code != Errc::not_found) script.origin = Origin::unknown;
-  } else if (script.origin == Origin::unknown && found.error().code == Errc::not_found) {
+  } else if (script.origin == Origin::unknown && scene.image && found.error().code == Errc::not_found) {
     script.origin = Origin::deleted;
     script.deleted = true;
   }
