@@ -106,7 +106,7 @@ Coverage EndedSnapshot::covers(Facet facet) const {
       if (covered == ended_.size()) return {Level::whole, ""};
       return {covered == 0 ? Level::none : Level::part, why};
     case Facet::findings:
-      return {covered == 0 ? Level::none : Level::part, std::string(kNoProcesses)};
+      return {Level::none, "no rules"};
     case Facet::logs:
       covered = static_cast<std::size_t>(
           std::ranges::count_if(ended_, [](const Ended& one) { return !one.container.log_dir.empty(); }));

@@ -16,7 +16,12 @@ class JudgedSnapshot final : public Snapshot {
     if (facet != Facet::findings || own.level != Coverage::Level::none) return own;
     Coverage processes = inner_->covers(Facet::processes);
     Coverage changes = inner_->covers(Facet::changes);
-    return changes.level < processes.level ? changes : processes;  // the less of both
+    const bool fewer = changes.level < processes.level;
+    Coverage less = fewer ? changes : processes;
+    const Coverage& more = fewer ? processes : changes;
+    if (more.level != Coverage::Level::none && less.level == Coverage::Level::none)
+      less.level = Coverage::Level::part;
+    return less;
   }
   Result<Source> describe(Task& task) override { return inner_->describe(task); }
   Status list_containers(const Emit<Container>& emit, Task& task) override {

@@ -41,7 +41,8 @@ class Intrusion(DriftCase):
                 ("CT-EXEC-003", "/tmp/implant"), ("CT-EXEC-009", "/memfd:kthreadd"),
                 ("CT-EXEC-009", "/tmp/.cache/kworker"), ("CT-FILE-001", "/usr/local/bin/.httpd"),
                 ("CT-FILE-002", "/tmp/implant"), ("CT-FILE-002", "/usr/local/bin/backup"),
-                ("CT-FILE-005", "/usr/local/bin/.httpd"), ("CT-PERS-006", "/etc/passwd")]
+                ("CT-FILE-005", "/usr/local/bin/.httpd"), ("CT-MEM-001", ""), ("CT-MEM-001", ""),
+                ("CT-PERS-006", "/etc/passwd")]
 
     def played(self):
         return self.box(lab.intrusion() + "while :; do sleep 1000; done", wait_for="intrusion played",
@@ -75,8 +76,8 @@ class Intrusion(DriftCase):
         lines = text.splitlines()
         head = next(n for n, line in enumerate(lines) if line.startswith("ID  SEV"))
         self.assertEqual(lines[head + 1].split()[1], "CRIT")
-        self.assertIn("LISTEN 0.0.0.0:4444", text)
-        self.assertIn("-- 2 critical, 5 high, 3 medium", text)
+        self.assertIn("LISTEN 127.0.0.1:4444", text)
+        self.assertIn("-- 2 critical, 5 high, 5 medium", text)
         self.assertIn(f"next      ctriage show pid:{box.pid} F", text)
         self.assertEqual(self.expect(ctriage("findings", f"pid:{box.pid}"), 0).out.decode().splitlines()[head], lines[head])
 
