@@ -117,7 +117,7 @@ Exit run_collect(const CollectArguments& typed, const Common& common, Io& io) {
   }
   if (const auto wrong = misuse(arguments, *wanted)) return usage(io, *wrong);
   if (arguments.output.empty() && !arguments.plan) return tell_places(arguments, io);
-  if (auto rules = load_rule_set(common); !rules) return fail(io, rules.error());
+  if (auto rules = load_rules(common); !rules) return fail(io, rules.error());
   std::optional<source::Targets> targets;
   GapLog gaps;
   Task task = make_task(gaps, io);

@@ -181,7 +181,7 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   const CollectArguments& arguments = one.arguments;
   const Wanted& wanted = one.wanted;
   const Common& common = one.common;
-  auto rules = load_rule_set(common);
+  auto rules = load_rules(common);
   if (!rules) return std::move(rules).error();
   GapLog gaps;
   Task task = make_task(gaps, io);

@@ -60,6 +60,7 @@ struct Common {  // options that several subcommands take
 void add_collect(CLI::App& app, Common& common, Action& chosen);
 void add_show(CLI::App& app, Common& common, Action& chosen);
 void add_diff(CLI::App& app, Common& common, Action& chosen);
+void add_drift(CLI::App& app, Common& common, Action& chosen);
 // ls, cat and cp.
 void add_files(CLI::App& app, const Common& common, Action& chosen);
 void add_dump(CLI::App& app, const Common& common, Action& chosen);
@@ -99,8 +100,7 @@ Result<std::uint64_t> free_bytes(const Root& directory, const std::string& path)
 // "ctriage: <what>" on stderr, escaped; gives Exit::failed, or Exit::lost when a stop or the
 // deadline ended the work.
 Exit fail(Io& io, const Error& error);
-Result<rules::RuleSet> load_rule_set(const Common& common);
-Result<std::vector<rules::Rule>> load_rules(const Common& common);
+Result<rules::RuleSet> load_rules(const Common& common);
 // What views print for a source in the commands they offer: a live one as it resolved, so that -n and -c need
 // not be typed again; a bundle as it was typed.
 std::string source_word(Snapshot& snapshot, const source::TargetQuery& query, Task& task);

@@ -73,7 +73,7 @@ Exit fail(Io& io, const Error& error) {
   return error.code == Errc::stopped || error.code == Errc::timeout ? Exit::lost : Exit::failed;
 }
 
-Result<rules::RuleSet> load_rule_set(const Common& common) {
+Result<rules::RuleSet> load_rules(const Common& common) {
   auto loaded = rules::builtin_rules();
   if (!loaded || common.rules_directory.empty()) return loaded;
   auto directory = Root::open(common.rules_directory);
@@ -85,12 +85,6 @@ Result<rules::RuleSet> load_rule_set(const Common& common) {
   const auto wrong = rules::check_suppressions(suppressions, *loaded);
   if (!wrong.empty()) return wrong.front().told().within("--rules");
   return loaded;
-}
-
-Result<std::vector<rules::Rule>> load_rules(const Common& common) {
-  auto loaded = load_rule_set(common);
-  if (!loaded) return std::move(loaded).error();
-  return std::move(loaded->rules);
 }
 
 Exit exit_for(const Common& common, std::optional<Severity> worst, std::uint64_t lost) {

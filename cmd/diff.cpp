@@ -23,7 +23,7 @@ Exit run_diff(const DiffArguments& arguments, const source::TargetQuery& query, 
   const bool judge = !common.fail_on.empty();  // without it nothing is evaluated
   auto rules = load_rules(common);
   if (!rules) return fail(io, rules.error());
-  if (!judge) rules->clear();
+  if (!judge) rules->rules.clear();
   auto opened = source::open_source(query, *std::move(rules), task);
   if (!opened) return fail(io, opened.error());
   const report::DiffOptions options{source_word(**opened, query, task), arguments.two.all, judge,

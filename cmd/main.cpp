@@ -90,6 +90,7 @@ int run(int argc, char** argv) {
   add_whois(app, common, chosen);
   add_selftest(app, common, chosen);
   add_show(app, common, chosen);
+  add_drift(app, common, chosen);
   add_diff(app, common, chosen);
   add_files(app, common, chosen);
   add_search(app, common, chosen);

@@ -15,7 +15,7 @@ RuleMistake record_of(const rules::Mistake& mistake) {
 }
 
 Exit run_list(const Common& common, Io& io) {
-  auto loaded = load_rule_set(common);
+  auto loaded = load_rules(common);
   if (!loaded) return fail(io, loaded.error());
   RuleList list;
   for (const rules::Rule& rule : loaded->rules) {

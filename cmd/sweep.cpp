@@ -43,7 +43,7 @@ Result<sweep::Indicators> read_indicators(const std::string& path, const Task& t
 // matter of the others.
 class Sweeper {
  public:
-  Sweeper(const sweep::Indicators& indicators, const std::vector<rules::Rule>& rules, Io& io)
+  Sweeper(const sweep::Indicators& indicators, const rules::RuleSet& rules, Io& io)
       : indicators_(indicators), rules_(rules), io_(io) {}
 
   std::vector<SweptTarget> run(const std::vector<source::Target>& targets) {
@@ -109,7 +109,7 @@ class Sweeper {
   }
 
   const sweep::Indicators& indicators_;
-  const std::vector<rules::Rule>& rules_;
+  const rules::RuleSet& rules_;
   Io& io_;
 };
 
@@ -124,7 +124,7 @@ Result<source::Targets> targets_of(const SweepArguments& arguments, Io& io, Task
   return targets;
 }
 
-Status name_replicas(const std::vector<rules::Rule>& rules, SweepResult& result) {
+Status name_replicas(const rules::RuleSet& rules, SweepResult& result) {
   rules::Engine engine(rules);
   for (const Replica& replica : sweep::find_odd_replicas(result.targets)) {
     const Emit<Finding> keep = [&](Finding&& finding) -> Status {

@@ -56,7 +56,7 @@ inline std::string test_name_of(std::string archive) {
 inline Result<std::unique_ptr<CheckpointSnapshot>> open_checkpoint(std::string archive, Task& task) {
   auto store = CheckpointStore::open_tar(std::make_unique<MemoryBytes>(std::move(archive)), "test.tar", task);
   if (!store) return std::move(store).error();
-  return CheckpointSnapshot::open(*std::move(store), {}, task);
+  return CheckpointSnapshot::open(*std::move(store), task);
 }
 
 struct TarEntry {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "lib/model/seen.h"
 #include "lib/model/sweep.h"
 
 namespace ctriage {
@@ -24,7 +25,7 @@ constexpr std::array kKinds{
     kind_of<Container>(),  kind_of<Process>(), kind_of<Thread>(),   kind_of<Mapping>(),
     kind_of<Descriptor>(), kind_of<Socket>(),  kind_of<Mount>(),    kind_of<Layer>(),
     kind_of<FileChange>(), kind_of<LogFile>(), kind_of<TreeFile>(), kind_of<NodeFact>(),
-    kind_of<ImageFacts>(), kind_of<Replica>(),
+    kind_of<ImageFacts>(), kind_of<Replica>(), kind_of<Seen>(),
 };
 
 const Kind* find_kind(std::string_view name) {
@@ -51,6 +52,13 @@ constexpr std::array kJoins{
     Join{kKind<Socket>, "container", kKind<Container>},
     Join{kKind<FileChange>, "image", kKind<ImageFacts>},
     Join{kKind<FileChange>, "container", kKind<Container>},
+    Join{kKind<Mount>, "image", kKind<ImageFacts>},
+    Join{kKind<Mount>, "container", kKind<Container>},
+    Join{kKind<Process>, "seen", kKind<Seen>},
+    Join{kKind<Mapping>, "seen", kKind<Seen>},
+    Join{kKind<Socket>, "seen", kKind<Seen>},
+    Join{kKind<Mount>, "seen", kKind<Seen>},
+    Join{kKind<FileChange>, "seen", kKind<Seen>},
 };
 
 struct Endpoint {

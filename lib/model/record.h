@@ -138,6 +138,8 @@ class RecordOf final : public Record {
 //   mapping      process, image, container
 //   socket       process (the owner), image, container
 //   file_change  image, container
+//   mount        image, container
+// and all of these seen (lib/model/seen.h).
 // A prefix that was not joined, as the parent of a process that has none, gives no values.
 class JoinedRecord final : public Record {
  public:

@@ -11,4 +11,9 @@ struct EmbeddedFile {
 };
 std::span<const EmbeddedFile> embedded_files();
 
+// What rules refer to and is no rule: os-tools.json, places.json (lib/verdict/knowledge.h).
+bool is_data(std::string_view name);
+// Empty: no such file.
+std::string_view embedded_data(std::string_view name);
+
 }  // namespace ctriage::rules

@@ -240,6 +240,7 @@ Status Engine::evaluate(const Record& record, const Context& context, const Emit
       continue;
     }
     if (is_suppressed(i, kind)) continue;
+    if (!keys_.empty() && keys_.contains(key_of(rule, context))) continue;
     auto emitted = emit(make_finding(rule, record, context, "F" + std::to_string(++found_)));
     if (!emitted) return emitted;
   }

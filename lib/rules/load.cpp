@@ -59,9 +59,19 @@ void join(std::vector<T>& into, std::vector<T>& more) {
 
 }  // namespace
 
+bool is_data(std::string_view name) { return name == "os-tools.json" || name == "places.json"; }
+
+std::string_view embedded_data(std::string_view name) {
+  for (const EmbeddedFile& file : embedded_files()) {
+    if (file.name == name && is_data(name)) return file.json;
+  }
+  return {};
+}
+
 Result<RuleSet> builtin_rules() {
   RuleFile all;
   for (const EmbeddedFile& file : embedded_files()) {
+    if (is_data(file.name)) continue;
     add_file(all, read_rules(file.json, "built-in " + std::string(file.name)));
   }
   if (!all.mistakes.empty()) return all.mistakes.front().told();
@@ -82,7 +92,7 @@ Status read_directory(const Root& directory, RuleFile& into) {
     if (!next) return std::move(next).error();
     block = *std::move(next);
     for (const std::string& name : block.names) {
-      if (is_rule_file(name)) read_file(directory, name, into);
+      if (is_rule_file(name) && !is_data(name)) read_file(directory, name, into);
     }
   } while (block.more && !block.names.empty());
   return Done{};

@@ -5,8 +5,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/core/result.h"
@@ -170,6 +172,12 @@ class Engine {
   // Findings that an explanation took the place of (its `overrides`).
   [[nodiscard]] std::uint64_t overridden_count() const { return overridden_count_; }
 
+  // Findings with these keys are there already, `found` in all: they are not given again, and numbers go on.
+  void go_on_after(std::uint64_t found, std::set<std::string> keys) {
+    found_ = found;
+    keys_ = std::move(keys);
+  }
+
  private:
   struct ForKind {
     std::vector<std::size_t> rules;
@@ -194,6 +202,7 @@ class Engine {
   std::uint64_t found_ = 0;
   std::uint64_t known_good_count_ = 0;
   std::uint64_t overridden_count_ = 0;
+  std::set<std::string> keys_;
 };
 
 }  // namespace rules

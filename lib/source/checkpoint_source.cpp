@@ -94,11 +94,10 @@ bool CheckpointSnapshot::is_log_name(std::string_view name) {
 }
 
 Result<std::unique_ptr<CheckpointSnapshot>> CheckpointSnapshot::open(std::unique_ptr<CheckpointStore> store,
-                                                                     std::vector<rules::Rule> rules,
                                                                      Task& task) {
   auto found = find_checkpoints(std::move(store), task);
   if (!found) return std::move(found).error();
-  std::unique_ptr<CheckpointSnapshot> snapshot(new CheckpointSnapshot(*std::move(found), std::move(rules)));
+  std::unique_ptr<CheckpointSnapshot> snapshot(new CheckpointSnapshot(*std::move(found)));
   for (CheckpointPart& part : snapshot->checkpoint_.parts) {
     Held& held = snapshot->held_.emplace_back(Held{std::move(part), std::nullopt});
     if (held.part.images != nullptr) {
@@ -118,8 +117,7 @@ Result<std::unique_ptr<CheckpointSnapshot>> CheckpointSnapshot::open(std::unique
 
 // Of several containers the least.
 Coverage CheckpointSnapshot::covers(Facet facet) const {
-  if (facet == Facet::findings)
-    return {rules_.empty() ? Level::none : Level::whole, rules_.empty() ? "no rules" : ""};
+  if (facet == Facet::findings) return {Level::none, "no rules"};
   if (facet == Facet::gaps) return {Level::none, ""};
   Coverage least = covers(facet, held_.front());
   bool any = least.level != Level::none;
@@ -374,23 +372,6 @@ Result<OpenedFile> CheckpointSnapshot::open_file(const FileKey& key, Task& task)
   auto files = files_of(key.container);
   if (!files) return std::move(files).error();
   return (*files)->open(key, task);
-}
-
-Status CheckpointSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
-  rules::Engine engine(rules_);
-  const std::string name = checkpoint_.stores.front()->name();
-  for (Held& held : held_) {
-    const Container& container = held.part.container;
-    const Emit<Process> process = [&](Process&& seen) {
-      return engine.evaluate(seen, container, name, emit);
-    };
-    if (auto listed = list_processes(container.id, process, task); !listed) return listed;
-    const Emit<FileChange> change = [&](FileChange&& seen) {
-      return engine.evaluate(seen, container, name, emit);
-    };
-    if (auto listed = list_changes(container.id, change, task); !listed) return listed;
-  }
-  return Done{};
 }
 
 }  // namespace ctriage::source

@@ -10,7 +10,6 @@
 #include "lib/model/object.h"
 #include "lib/model/pages.h"
 #include "lib/model/snapshot.h"
-#include "lib/rules/rules.h"
 #include "lib/source/checkpoint_layout.h"
 #include "lib/source/checkpoint_tasks.h"
 #include "lib/source/checkpoint_view.h"
@@ -19,9 +18,8 @@ namespace ctriage::source {
 
 class CheckpointSnapshot final : public Snapshot {
  public:
-  // Reads everything but what is long: mappings, descriptors, changes. `rules` make its findings.
-  static Result<std::unique_ptr<CheckpointSnapshot>> open(std::unique_ptr<CheckpointStore> store,
-                                                          std::vector<rules::Rule> rules, Task& task);
+  // Reads everything but what is long: mappings, descriptors, changes.
+  static Result<std::unique_ptr<CheckpointSnapshot>> open(std::unique_ptr<CheckpointStore> store, Task& task);
 
   [[nodiscard]] Coverage covers(Facet facet) const override;
   [[nodiscard]] std::vector<CompletenessRow> completeness() const override;
@@ -44,7 +42,6 @@ class CheckpointSnapshot final : public Snapshot {
   Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
   // objects.h
   Status visit_objects(const ObjectQuery& query, ObjectVisitor& visitor, Task& task);
-  Status list_findings(const Emit<Finding>& emit, Task& task) override;
   // list_changes() reads changed files from now on, and has their SHA-256: all of the layer is unpacked then.
   void hash_changes() { hash_changes_ = true; }
   // What the images of a container say beyond the lists; null: it has none. Errc::not_found.
@@ -63,8 +60,7 @@ class CheckpointSnapshot final : public Snapshot {
     std::unique_ptr<CheckpointView> files = nullptr;  // made when it is asked for
   };
   Result<CheckpointView*> files_of(const std::string& container);
-  explicit CheckpointSnapshot(Checkpoint&& checkpoint, std::vector<rules::Rule> rules)
-      : checkpoint_(std::move(checkpoint)), rules_(std::move(rules)) {}
+  explicit CheckpointSnapshot(Checkpoint&& checkpoint) : checkpoint_(std::move(checkpoint)) {}
   static bool is_log_name(std::string_view name);
   void tell_completeness(const Held& held, Task& task) const;
   [[nodiscard]] Coverage covers(Facet facet, const Held& held) const;
@@ -78,7 +74,6 @@ class CheckpointSnapshot final : public Snapshot {
   Status list_deleted(Held& held, const Emit<FileChange>& emit, Task& task);
 
   Checkpoint checkpoint_;
-  std::vector<rules::Rule> rules_;
   std::vector<Held> held_;
   bool hash_changes_ = false;
 };

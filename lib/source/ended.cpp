@@ -49,12 +49,10 @@ std::vector<Mount> mounts_asked_for(const Container& container) {
 }
 
 Result<std::unique_ptr<EndedSnapshot>> EndedSnapshot::open(EndedPlace place, const TargetQuery& query,
-                                                           std::vector<runtime::Found> all,
-                                                           std::vector<rules::Rule> rules, Task& task) {
+                                                           std::vector<runtime::Found> all, Task& task) {
   const auto resolved = resolve_target(query, all);
   if (!resolved) return resolved.error();
-  std::unique_ptr<EndedSnapshot> snapshot(
-      new EndedSnapshot(std::move(place), resolved->name, std::move(rules)));
+  std::unique_ptr<EndedSnapshot> snapshot(new EndedSnapshot(std::move(place), resolved->name));
   for (const std::size_t index : resolved->containers) {
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     Container& container = all[index].container;
@@ -108,7 +106,7 @@ Coverage EndedSnapshot::covers(Facet facet) const {
       if (covered == ended_.size()) return {Level::whole, ""};
       return {covered == 0 ? Level::none : Level::part, why};
     case Facet::findings:
-      return {covered == 0 ? Level::none : Level::part, std::string(kNoProcesses)};
+      return {Level::none, "no rules"};
     case Facet::logs:
       covered = static_cast<std::size_t>(
           std::ranges::count_if(ended_, [](const Ended& one) { return !one.container.log_dir.empty(); }));
@@ -177,17 +175,6 @@ Result<OpenedFile> EndedSnapshot::open_file(const FileKey& key, Task& task) {
 
 Status EndedSnapshot::visit_memory(const MemoryQuery&, MemoryVisitor&, Task&) {
   return Error{Errc::unsupported, name_ + ": has ended, its memory is gone"};
-}
-
-Status EndedSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
-  rules::Engine engine(rules_);
-  for (const Ended& ended : ended_) {
-    const Emit<FileChange> change = [&](FileChange&& seen) {
-      return engine.evaluate(seen, ended.container, name_, emit);
-    };
-    if (auto status = list_changes(ended.container.id, change, task); !status) return status;
-  }
-  return Done{};
 }
 
 }  // namespace ctriage::source

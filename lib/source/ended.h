@@ -9,7 +9,6 @@
 #include "lib/core/root.h"
 #include "lib/model/snapshot.h"
 #include "lib/overlay/overlay.h"
-#include "lib/rules/rules.h"
 #include "lib/runtime/runtime.h"
 #include "lib/source/layered.h"
 #include "lib/source/remembered.h"
@@ -36,8 +35,7 @@ class EndedSnapshot final : public Snapshot {
   // and mismatch as resolve_target. A container whose layers cannot be found is there all the same, with a
   // lost gap. Before forbid_clones().
   static Result<std::unique_ptr<EndedSnapshot>> open(EndedPlace place, const TargetQuery& query,
-                                                     std::vector<runtime::Found> all,
-                                                     std::vector<rules::Rule> rules, Task& task);
+                                                     std::vector<runtime::Found> all, Task& task);
 
   [[nodiscard]] const Root& node() const { return place_.node; }
   [[nodiscard]] Coverage covers(Facet facet) const override;
@@ -49,7 +47,6 @@ class EndedSnapshot final : public Snapshot {
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
-  Status list_findings(const Emit<Finding>& emit, Task& task) override;
 
  private:
   struct Ended {
@@ -58,15 +55,13 @@ class EndedSnapshot final : public Snapshot {
     std::string no_stack;
     std::vector<Mount> mounts;  // as the spec asked for them
   };
-  EndedSnapshot(EndedPlace place, std::string name, std::vector<rules::Rule> rules)
-      : place_(std::move(place)), name_(std::move(name)), rules_(std::move(rules)) {}
+  EndedSnapshot(EndedPlace place, std::string name) : place_(std::move(place)), name_(std::move(name)) {}
   void add(Container container, Task& task);
   [[nodiscard]] const Ended* find(const std::string& container) const;
   static Layered layered(const Ended& ended);
 
   EndedPlace place_;
   std::string name_;
-  std::vector<rules::Rule> rules_;
   std::vector<Ended> ended_;
   Remembered<FileChange> changes_{16 << 20};
 };

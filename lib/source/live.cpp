@@ -46,8 +46,7 @@ Coverage LiveSnapshot::covers(Facet facet) const {
       }
       break;
     case Facet::findings:
-      if (!rules_) return {Coverage::Level::none, "no rules were given"};
-      return {Coverage::Level::whole, ""};
+      return {Coverage::Level::none, "no rules were given"};
     case Facet::gaps:
       return {Coverage::Level::none, "a live container records none"};
     default:
@@ -413,33 +412,6 @@ Status LiveSnapshot::list_logs(const std::string& container, const Emit<LogFile>
   if (live == nullptr) return Done{};
   for (const HeldLog& held : live->logs) {
     if (auto status = emit(LogFile(held.log)); !status) return status;
-  }
-  return Done{};
-}
-
-Status LiveSnapshot::list_findings(const Emit<Finding>& emit, Task& task) {
-  if (!rules_) return Snapshot::list_findings(emit, task);
-  rules::Engine engine(*rules_);
-  for (const LiveContainer& live : containers_) {
-    const std::string id = live.container.id;
-    std::set<std::int32_t> of_node;
-    const Emit<Process> process = [&](Process&& seen) {
-      if (seen.exe.origin == Origin::host) of_node.insert(seen.pid);
-      return engine.evaluate(seen, live.container, name_, emit);
-    };
-    if (auto status = list_processes(id, process, task); !status) return status;
-    std::set<std::pair<std::uint64_t, std::uint64_t>> named;  // each file once, whoever has it mapped
-    const Emit<Mapping> mapping = [&](Mapping&& seen) -> Status {
-      if (!seen.origin || !is_foreign(*seen.origin) || of_node.contains(seen.pid) ||
-          !named.insert({seen.device.value, seen.inode.value}).second)
-        return Done{};
-      return engine.evaluate(seen, live.container, name_, emit);
-    };
-    if (auto status = list_mappings(id, mapping, task); !status) return status;
-    const Emit<FileChange> change = [&](FileChange&& seen) {
-      return engine.evaluate(seen, live.container, name_, emit);
-    };
-    if (auto status = list_changes(id, change, task); !status) return status;
   }
   return Done{};
 }

@@ -16,7 +16,6 @@
 #include "lib/model/snapshot.h"
 #include "lib/overlay/overlay.h"
 #include "lib/proc/proc.h"
-#include "lib/rules/rules.h"
 #include "lib/runtime/runtime.h"
 #include "lib/source/libraries.h"
 #include "lib/source/remembered.h"
@@ -249,15 +248,13 @@ class LiveSnapshot final : public Snapshot {
   Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override;
   Result<OpenedFile> open_file(const FileKey& key, Task& task) override;
   Status visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) override;
-  Status list_findings(const Emit<Finding>& emit, Task& task) override;
 
   // Containers of the pod that have ended, which no process leads to: not taken, and that is said. After the
   // hold: it reads what the engines recorded.
   void tell_ended(Task& task);
 
-  // What list_findings evaluates; without it a live source has none. Who gives rules is a view: processes and
-  // changes are read once for all that it asks.
-  void use_rules(std::vector<rules::Rule> rules) { rules_ = std::move(rules); }
+  // For a view, which asks for the same several times: processes and changes are read once for all of it.
+  void remember() { remembers_ = true; }
 
   // The UpperDir with its contents, for a visitor that takes both. Errc::unsupported where there is no
   // overlay.
@@ -290,7 +287,7 @@ class LiveSnapshot final : public Snapshot {
   SocketOwners find_socket_owners(const LiveContainer& live, Task& task);
   Status read_processes(const std::string& container, const Emit<Process>& emit, Task& task);
   Status read_changes(const std::string& container, const Emit<FileChange>& emit, Task& task);
-  [[nodiscard]] bool is_viewed() const { return rules_ && !rules_->empty(); }
+  [[nodiscard]] bool is_viewed() const { return remembers_; }
   LiveContainer* find(const std::string& container);
   // After the hold: it reads what the engine recorded.
   void name_layers(LiveContainer& live, Task& task);
@@ -301,9 +298,9 @@ class LiveSnapshot final : public Snapshot {
   std::unique_ptr<Node> node_;
   std::string name_;
   std::vector<LiveContainer> containers_;
-  std::optional<std::vector<rules::Rule>> rules_;
   bool volumes_found_ = false;
   std::set<std::string> trees_told_;  // containers whose gaps of trees were told
+  bool remembers_ = false;
   bool access_times_told_ = false;
   bool ended_untold_ = false;          // records of ended containers were not looked at yet
   bool ended_pending_ = false;         // add_ended() is still to come

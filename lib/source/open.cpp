@@ -18,6 +18,7 @@
 #include "lib/source/choose.h"
 #include "lib/source/disk.h"
 #include "lib/source/ended.h"
+#include "lib/verdict/verdict.h"
 
 namespace ctriage::source {
 
@@ -69,9 +70,9 @@ Result<std::unique_ptr<Snapshot>> as_snapshot(Result<std::unique_ptr<bundle::Rea
 
 Result<std::unique_ptr<Snapshot>> as_checkpoint(Result<std::unique_ptr<CheckpointStore>> store,
                                                 const std::string& path, const std::string& container,
-                                                std::vector<rules::Rule> rules, Task& task) {
+                                                Task& task) {
   if (!store) return std::move(store).error().within(path);
-  auto snapshot = CheckpointSnapshot::open(*std::move(store), std::move(rules), task);
+  auto snapshot = CheckpointSnapshot::open(*std::move(store), task);
   if (!snapshot) return std::move(snapshot).error();
   if (auto kept = keep_meant(**snapshot, container, path, task); !kept) return std::move(kept).error();
   return std::unique_ptr<Snapshot>(*std::move(snapshot));
@@ -98,8 +99,7 @@ struct Opened {  // a file, and what is written to where the user asked for it
 };
 
 // What has to be read again lies in the spool then, unpacked.
-Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const Wanted& wanted,
-                                              std::vector<rules::Rule> rules, Task& task) {
+Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const Wanted& wanted, Task& task) {
   const std::string name = wanted.path == "-" ? "standard input" : wanted.path;
   auto again = sys::duplicate(opened.file.get(), name);
   if (!again) return std::move(again).error();
@@ -143,7 +143,7 @@ Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const Wanted& wante
   if (!checkpoint) return std::move(checkpoint).error();
   if (*checkpoint)
     return as_checkpoint(CheckpointStore::open_tar(std::move(bytes), name, task, options), name,
-                         wanted.container, std::move(rules), task);
+                         wanted.container, task);
   if (!opened.seekable)
     return Error{Errc::unsupported,
                  name + ": a bundle on a pipe: verify reads it in order, for the rest add --spool DIR"};
@@ -172,8 +172,7 @@ Result<Opened> open_input(const std::string& path, const std::string& spool) {
   return opened;
 }
 
-Result<std::unique_ptr<Snapshot>> open_path(const Wanted& wanted, std::vector<rules::Rule> rules,
-                                            int writable, Task& task) {
+Result<std::unique_ptr<Snapshot>> open_path(const Wanted& wanted, int writable, Task& task) {
   const std::string& path = wanted.path;
   SandboxPlan plan;
   if (writable >= 0) plan.writable.push_back(writable);
@@ -186,12 +185,12 @@ Result<std::unique_ptr<Snapshot>> open_path(const Wanted& wanted, std::vector<ru
     if (own->stat_beneath(kBundleHeader))
       return as_snapshot(bundle::Reader::open_directory(*std::move(own), task), path, wanted.container, task);
     return as_checkpoint(CheckpointStore::open_directory(*std::move(own), task), path, wanted.container,
-                         std::move(rules), task);
+                         task);
   }
   auto opened = open_input(path, wanted.spool);
   if (!opened) return std::move(opened).error();
   if (auto inside = enter_sandbox(plan, task.gaps); !inside) return std::move(inside).error();
-  return open_opened(*std::move(opened), wanted, std::move(rules), task);
+  return open_opened(*std::move(opened), wanted, task);
 }
 
 constexpr std::int64_t kLookAgainNs = 20'000'000;
@@ -217,34 +216,30 @@ Result<bool> starts_now(const Node& node, const TargetQuery& query, Task& task, 
 }
 
 Result<std::unique_ptr<Snapshot>> open_ended(EndedPlace place, const TargetQuery& query,
-                                             Result<std::vector<runtime::Found>> all,
-                                             std::vector<rules::Rule> rules, Task& task) {
+                                             Result<std::vector<runtime::Found>> all, Task& task) {
   if (!all) return std::move(all).error();
-  auto ended = EndedSnapshot::open(std::move(place), query, *std::move(all), std::move(rules), task);
+  auto ended = EndedSnapshot::open(std::move(place), query, *std::move(all), task);
   forbid_clones(task.gaps);
   if (!ended) return std::move(ended).error();
   return std::unique_ptr<Snapshot>(*std::move(ended));
 }
 
-Result<std::unique_ptr<Snapshot>> open_on_disk(const TargetQuery& query, std::vector<rules::Rule> rules,
-                                               Task& task) {
+Result<std::unique_ptr<Snapshot>> open_on_disk(const TargetQuery& query, Task& task) {
   auto disk = open_disk(query.root, task);
   if (!disk) return std::move(disk).error();
   auto all = runtime::list_on_disk(disk->root, task);
   EndedPlace place{std::move(disk->root), std::move(disk->name), false};
-  return open_ended(std::move(place), query, std::move(all), std::move(rules), task);
+  return open_ended(std::move(place), query, std::move(all), task);
 }
 
 // What runs, or where nothing of it does what the engine keeps; of a disk only that.
-Result<std::unique_ptr<Snapshot>> open_target(const TargetQuery& query, std::vector<rules::Rule> rules,
-                                              Task& task) {
+Result<std::unique_ptr<Snapshot>> open_target(const TargetQuery& query, bool judged, Task& task) {
   const auto pid = parse_pid_token(query.token);
   if (!pid) return pid.error();
   auto node = open_node(task, query.root);
   if (!node) {
     const bool is_disk = !query.root.empty() && node.error().code == Errc::unsupported && !*pid;
-    return is_disk ? open_on_disk(query, std::move(rules), task)
-                   : Result<std::unique_ptr<Snapshot>>(std::move(node).error());
+    return is_disk ? open_on_disk(query, task) : Result<std::unique_ptr<Snapshot>>(std::move(node).error());
   }
   GapLog told;  // of what has ended nothing is lost yet
   Task trying = task.with(told);
@@ -255,14 +250,13 @@ Result<std::unique_ptr<Snapshot>> open_target(const TargetQuery& query, std::vec
     if (!root) return std::move(root).error();
     const auto name = sys::uname();
     EndedPlace place{*std::move(root), Bytes(name ? static_cast<const char*>(name->nodename) : ""), true};
-    return open_ended(std::move(place), query, runtime::list_containers((*node)->proc, task),
-                      std::move(rules), task);
+    return open_ended(std::move(place), query, runtime::list_containers((*node)->proc, task), task);
   }
   task.gaps.merge(std::move(told));
   forbid_clones(task.gaps);  // the layers are open
   if (!live) return std::move(live).error();
   (*live)->tell_ended(task);
-  (*live)->use_rules(std::move(rules));
+  if (judged) (*live)->remember();
   return std::unique_ptr<Snapshot>(*std::move(live));
 }
 
@@ -360,21 +354,31 @@ Result<UniqueFd> open_file(const std::string& path) {
   return file;
 }
 
-Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
-                                              Task& task, int writable) {
+namespace {
+
+Result<std::unique_ptr<Snapshot>> open_any(const TargetQuery& query, bool judged, Task& task, int writable) {
   if (const auto path = path_of_token(query.token))
-    return open_path({*path, query.spool, query.container}, std::move(rules), writable, task);
+    return open_path({*path, query.spool, query.container}, writable, task);
   const bool is_file = is_file_source(query);
   GapLog aside;  // what this node hides is no gap of a file
   Task looking = task.with(is_file ? aside : task.gaps);
   if (is_file) {
-    if (open_target(query, {}, looking)) {
+    if (open_target(query, false, looking)) {
       return Error{Errc::mismatch, query.token + ": both a file here and a live target; write ./" +
                                        query.token + " or pod:" + query.token};
     }
-    return open_path({query.token, query.spool, query.container}, std::move(rules), writable, task);
+    return open_path({query.token, query.spool, query.container}, writable, task);
   }
-  return open_target(query, std::move(rules), looking);
+  return open_target(query, judged, looking);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, rules::RuleSet rules,
+                                              Task& task, int writable) {
+  auto opened = open_any(query, !rules.rules.empty(), task, writable);
+  if (!opened || rules.rules.empty()) return opened;
+  return verdict::judged(*std::move(opened), std::move(rules));
 }
 
 }  // namespace ctriage::source

@@ -16,10 +16,10 @@ namespace ctriage::source {
 // A path is a bundle, packed, unpacked or .part, or a checkpoint, told apart by content; "pid:N" a process;
 // else a name that both live targets and files of this directory are tried for: two hits are Errc::mismatch.
 // Of a bundle and a checkpoint, too, -c leaves that container alone; Errc::not_found names those there are.
-// `rules` make the findings of a live source and a checkpoint; a bundle's are fixed. Hostile formats are
-// parsed in the sandbox, which stays for good; `writable`: a directory that may be written to from inside, -1
-// for none.
-Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, std::vector<rules::Rule> rules,
+// `rules`, if there are any, make the findings (lib/verdict/verdict.h), of a bundle beyond those it has.
+// Hostile formats are parsed in the sandbox, which stays for good; `writable`: a directory that may be
+// written to from inside, -1 for none.
+Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, rules::RuleSet rules,
                                               Task& task, int writable = -1);
 
 // The live half of it, for dump.

@@ -1,0 +1,56 @@
+#pragma once
+// What a verdict says beside its findings.
+#include <cstdint>
+#include <string>
+
+#include "lib/core/values.h"
+#include "lib/model/kinds.h"
+
+namespace ctriage {
+
+struct ExplainedChanges {
+  std::string reason;
+  std::uint64_t changes = 0;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("reason", self.reason, "why these file changes need no look");
+    v("changes", self.changes, "how many there are");
+  }
+};
+template <>
+inline constexpr std::string_view kKind<ExplainedChanges> = "explained";
+
+struct ExplainedChange {
+  std::string container;
+  Bytes path;
+  std::string reason;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("container", self.container, "container id");
+    v("path", self.path, "in the container");
+    v("reason", self.reason, "why this change needs no look");
+  }
+};
+template <>
+inline constexpr std::string_view kKind<ExplainedChange> = "explained_change";
+
+struct VerdictCounts {  // file changes: changes = named + explained + other
+  std::uint64_t changes = 0;
+  std::uint64_t named = 0;
+  std::uint64_t explained = 0;
+  std::uint64_t other = 0;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("changes", self.changes, "file changes that were judged; a bundle's findings were judged before, too");
+    v("named", self.named, "of these a rule names");
+    v("explained", self.explained, "of these need no look");
+    v("other", self.other, "neither: plain data");
+  }
+};
+template <>
+inline constexpr std::string_view kKind<VerdictCounts> = "changes";
+
+}  // namespace ctriage

@@ -1,0 +1,53 @@
+#pragma once
+// What of a source deserves a look, by the rules: every artifact is held against the others of its container
+// and against the image (SEMANTICS.md), and what was noticed stands beside it as `seen.*`. The same over a
+// live container, a disk, a checkpoint and a bundle.
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/core/task.h"
+#include "lib/model/snapshot.h"
+#include "lib/rules/rules.h"
+
+namespace ctriage::verdict {
+
+constexpr std::size_t kMaxProcessesKept = 20'000;   // of one container; those beyond have no parents here
+constexpr std::size_t kMaxKeptTextBytes = 8 << 20;  // of their arguments and paths
+constexpr std::size_t kMaxMountsKept = 20'000;
+constexpr std::size_t kMaxRecordedFindings = 100'000;  // of a bundle
+
+struct Tally {  // file changes: seen = named + explained + other
+  std::uint64_t changes = 0;
+  std::uint64_t named = 0;                         // by a rule, whatever its severity
+  std::map<std::string, std::uint64_t> explained;  // reason -> how many
+  std::uint64_t other = 0;                         // neither: plain data
+};
+
+using EmitExplained = std::function<Status(const FileChange& change, const std::string& reason)>;
+
+struct Options {
+  EmitExplained explained;  // none: they are only counted
+};
+
+// Findings of processes, mappings, sockets, mounts and changes, container by container, numbered in that
+// order. Of a bundle those recorded in it come first, with the numbers they have, and then what the rules
+// find beyond them. What this source does not cover is left out in silence: covers() tells. An error is
+// that of the source or of `emit`.
+Status judge(Snapshot& snapshot, const rules::RuleSet& rules, const Options& options,
+             const Emit<Finding>& emit, Tally& tally, Task& task);
+
+// The same source with these findings: list_findings() is judge().
+std::unique_ptr<Snapshot> judged(std::unique_ptr<Snapshot> snapshot, rules::RuleSet rules);
+
+// How a judged source judges, and what its last list_findings() counted.
+struct Judging {
+  Options options;
+  Tally tally;
+};
+// None: it was not made by judged().
+Judging* judging_of(Snapshot& snapshot);
+
+}  // namespace ctriage::verdict
