@@ -100,15 +100,14 @@ class OneByOne(DriftCase):
     def test_what_an_intruder_may_do(self):
         box = self.box("while :; do sleep 1000; done")
         box.run("""
-printf '#!/bin/sh\\nsleep 5555\\n' > /dev/shm/job; sh /dev/shm/job &
-printf '#!/bin/sh\\nsleep 5556\\n' > /tmp/gone.sh; sh /tmp/gone.sh & sleep 0.5; rm /tmp/gone.sh
+printf '#!/bin/sh\\nsleep 5555\\n' > /dev/shm/job; sh /dev/shm/job > /dev/null 2>&1 &
+printf '#!/bin/sh\\nsleep 5556\\n' > /tmp/gone.sh; sh /tmp/gone.sh > /dev/null 2>&1 & sleep 0.5; rm /tmp/gone.sh
 echo /tmp/x.so > /etc/ld.so.preload
 mkdir -p /etc/cron.d /root/.ssh
 echo '* * * * * root /x' > /etc/cron.d/x
 echo key > /root/.ssh/authorized_keys
 : > /tmp/.wh.passwd
-rm /bin/busybox.none 2>/dev/null || true
-LD_PRELOAD=/tmp/x.so sleep 5557 &
+LD_PRELOAD=/tmp/x.so sleep 5557 > /dev/null 2>&1 &
 """)
         time.sleep(0.5)
         self.addCleanup(box.stop)
