@@ -85,6 +85,7 @@ int run(int argc, char** argv) {
   Action chosen;
   add_common(app, common);
   add_list(app, common, chosen);
+  add_sweep(app, common, chosen);
   add_collect(app, common, chosen);
   add_whois(app, common, chosen);
   add_selftest(app, common, chosen);
@@ -95,6 +96,7 @@ int run(int argc, char** argv) {
   add_strings(app, common, chosen);
   add_dump(app, common, chosen);
   add_extract(app, common, chosen);
+  add_image(app, common, chosen);
   add_verify(app, common, chosen);
   add_rules(app, common, chosen);
   add_completion(app, chosen);

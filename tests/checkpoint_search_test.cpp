@@ -146,8 +146,9 @@ TEST(CheckpointSearchBeside, WhatIsNotPrivateMemory) {
   }
   EXPECT_THAT(paths[AreaKind::ghost], HasSubstr("/tmp/.deleted-log (deleted)"));
   EXPECT_THAT(paths[AreaKind::queue], HasSubstr("tcp 127.0.0.1:4444 - 127.0.0.1:"));
-  EXPECT_THAT(paths[AreaKind::queue], HasSubstr("unix sockets"));
-  EXPECT_THAT(paths[AreaKind::pipe], HasSubstr("pipes"));
+  EXPECT_THAT(paths[AreaKind::queue], HasSubstr(", received and not read\n"));
+  EXPECT_THAT(paths[AreaKind::queue], HasSubstr("unix socket:[178338] - socket:[178337], packet 1\n"));
+  EXPECT_THAT(paths[AreaKind::pipe], HasSubstr("pipe:[178336]\n"));
 }
 
 std::map<std::string, std::string> images_with(const std::string& pages) {

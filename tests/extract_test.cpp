@@ -435,7 +435,7 @@ struct Written {
 
 template <class Work>
 Written write(const TempDir& dir, std::uint64_t max_bytes, const Work& work,
-              std::uint64_t hole_bytes = kMaxHoleBytesInAll) {
+              std::uint64_t hole_bytes = kMaxExtractedHoleBytes) {
   source::CheckpointTestTask test;
   const auto root = Root::open(dir.path());
   EXPECT_TRUE(root);

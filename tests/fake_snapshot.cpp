@@ -68,7 +68,7 @@ void add_processes(FakeSnapshot& into) {
 
   for (const std::int32_t tid : {48018, 48019, 48020}) {
     Thread thread{
-        kApp, 48018, tid, 1, Bytes("kworker\x1b[1m"), "S", 10, Bytes("281 0x4 0x7ffd"), Bytes("ep_poll")};
+        kApp, 48018, tid, 1, Bytes("kworker\x1b[1m"), "S", 10, Bytes("281 0x4 0x7ffd"), Bytes("ep_poll"), {}};
     into.threads.push_back(std::move(thread));
   }
 }

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,9 +15,11 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <thread>
 
 #include "lib/proc/proc.h"
@@ -142,6 +146,60 @@ TEST_F(ProcLive, Ourselves) {
   std::string cgroups;
   for (const Bytes& line : self.cgroups) cgroups += line.raw + "\n";
   EXPECT_EQ(cgroups, slurp("/proc/self/cgroup"));
+}
+
+// The kernel is the oracle for masks and clocks that we set ourselves.
+TEST_F(ProcLive, SignalsTimersAndWatches) {
+  Board board;
+  Child child([&] {
+    ::signal(SIGUSR1, SIG_IGN);
+    ::signal(SIGUSR2, [](int) {});
+    sigset_t blocked;
+    ::sigemptyset(&blocked);
+    ::sigaddset(&blocked, SIGHUP);
+    ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
+    sigevent event{};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = SIGUSR2;
+    timer_t timer{};
+    const bool made = ::timer_create(CLOCK_MONOTONIC, &event, &timer) == 0;
+    const int watched = ::eventfd(0, EFD_CLOEXEC);
+    const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+    epoll_event wait{};
+    wait.events = EPOLLIN;
+    ::epoll_ctl(epoll, EPOLL_CTL_ADD, watched, &wait);
+    const int inotify = ::inotify_init1(IN_CLOEXEC);
+    ::inotify_add_watch(inotify, "/tmp", IN_CREATE | IN_DELETE);
+    board[0] = made ? 1 : 2;
+  });
+  ASSERT_EQ(board.wait(0), 1);
+  const Process process = process_of(child.pid());
+  const auto bit = [](int signal) { return std::uint64_t{1} << (signal - 1); };
+  ASSERT_TRUE(process.signals);
+  EXPECT_NE(process.signals->ignored.value & bit(SIGUSR1), 0U);
+  EXPECT_EQ(process.signals->caught.value & (bit(SIGUSR1) | bit(SIGUSR2)), bit(SIGUSR2));
+  EXPECT_NE(process.signals->blocked.value & bit(SIGHUP), 0U);
+  if (fs::exists("/proc/self/timers")) {
+    ASSERT_EQ(process.timers.size(), 1U);
+    EXPECT_EQ(process.timers[0].signal, static_cast<std::uint32_t>(SIGUSR2));
+    EXPECT_EQ(process.timers[0].clock, CLOCK_MONOTONIC);
+    EXPECT_EQ(process.timers[0].notify, "signal");
+  }
+  std::map<std::string, Descriptor> watching;
+  const auto keep = [&](Descriptor&& descriptor) {
+    if (!descriptor.watches.empty()) watching[descriptor.watches[0].kind] = std::move(descriptor);
+    return Status(Done{});
+  };
+  ASSERT_TRUE(list_descriptors(opened(child.pid()), child.pid(), keep, task));
+  ASSERT_TRUE(watching.contains("epoll"));
+  EXPECT_EQ(watching["epoll"].watches[0].events.value & EPOLLIN, std::uint64_t{EPOLLIN});
+  EXPECT_TRUE(watching["epoll"].watches[0].fd.has_value());
+  ASSERT_TRUE(watching.contains("inotify"));
+  struct stat tmp {};
+  ASSERT_EQ(::stat("/tmp", &tmp), 0);
+  EXPECT_EQ(watching["inotify"].watches[0].inode.value, tmp.st_ino);
+  EXPECT_EQ(watching["inotify"].watches[0].events.value & (IN_CREATE | IN_DELETE | IN_MODIFY),
+            std::uint64_t{IN_CREATE | IN_DELETE});
 }
 
 TEST_F(ProcLive, HostileName) {

@@ -100,7 +100,8 @@ constexpr std::string_view kStatus =
     "VmSwap:\t       8 kB\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\nThreads:\t1\nSigQ:\t0/96365\n"
     "CapInh:\t0000000000000001\nCapPrm:\t000001fffeffffff\nCapEff:\tffffffffffffffff\nCapBnd:"
     "\t00000000a80425fb\n"
-    "CapAmb:\t0000000000000002\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\nNew_in_7.3:\twhatever: it "
+    "CapAmb:\t0000000000000002\nNoNewPrivs:\t1\nSigBlk:\t0000000000010000\nSigIgn:\t0000000000380004\nSigCgt:"
+    "\t000000014b817efb\nSeccomp:\t2\nSeccomp_filters:\t1\nNew_in_7.3:\twhatever: it "
     "is\n";
 
 TEST(ProcStatus, RealCapture) {
@@ -122,6 +123,63 @@ TEST(ProcStatus, RealCapture) {
   EXPECT_EQ(process.capabilities.ambient.value, 2U);
   EXPECT_TRUE(process.no_new_privs);
   EXPECT_EQ(process.seccomp, 2);
+  EXPECT_EQ(process.seccomp_filters, 1U);
+  ASSERT_TRUE(process.signals);
+  EXPECT_EQ(process.signals->blocked.value, 0x10000U);
+  EXPECT_EQ(process.signals->ignored.value, 0x380004U);
+  EXPECT_EQ(process.signals->caught.value, 0x14b817efbU);
+}
+
+// As Linux 6.18 writes them, behind "pos:\t0\nflags:\t02\nmnt_id:\t16\nino:\t1053\n".
+TEST(ProcFdinfo, WhatDriversAdd) {
+  const std::string head = "pos:\t0\nflags:\t02\nmnt_id:\t16\nino:\t1053\n";
+  auto epoll =
+      parse_fdinfo(head + "tfd:        5 events:       1d data: ffffffffffffffff  pos:0 ino:61af sdev:7\n" +
+                   "tfd:       11 events: 80000001 data:                b  pos:0 ino:1e sdev:f\n");
+  ASSERT_TRUE(epoll) << epoll.error().what;
+  ASSERT_EQ(epoll->watches.size(), 2U);
+  EXPECT_EQ(epoll->watches[0].kind, "epoll");
+  EXPECT_EQ(epoll->watches[0].fd, 5);
+  EXPECT_EQ(epoll->watches[0].events.value, 0x1dU);
+  EXPECT_EQ(epoll->watches[1].fd, 11);
+  EXPECT_EQ(epoll->watches[1].inode.value, 0x1eU);
+  auto fanotify = parse_fdinfo(head + "fanotify flags:10 event-flags:0\n" +
+                               "fanotify mnt_id:12 mflags:40 mask:38 ignored_mask:40000000\n" +
+                               "fanotify ino:4f969 sdev:800013 mflags:0 mask:3b ignored_mask:0\n");
+  ASSERT_TRUE(fanotify);
+  ASSERT_EQ(fanotify->watches.size(), 2U);
+  EXPECT_EQ(fanotify->watches[0].kind, "fanotify mount");
+  EXPECT_EQ(fanotify->watches[1].kind, "fanotify");
+  EXPECT_EQ(fanotify->watches[1].events.value, 0x3bU);
+  auto map = parse_fdinfo(head + "map_type:\t2\nkey_size:\t4\nvalue_size:\t8\nmax_entries:\t3\n" +
+                          "map_flags:\t0x480\nmap_extra:\t0x0\nmemlock:\t320\nmap_id:\t7\nfrozen:\t1\n");
+  ASSERT_TRUE(map);
+  ASSERT_TRUE(map->bpf_map);
+  EXPECT_EQ(map->bpf_map->type, 2U);
+  EXPECT_EQ(map->bpf_map->value_bytes, 8U);
+  EXPECT_EQ(map->bpf_map->max_entries, 3U);
+  EXPECT_EQ(map->bpf_map->id, 7U);
+  EXPECT_EQ(map->bpf_map->frozen, true);
+  EXPECT_FALSE(parse_fdinfo(head + "map_type:\tx\n"));
+}
+
+// proc_pid_timers(5).
+TEST(ProcTimers, RealCapture) {
+  const auto timers = parse_timers(
+      "ID: 1\nsignal: 60/00007fff86e452a8\nnotify: signal/pid.2634\nClockID: 0\n"
+      "ID: 0\nsignal: 34/0000000000000000\nnotify: thread/tid.2640\nClockID: 1\n");
+  ASSERT_EQ(timers.size(), 2U);
+  EXPECT_EQ(timers[0].kind, "posix");
+  EXPECT_EQ(timers[0].id, 1);
+  EXPECT_EQ(timers[0].signal, 60U);
+  EXPECT_EQ(timers[0].notify, "signal");
+  EXPECT_EQ(timers[0].tid, std::nullopt);
+  EXPECT_EQ(timers[0].clock, 0);
+  EXPECT_EQ(timers[0].interval_ns, std::nullopt);
+  EXPECT_EQ(timers[1].tid, 2640);
+  EXPECT_EQ(timers[1].notify, "thread");
+  for (const std::string_view text : {"", "ID: x\nsignal: 1/0\n", "signal: 1/0\nnotify: signal/pid.1\n"})
+    EXPECT_TRUE(parse_timers(text).empty()) << text;
 }
 
 TEST(ProcStatus, EveryPrefixGivesLessButNothingElse) {
@@ -306,6 +364,11 @@ TEST(ProcFdinfo, Cases) {
   ASSERT_TRUE(watches);
   EXPECT_EQ(watches->position_bytes, 0U);  // the kernel's own lines come first; later ones are the driver's
   EXPECT_EQ(watches->inode, 9U);
+  ASSERT_EQ(watches->watches.size(), 1U);
+  EXPECT_EQ(watches->watches[0].kind, "inotify");
+  EXPECT_EQ(watches->watches[0].inode.value, 0x9e7eU);
+  EXPECT_EQ(watches->watches[0].device.value, std::uint64_t{8} << 32 | 0x13);
+  EXPECT_EQ(watches->watches[0].events.value, 0x800afceU);
   auto mem = parse_fdinfo("pos:\t-140737488355328\nflags:\t00\n");
   ASSERT_TRUE(mem);
   EXPECT_EQ(mem->position_bytes, 0xffff800000000000U);

@@ -34,6 +34,11 @@ constexpr std::size_t kMaxCriuProcesses = 8'192;      // of one checkpoint
 constexpr std::size_t kMaxCriuTasks = 65'536;         // threads of one checkpoint
 constexpr std::size_t kMaxCriuFiles = 131'072;        // open files of one checkpoint
 constexpr std::size_t kMaxCriuTextBytes = 16 << 20;   // argv and environ of all its processes that we keep
+constexpr std::size_t kMaxCriuTimers = 65'536;        // of all its processes
+constexpr std::size_t kMaxCriuWatches = 65'536;       // of inotify, fanotify and epoll, of one checkpoint
+constexpr std::size_t kMaxSeccompFilters = 1'024;     // of one checkpoint
+constexpr std::size_t kMaxSeccompInstructions = 65'536;  // of all filters of one checkpoint
+constexpr std::size_t kMaxSeccompSteps = 8'000'000;      // that are gone through for what they answer
 constexpr std::size_t kMaxParentImages =
     64;  // image directories a page is looked for in, one behind the other
 constexpr std::size_t kMaxArchiveMembers = 200'000;  // of one archive, or files of one directory
@@ -43,6 +48,20 @@ constexpr std::size_t kMaxCheckpoints = 256;         // containers of one archiv
 constexpr std::size_t kMaxKeptBytes = 24 << 20;      // images of a compressed archive that stay in memory
 constexpr std::uint64_t kMaxUnpackedBytes = std::uint64_t{256}
                                             << 30;  // that one compressed archive may become
+// list DIR.
+constexpr std::size_t kMaxListDepth = 16;              // directories below the one that was named
+constexpr std::size_t kMaxListedFiles = 200'000;       // that are looked at
+constexpr std::size_t kMaxListedArchives = 20'000;     // that are listed
+constexpr std::uint64_t kMaxListUnpacked = 256 << 20;  // of one compressed archive, until its records are met
+// cp and extract.
+constexpr unsigned kMaxCopyDepth = 128;  // of directories: each is a descriptor
+constexpr std::size_t kMaxExtractedFiles = 250'000;
+constexpr std::size_t kMaxExtractedEntries = 1'000'000;                    // lines of the manifest
+constexpr std::uint64_t kMaxExtractedHoleBytes = std::uint64_t{64} << 30;  // of all files, hashed as zeros
+constexpr std::size_t kMaxObjectOwners = 1'000;                            // processes that one object names
+constexpr std::size_t kMaxQueuePackets = 262'144;                          // of one image
+constexpr std::size_t kMaxQueueReceivers = 65'536;                         // of one image
+constexpr std::size_t kMaxPacketsOfOne = 65'536;                           // that one object names
 constexpr std::int64_t kReadTimeoutNs =
     2'000'000'000;  // one /proc read that may stick in the target's mmap lock
 

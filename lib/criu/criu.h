@@ -4,6 +4,7 @@
 // image.
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -55,6 +56,13 @@ enum class Kind : std::uint8_t {
   fifo_data,
   ipc_shm,
   ipc_msg,
+  seccomp,
+  sigacts,
+  itimers,
+  posix_timers,
+  inotify_wd,
+  fanotify_mark,
+  eventpoll_tfd,
 };
 
 // The entries of one image file: magic numbers, then (u32 length, message, bytes that belong to it)*.
@@ -110,6 +118,25 @@ struct Rlimit {
   std::uint64_t current = 0, maximum = 0;  // UINT64_MAX: unlimited
 };
 
+struct SignalAction {  // sigaction(2)
+  std::uint32_t signal = 0;
+  std::uint64_t handler = 0;  // 0: SIG_DFL, 1: SIG_IGN, else where the function lies
+  std::uint64_t flags = 0;
+};
+struct IntervalTimer {  // setitimer(2); all zero: not armed
+  std::uint64_t interval_ns = 0, remaining_ns = 0;
+};
+struct PosixTimer {  // timer_create(2)
+  std::uint32_t id = 0, clock = 0, signal = 0;
+  std::uint32_t notify = 0;  // SIGEV_*
+  std::optional<std::int32_t> tid;
+  std::uint64_t interval_ns = 0, remaining_ns = 0;
+};
+struct Timers {
+  std::array<IntervalTimer, 3> interval{};  // real, virtual, prof
+  std::vector<PosixTimer> posix;
+};
+
 enum class TaskState : std::uint8_t { alive = 1, dead = 2, stopped = 3, zombie = 6 };
 
 struct Core {  // of a thread; what is of the whole task stands with the first one
@@ -125,6 +152,10 @@ struct Core {  // of a thread; what is of the whole task stands with the first o
   std::optional<std::uint32_t> cgroup_set;
   std::optional<Creds> creds;
   std::uint32_t seccomp = 0;
+  std::optional<std::uint32_t> seccomp_filter;  // the last one that was set: its number in seccomp.img
+  std::uint64_t blocked_signals = 0;            // by bit: signal 1 is the lowest
+  std::vector<SignalAction> actions;
+  Timers timers;
 };
 Result<Core> parse_core(std::string_view file);
 Result<TaskIds> parse_ids(std::string_view file);
@@ -151,6 +182,14 @@ constexpr std::uint32_t kMachineAarch64 = 3;
 Result<ThreadState> parse_thread_state(std::string_view core_file);
 // "x86_64" of Core::machine; empty: not known.
 std::string_view machine_name(std::uint32_t machine);
+
+// What CRIU before 2.0 had in images of their own, by process. Of intervals there are three, in the order of
+// Timers::interval.
+Result<SignalAction> parse_signal_action(std::string_view message, std::size_t index);
+Result<IntervalTimer> parse_interval_timer(std::string_view message);
+Result<PosixTimer> parse_posix_timer(std::string_view message);
+// Of core: timers of its kinds.
+Result<Timers> parse_timers(std::string_view message);
 
 struct Vma {
   std::uint64_t start = 0, end = 0, offset_bytes = 0;
@@ -215,6 +254,24 @@ enum class FileKind : std::uint8_t {
   pidfd,
 };
 
+struct WatchEntry {         // of inotify(7), fanotify(7), epoll(7)
+  std::uint32_t owner = 0;  // file id of who watches
+  std::uint32_t events = 0;
+  std::uint32_t device = 0;  // major << 20 | minor
+  std::uint64_t inode = 0;
+  std::optional<std::uint32_t> fd;     // epoll
+  std::optional<std::uint32_t> mount;  // fanotify: all of it
+  std::string path;                    // where it was found
+};
+struct BpfMapEntry {  // bpf(2)
+  std::uint32_t type = 0, key_bytes = 0, value_bytes = 0, id = 0, max_entries = 0;
+  bool frozen = false;
+};
+struct FileDetail {
+  std::vector<WatchEntry> watches;
+  BpfMapEntry map;  // of a bpf_map
+};
+
 struct FileEntry {  // an open file; what its kind has not stays empty
   std::uint32_t id = 0;
   FileKind kind = FileKind::none;
@@ -237,7 +294,9 @@ struct FileEntry {  // an open file; what its kind has not stays empty
   std::uint32_t port_id = 0;                 // netlink
   std::uint32_t net_ns = 0;
   // others
-  std::uint64_t object = 0;  // pipe id, tty id, memfd inode id, namespace id
+  std::uint64_t object = 0;            // pipe id, tty id, memfd inode id, namespace id
+  std::uint32_t named_by = 0;          // tty: id of a regular file that has its path; 0: none
+  std::shared_ptr<FileDetail> detail;  // of eventpoll, inotify, fanotify, bpf_map; else null
 };
 // One entry of files.img.
 Result<FileEntry> parse_file_entry(std::string_view message);
@@ -249,6 +308,8 @@ struct OldFiles {
 };
 std::vector<OldFiles> old_file_images();
 Result<FileEntry> parse_old_file(FileKind kind, std::string_view message);
+// Of inotify-wd, fanotify-mark and eventpoll-tfd, which CRIU before 2.0 wrote beside those.
+Result<WatchEntry> parse_watch(FileKind of, std::string_view message);
 
 struct FdEntry {
   std::uint32_t file = 0, flags = 0, fd = 0;  // flags: FD_CLOEXEC

@@ -1,7 +1,9 @@
 // Open files: fdinfo.proto and the messages of its union, remap-file-path.proto, ghost-file.proto,
-// memfd.proto, sk-*.proto, tcp-stream.proto, tty.proto of CRIU 4.2.
+// memfd.proto, sk-*.proto, tcp-stream.proto, tty.proto, fsnotify.proto, eventpoll.proto, bpfmap-file.proto of
+// CRIU 4.2.
 #include <fmt/format.h>
 
+#include "lib/core/limits.h"
 #include "lib/criu/criu.h"
 #include "lib/criu/message.h"
 #include "lib/criu/single.h"
@@ -74,6 +76,50 @@ void read_packet_socket(Message& in, FileEntry& file) {
   in.take(18, file.net_ns);
 }
 
+// Of what is open, the field with what it watches; 0: it watches nothing.
+std::uint32_t watch_field_of(FileKind kind) {
+  switch (kind) {
+    case FileKind::eventpoll:
+      return 4;
+    case FileKind::inotify:
+      return 5;
+    case FileKind::fanotify:
+      return 6;
+    default:
+      return 0;
+  }
+}
+
+FileDetail& detail_of(FileEntry& file) {
+  if (file.detail == nullptr) file.detail = std::make_shared<FileDetail>();
+  return *file.detail;
+}
+
+Status read_watch(Message& in, FileEntry& file) {
+  const std::uint32_t field = watch_field_of(file.kind);
+  if (field == 0 || in.field() != field) return Done{};
+  auto& watches = detail_of(file).watches;
+  if (watches.size() >= kMaxCriuWatches)
+    return Error{Errc::limit, "over " + std::to_string(kMaxCriuWatches) + " watches of one file"};
+  auto watch = parse_watch(file.kind, in.bytes());
+  if (!watch) return std::move(watch).error();
+  watches.push_back(*std::move(watch));
+  return Done{};
+}
+
+void read_map(Message& in, FileEntry& file) {
+  BpfMapEntry& map = detail_of(file).map;
+  in.take(2, file.flags);
+  in.take(3, file.position_bytes);
+  if (in.field() == 5) file.owner = owner_of(in.bytes());
+  in.take(6, map.type);
+  in.take(7, map.key_bytes);
+  in.take(8, map.value_bytes);
+  in.take(9, map.id);
+  in.take(10, map.max_entries);
+  in.take(14, map.frozen);
+}
+
 // Where a plain entry of a kind keeps its flags and the object it is of; 0: nowhere.
 struct PlainFields {
   FileKind kind;
@@ -93,6 +139,7 @@ void read_plain(Message& in, FileEntry& file) {
     if (in.field() == plain.flags) file.flags = in.number32();
     if (in.field() == plain.position) file.position_bytes = in.number();
   }
+  if (file.kind == FileKind::tty) in.take(5, file.named_by);
 }
 
 // The words of a build-id, each little-endian.
@@ -129,7 +176,11 @@ Status parse_body(std::string_view message, FileEntry& file) {
       case FileKind::packet:
         read_packet_socket(in, file);
         break;
+      case FileKind::bpf_map:
+        read_map(in, file);
+        break;
       default:
+        if (auto watch = read_watch(in, file); !watch) return watch;
         read_plain(in, file);
     }
   }
@@ -202,6 +253,56 @@ Result<FileEntry> parse_old_file(FileKind kind, std::string_view message) {
   file.kind = kind;
   if (auto parsed = parse_body(message, file); !parsed) return std::move(parsed).error();
   return file;
+}
+
+// A watch of inotify (wd), fanotify (mark) or epoll (tfd).
+Result<WatchEntry> parse_watch(FileKind of, std::string_view message) {
+  const bool inotify = of == FileKind::inotify;
+  const bool fanotify = of == FileKind::fanotify;
+  WatchEntry watch;
+  bool fine = true;
+  const auto handle = [&](std::string_view entry) {  // fh_entry
+    Message fields(entry);
+    while (fields.next()) {
+      fields.take(4, watch.path);
+    }
+    fine = fine && fields.ok();
+  };
+  Message in(message);
+  while (in.next()) {
+    in.take(1, watch.owner);
+    if (inotify) {
+      in.take(2, watch.inode);
+      in.take(3, watch.events);
+      in.take(5, watch.device);
+      if (in.field() == 7) handle(in.bytes());
+    } else if (fanotify) {
+      in.take(4, watch.events);
+      in.take(6, watch.device);
+      if (in.field() == 7) {
+        Message mark(in.bytes());
+        while (mark.next()) {
+          mark.take(1, watch.inode);
+          if (mark.field() == 2) handle(mark.bytes());
+        }
+        fine = fine && mark.ok();
+      }
+      if (in.field() == 8) {
+        Message mark(in.bytes());
+        while (mark.next()) {
+          mark.take(1, watch.mount);
+        }
+        fine = fine && mark.ok();
+      }
+    } else {
+      in.take(2, watch.fd);
+      in.take(3, watch.events);
+      in.take(5, watch.device);
+      in.take(6, watch.inode);
+    }
+  }
+  if (!fine) return damaged("fh_entry");
+  return whole(in, std::move(watch), "inotify_wd_entry, fanotify_mark_entry or eventpoll_tfd_entry");
 }
 
 Result<FdEntry> parse_fd(std::string_view message) {

@@ -57,6 +57,13 @@ constexpr KindInfo kKinds[] = {
     {Kind::fifo_data, 0x59333054, "fifo-data"},
     {Kind::ipc_shm, 0x46283044, "ipcns-shm"},
     {Kind::ipc_msg, 0x55453737, "ipcns-msg"},
+    {Kind::seccomp, 0x64413049, "seccomp"},
+    {Kind::sigacts, 0x55344201, "sigacts"},
+    {Kind::itimers, 0x57464056, "itimers"},
+    {Kind::posix_timers, 0x52603957, "posix-timers"},
+    {Kind::inotify_wd, 0x54562009, "inotify-wd"},
+    {Kind::fanotify_mark, 0x56506035, "fanotify-mark"},
+    {Kind::eventpoll_tfd, 0x44433746, "eventpoll-tfd"},
 };
 
 const KindInfo& info_of(Kind kind) {

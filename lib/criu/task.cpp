@@ -79,7 +79,13 @@ Status parse_task_part(std::string_view message, Core& core) {
   while (in.next()) {
     in.take(1, core.task_state);
     in.take(2, core.exit_code);
+    in.take(5, core.blocked_signals);
     in.take(6, core.comm);
+    if (in.field() == 7) {
+      auto timers = parse_timers(in.bytes());
+      if (!timers) return std::move(timers).error();
+      core.timers = *std::move(timers);
+    }
     if (in.field() == 8) {
       auto limits = parse_limits(in.bytes());
       if (!limits) return std::move(limits).error();
@@ -87,11 +93,17 @@ Status parse_task_part(std::string_view message, Core& core) {
     }
     in.take(9, core.cgroup_set);
     in.take(11, core.seccomp);  // before it was one of each thread
+    in.take(12, core.seccomp_filter);
     if (in.field() == 13) {
       const std::uint32_t uid = in.number32();
       if (uid != kUnsetLoginUid) core.login_uid = uid;
     }
     in.take(14, core.oom_score_adj);
+    if (in.field() == 15) {
+      auto action = parse_signal_action(in.bytes(), core.actions.size());
+      if (!action) return std::move(action).error();
+      core.actions.push_back(*action);
+    }
   }
   if (!in.ok()) return damaged("task_core_entry");
   return Done{};
@@ -106,6 +118,7 @@ Status parse_thread_part(std::string_view message, Core& core) {
       core.creds = *std::move(creds);
     }
     in.take(11, core.seccomp);
+    in.take(12, core.seccomp_filter);
     in.take(13, core.comm);
     in.take(16, core.cgroup_set);
   }

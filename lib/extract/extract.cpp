@@ -93,8 +93,8 @@ Status Extraction::flush() {
 }
 
 Status Extraction::line(const ExtractedObject& object) {
-  if (entries_ >= kMaxEntries) {
-    tell(object, {Errc::limit, "over " + with_commas(kMaxEntries) + " lines of the manifest: not in it"});
+  if (entries_ >= kMaxExtractedEntries) {
+    tell(object, {Errc::limit, "over " + with_commas(kMaxExtractedEntries) + " lines of the manifest: not in it"});
     return Done{};
   }
   ++entries_;
@@ -130,13 +130,13 @@ Status Extraction::open_file(Current& current) {
 Status Extraction::begin(ExtractedObject&& object) {
   current_.emplace();
   current_->object = std::move(object);
-  if (files_ < kMaxFiles) {
+  if (files_ < kMaxExtractedFiles) {
     auto opened = open_file(*current_);
     if (opened || !is_no_space(opened.error())) return opened;
     current_->left_out = no_space(opened.error());
     return Done{};
   }
-  current_->left_out = Error{Errc::limit, "over " + with_commas(kMaxFiles) + " files: not written"};
+  current_->left_out = Error{Errc::limit, "over " + with_commas(kMaxExtractedFiles) + " files: not written"};
   return Done{};
 }
 

@@ -9,14 +9,12 @@
 #include "lib/core/hash.h"
 #include "lib/core/new_file.h"
 #include "lib/core/root.h"
+#include "lib/core/limits.h"
 #include "lib/core/task.h"
 #include "lib/model/object.h"
 
 namespace ctriage::extract {
 
-constexpr std::size_t kMaxFiles = 250'000;
-constexpr std::size_t kMaxEntries = 1'000'000;                         // lines of the manifest
-constexpr std::uint64_t kMaxHoleBytesInAll = std::uint64_t{64} << 30;  // hashed as zeros
 constexpr std::string_view kManifest = "manifest.jsonl";
 
 // "tmp-.x" of "/tmp/.x\n": what may be a part of a file's name anywhere, never empty.
@@ -28,7 +26,7 @@ class Extraction final : public ObjectVisitor {
   // `hole_bytes` that are.
   static Result<std::unique_ptr<Extraction>> create(const Root& directory, std::uint64_t max_bytes,
                                                     Task& task,
-                                                    std::uint64_t hole_bytes = kMaxHoleBytesInAll);
+                                                    std::uint64_t hole_bytes = kMaxExtractedHoleBytes);
   Status entry(ExtractedObject&& object) override;
   Status begin(ExtractedObject&& object) override;
   Status write(std::uint64_t offset, std::span<const std::byte> bytes) override;

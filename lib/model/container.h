@@ -8,6 +8,7 @@
 
 #include "lib/core/values.h"
 #include "lib/model/fields.h"
+#include "lib/model/kernel_state.h"
 
 namespace ctriage {
 
@@ -93,6 +94,7 @@ struct Container {
   Bytes record;
   Bytes engine_root;
   Bytes log_dir;
+  std::vector<SeccompFilter> seccomp_filters;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
@@ -133,6 +135,8 @@ struct Container {
     v("record", self.record, "the engine's record on the node that this is from, the bundle aside");
     v("engine_root", self.engine_root, "the engine's root on the node");
     v("log_dir", self.log_dir, "where its logs lie on the node");
+    v("seccomp_filters", self.seccomp_filters,
+      "of a checkpoint: those that its threads have; a live kernel does not give them");
   }
 };
 

@@ -38,6 +38,11 @@ constexpr auto enum_names(Coverage::Level) {
   return std::array<std::string_view, 3>{"none", "part", "whole"};
 }
 
+struct CompletenessRow {  // a line of "how complete is this"
+  std::string what;
+  Coverage coverage;
+};
+
 struct CoverageRecord {  // what Snapshot::covers() says of one facet, as views write it
   Facet facet = Facet::containers;
   Coverage::Level level = Coverage::Level::none;

@@ -111,6 +111,20 @@ inline constexpr std::string_view kKind<NamespaceId> = "namespace";
 template <>
 inline constexpr std::string_view kKind<Limit> = "limit";
 template <>
+inline constexpr std::string_view kKind<Signals> = "signals";
+template <>
+inline constexpr std::string_view kKind<SignalHandler> = "signal_handler";
+template <>
+inline constexpr std::string_view kKind<Timer> = "timer";
+template <>
+inline constexpr std::string_view kKind<SeccompFilter> = "seccomp_filter";
+template <>
+inline constexpr std::string_view kKind<SeccompRule> = "seccomp_rule";
+template <>
+inline constexpr std::string_view kKind<Watch> = "watch";
+template <>
+inline constexpr std::string_view kKind<BpfMap> = "bpf_map";
+template <>
 inline constexpr std::string_view kKind<FileState> = "file_state";
 template <>
 inline constexpr std::string_view kKind<XattrRecord> = "xattr";

@@ -9,6 +9,7 @@
 #include "lib/core/values.h"
 #include "lib/model/content.h"
 #include "lib/model/fields.h"
+#include "lib/model/kernel_state.h"
 
 namespace ctriage {
 
@@ -150,6 +151,9 @@ struct Process {
   std::vector<Bytes> cgroups;
   std::vector<NamespaceId> namespaces;
   std::vector<Limit> limits;
+  std::optional<std::uint32_t> seccomp_filters;
+  std::optional<Signals> signals;
+  std::vector<Timer> timers;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
@@ -190,6 +194,9 @@ struct Process {
     v("cgroups", self.cgroups, "lines of /proc/PID/cgroup");
     v("namespaces", self.namespaces, "namespaces(7)");
     v("limits", self.limits, "getrlimit(2)");
+    v("seccomp_filters", self.seccomp_filters, "how many filters it has, one behind the other");
+    v("signals", self.signals, "signal(7); absent: not recorded");
+    v("timers", self.timers, "armed timers; live: those of timer_create(2), without their times");
   }
 };
 
@@ -203,6 +210,7 @@ struct Thread {
   std::uint64_t cpu_ticks = 0;
   std::optional<Bytes> syscall;
   std::optional<Bytes> wchan;
+  std::vector<std::uint32_t> seccomp_filters;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
@@ -216,6 +224,8 @@ struct Thread {
     v("syscall", self.syscall,
       "/proc/PID/task/TID/syscall: number, arguments, stack and instruction pointer");
     v("wchan", self.wchan, "kernel function it waits in");
+    v("seccomp_filters", self.seccomp_filters,
+      "of a checkpoint: numbers of the container's filters, the last that was set first");
   }
 };
 
@@ -267,6 +277,8 @@ struct Descriptor {
   Hex inode;
   Hex device;
   bool deleted = false;
+  std::vector<Watch> watches;
+  std::optional<BpfMap> bpf_map;
 
   template <class Self, class V>
   static void fields(Self& self, V& v) {
@@ -283,6 +295,8 @@ struct Descriptor {
     v("inode", self.inode, "socket inode for sockets");
     v("device", self.device, "major << 32 | minor");
     v("deleted", self.deleted, "no name leads to it any more");
+    v("watches", self.watches, "of inotify, fanotify and epoll: what they wait for");
+    v("bpf_map", self.bpf_map, "of a map of bpf(2)");
   }
 };
 

@@ -5,6 +5,8 @@
 #include <optional>
 #include <utility>
 
+#include "lib/model/sweep.h"
+
 namespace ctriage {
 namespace {
 
@@ -22,7 +24,7 @@ constexpr std::array kKinds{
     kind_of<Container>(),  kind_of<Process>(), kind_of<Thread>(),   kind_of<Mapping>(),
     kind_of<Descriptor>(), kind_of<Socket>(),  kind_of<Mount>(),    kind_of<Layer>(),
     kind_of<FileChange>(), kind_of<LogFile>(), kind_of<TreeFile>(), kind_of<NodeFact>(),
-    kind_of<ImageFacts>(),
+    kind_of<ImageFacts>(), kind_of<Replica>(),
 };
 
 const Kind* find_kind(std::string_view name) {

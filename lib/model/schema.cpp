@@ -9,12 +9,14 @@
 #include "lib/model/archive.h"
 #include "lib/model/difference.h"
 #include "lib/model/fields.h"
+#include "lib/model/image.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
 #include "lib/model/object.h"
 #include "lib/model/rule.h"
 #include "lib/model/search.h"
 #include "lib/model/selftest.h"
+#include "lib/model/sweep.h"
 
 namespace ctriage {
 namespace {
@@ -141,15 +143,18 @@ std::string schema_markdown() {
     }
   }
   append_tables<Source, Pod, Posture, Grant, TokenClaims, ExecTrace, Container, PodRef, HostMount, Process,
-                Executable, Content, PackageOwner, Credentials, Capabilities, NamespaceId, Limit, Thread,
-                Mapping, Descriptor, Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile,
-                FileEntry, LogFile, NetworkEntry, Flow, NodeFact, ImageFacts, Finding, GapRecord,
-                CoverageRecord, CollectResult, CollectCounts, CollectManyResult, CollectedTarget, PlanResult,
-                PlannedStep, PlanManyResult, WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange,
-                RuleList, RuleCheck, RuleEntry, RuleMistake, DumpResult, DumpedProcess, SelftestResult,
-                SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount, ExtractResult,
-                ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive, Difference,
-                DifferingField, ComparedContainer, ComparedList>(out);
+                Executable, Content, PackageOwner, Credentials, Capabilities, NamespaceId, Limit, Signals,
+                SignalHandler, Timer, SeccompFilter, SeccompRule, Thread, Mapping, Descriptor, Watch, BpfMap,
+                Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile,
+                NetworkEntry, Flow, NodeFact, ImageFacts, Finding, GapRecord, CoverageRecord, CollectResult,
+                CollectCounts, CollectManyResult, CollectedTarget, PlanResult, PlannedStep, PlanManyResult,
+                WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, DumpResult, DumpedProcess,
+                SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount,
+                ExtractResult, ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive,
+                Difference, DifferingField, ComparedContainer, ComparedList, ImagePackagesResult,
+                ImagePackage, ChangedPackageFile, ImageVerifyResult, LayerCheck, EntryDifference,
+                PackageCheck, SweepResult, SweptTarget, SweptContainer, SweptProgram, IndicatorMatch,
+                SharedThing, Replica, RuleList, RuleCheck, RuleEntry, RuleMistake>(out);
   return out;
 }
 

@@ -21,6 +21,16 @@ Status cannot_know(Snapshot& source, Facet facet, const std::string& container, 
 
 }  // namespace
 
+std::vector<CompletenessRow> Snapshot::completeness() const {
+  std::vector<CompletenessRow> rows;
+  for (std::size_t i = 0; i < enum_names(Facet{}).size(); ++i) {
+    const auto facet = static_cast<Facet>(i);
+    if (facet != Facet::findings && facet != Facet::gaps)
+      rows.push_back({std::string(to_text(facet)), covers(facet)});
+  }
+  return rows;
+}
+
 Status Snapshot::list_containers(const Emit<Container>&, Task& task) {
   return cannot_know(*this, Facet::containers, {}, task);
 }

@@ -2,6 +2,7 @@
 // What every source answers and every view asks. Values only: no terminal, no clock, no path of ours.
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lib/core/stream.h"
 #include "lib/core/task.h"
@@ -32,6 +33,8 @@ class Snapshot {
  public:
   virtual ~Snapshot() = default;
   [[nodiscard]] virtual Coverage covers(Facet facet) const = 0;  // none is not empty
+  // For people: how complete the evidence is, in the words of its kind. The base names the facets.
+  [[nodiscard]] virtual std::vector<CompletenessRow> completeness() const;
   virtual Result<Source> describe(Task& task) = 0;
   virtual Status list_containers(const Emit<Container>& emit, Task& task);
   virtual Status list_processes(const std::string& container, const Emit<Process>& emit, Task& task);

@@ -68,6 +68,8 @@ std::optional<Error> fill(const Root& process, Descriptor& into) {
   if (!open_file) return std::move(open_file).error();
   into.position_bytes = open_file->position_bytes;
   into.flags = Hex{open_file->flags};
+  into.watches = std::move(open_file->watches);
+  into.bpf_map = open_file->bpf_map;
   if (too_long) return Error{Errc::limit, "fd/" + number + ": its path is longer than a page"};
   return std::nullopt;
 }

@@ -150,6 +150,13 @@ void Facets::read_small(Process& into) {
   } else {
     lose("limits", std::move(limits).error());
   }
+  // Not there where the kernel is built without CONFIG_CHECKPOINT_RESTORE.
+  auto timers = read_own("timers");
+  if (timers) {
+    into.timers = parse_timers(*timers);
+  } else if (!is_gone(timers.error())) {
+    lose("timers", std::move(timers).error());
+  }
   auto score = read_own("oom_score_adj");
   const auto adjusted = score ? parse_number<std::int32_t>(trim(*score)) : std::nullopt;
   if (adjusted) {

@@ -18,7 +18,7 @@ class Facets {
   void read_credentials(Process& into);  // status
   void read_executable(Process& into);
   void read_links(Process& into);  // cwd, root
-  void read_small(Process& into);  // cgroup, limits, oom_score_adj, loginuid, attr/current
+  void read_small(Process& into);  // cgroup, limits, timers, oom_score_adj, loginuid, attr/current
   void read_namespaces(Process& into);
   Status read_strings(Process& into);  // cmdline, environ; fails only when the task has to end
   // The path of the program where it is too long for the link. May hang like read_strings, and fails like it.

@@ -266,6 +266,7 @@ struct Census::State {
 Census::Census(const Root& proc) : state_(new State{proc, {}, false, {}, {}, 0, false}) {}
 Census::Census(Census&&) noexcept = default;
 Census::~Census() = default;
+Status Census::read(Task& task) { return state_->read_entries(task); }
 
 Result<std::vector<Member>> find_members(const Root& proc, std::int32_t init, std::int32_t shim, Task& task,
                                          const std::set<std::int32_t>* other_inits) {

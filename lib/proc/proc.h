@@ -53,7 +53,7 @@ constexpr std::size_t kMaxArguments = 131'072;
 bool split_strings(std::string_view text, std::vector<Bytes>& into);
 
 // Fills what /proc/PID/status knows: credentials, capabilities, NSpid, seccomp, NoNewPrivs, TracerPid, VmRSS,
-// VmSwap, ...
+// VmSwap, masks of signals, ...
 Status parse_status(std::string_view text, Process& into);
 Result<Mapping> parse_maps_line(std::string_view line);
 // One line of mountinfo with octal escapes undone, except super_options, which stay raw (overlay has a second
@@ -65,8 +65,14 @@ struct FdInfo {
   std::uint64_t position_bytes = 0;
   std::uint64_t flags = 0;
   std::optional<std::uint64_t> inode;
+  std::vector<Watch> watches;
+  std::optional<BpfMap> bpf_map;
 };
+// Lines of newer kernels are passed over; Errc::limit: over kMaxWatches.
 Result<FdInfo> parse_fdinfo(std::string_view text);
+constexpr std::size_t kMaxWatches = 65'536;  // of one descriptor
+// /proc/PID/timers, proc_pid_timers(5); an entry that is not one is left out.
+std::vector<Timer> parse_timers(std::string_view text);
 // One line of /proc/net/{tcp,tcp6,udp,udp6,raw,raw6,unix,packet,netlink}; nullopt for the heading.
 Result<std::optional<Socket>> parse_net_line(std::string_view family, std::string_view line);
 
@@ -168,6 +174,8 @@ class Census {
   explicit Census(const Root& proc);  // which outlives it
   Census(Census&&) noexcept;
   ~Census();
+  // Reads them now: then several threads may ask at once.
+  Status read(Task& task);
 
  private:
   friend Result<std::vector<Member>> find_members(Census& census, std::int32_t init, std::int32_t shim,

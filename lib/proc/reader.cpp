@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <mutex>
 #include <optional>
 
 #include "lib/core/cursor.h"
@@ -91,6 +92,7 @@ struct Readers::State {
   std::optional<Error> broken;  // the watchdog itself is gone or stuck
   std::string buffer;
   std::span<std::byte> shared;  // with all readers: what kFetch reads
+  std::mutex whole_file;        // of read_file
 
   State() = default;
   State(const State&) = delete;
@@ -340,6 +342,7 @@ std::span<const std::byte> Readers::shared() const { return state_->shared; }
 void Readers::drop_reader() { state_->drop_reader(); }
 
 Result<std::string> Readers::read_file(std::string_view name, std::size_t most, const Task& task) {
+  const std::lock_guard lock(state_->whole_file);
   auto source = open(name, task);
   if (!source) return std::move(source).error();
   auto text = read_all(**source, most);

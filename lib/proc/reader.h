@@ -47,7 +47,7 @@ class Readers {
   Status stop_target(int fd, SwitchKind kind, std::int64_t most_ns, const Task& task);
   // False: it had been let go on before, the time being over. After an error the caller throws the switch.
   Result<bool> let_go(const Task& task);
-  // open and read_all.
+  // open and read_all. The one request that several threads may make, with nobody making another meanwhile.
   Result<std::string> read_file(std::string_view name, std::size_t most, const Task& task);
 
  private:

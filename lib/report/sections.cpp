@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
+#include <set>
 
 #include "lib/core/text.h"
 #include "lib/report/show_internal.h"
@@ -26,6 +28,7 @@ const std::vector<Column> kMountColumns{{"TYPE", 9}, {"MOUNTPOINT", 36}, {"SOURC
 const std::vector<Column> kSecurityColumns{{"PID", 7, true},       {"UIDS", 15}, {"EFFECTIVE", 18},
                                            {"BOUNDING", 18},       {"NNP", 3},   {"SECCOMP", 7},
                                            {"OWN NAMESPACES", 16}, {"LSM", 0}};
+const std::vector<Column> kSignalColumns{{"PID", 7, true}, {"WHAT", 0, false, true}};
 const std::vector<Column> kEnvironmentColumns{{"PID", 7, true}, {"VARIABLE", 0, false, true}};
 
 std::string number(std::int64_t value) { return std::to_string(value); }
@@ -116,6 +119,68 @@ class Section {
   const Out& out_;
 };
 
+// Signals and timers, then the seccomp filters; nothing where processes are not in the source: that was said.
+Status show_kernel(Snapshot& snapshot, const Container& container, const ShowOptions& options,
+                   const Style& style, const Out& out, Task& task) {
+  if (snapshot.covers(Facet::processes).level == Coverage::Level::none) return Done{};
+  if (auto done = out("\nSIGNALS AND TIMERS\n" + table_head(kSignalColumns)); !done) return done;
+  bool filtered = false;
+  std::uint64_t rows = 0;
+  auto listed = snapshot.list_processes(
+      container.id,
+      [&](Process&& process) -> Status {
+        if (options.pid && *options.pid != process.pid) return Done{};
+        constexpr std::int32_t kFilter = 2;
+        filtered = filtered || process.seccomp == kFilter;
+        auto lines = signal_lines(process);
+        if (!process.signals) lines.insert(lines.begin(), "its signals are not recorded");
+        for (const std::string& line : lines) {
+          ++rows;
+          if (auto done = out(table_row(kSignalColumns, {number(process.pid), line}, style)); !done)
+            return done;
+        }
+        return Done{};
+      },
+      task);
+  if (listed && rows == 0) listed = out("   none\n");
+  if (!listed || (!filtered && container.seccomp_filters.empty())) return listed;
+  if (auto done = out("\nSECCOMP FILTERS\n"); !done) return done;
+  if (container.seccomp_filters.empty())
+    return out("   not in this source: only a checkpoint has the programs\n");
+  std::map<std::uint32_t, std::set<std::int32_t>> users;
+  listed = snapshot.list_threads(
+      container.id,
+      [&](Thread&& thread) {
+        for (const std::uint32_t filter : thread.seccomp_filters) users[filter].insert(thread.pid);
+        return Status(Done{});
+      },
+      task);
+  std::map<std::vector<std::string>, std::uint32_t> shown;  // by the program
+  for (const SeccompFilter& filter : container.seccomp_filters) {
+    if (!listed) return listed;
+    if (options.pid && !users[filter.number].contains(*options.pid)) continue;
+    const auto same = shown.find(filter.listing);
+    const auto same_as = same == shown.end() ? std::nullopt : std::optional(same->second);
+    listed = out(filter_block(filter, users[filter.number], same_as, style));
+    shown.emplace(filter.listing, filter.number);
+  }
+  return listed;
+}
+
+// Of the container's first process.
+Status show_difference(Snapshot& snapshot, const Container& container, const ShowOptions& options,
+                       const Out& out, Task& task) {
+  return snapshot.list_processes(
+      container.id,
+      [&](Process&& process) -> Status {
+        if (process.membership != Membership::init || (options.pid && *options.pid != process.pid))
+          return Done{};
+        const std::string text = difference_block(against_spec(container, process), container, process);
+        return text.empty() ? Status(Done{}) : out("\nUNLIKE THE SPECIFICATION\n" + text);
+      },
+      task);
+}
+
 }  // namespace
 
 std::string descriptor_head() { return table_head(kDescriptorColumns); }
@@ -124,11 +189,14 @@ std::string mapping_head() { return table_head(kMappingColumns); }
 
 std::string descriptor_row(const Descriptor& descriptor, const Style& style) {
   return table_row(
-      kDescriptorColumns,
-      {number(descriptor.pid), number(descriptor.fd), safe(descriptor.kind), hex(descriptor.flags.value),
-       descriptor.kind == "regular" || descriptor.kind == "memfd" ? column_size(descriptor.size_bytes) : "-",
-       safe(descriptor.target.raw) + (descriptor.deleted ? "  DELETED" : "")},
-      style);
+             kDescriptorColumns,
+             {number(descriptor.pid), number(descriptor.fd), safe(descriptor.kind),
+              hex(descriptor.flags.value),
+              descriptor.kind == "regular" || descriptor.kind == "memfd" ? column_size(descriptor.size_bytes)
+                                                                         : "-",
+              safe(descriptor.target.raw) + (descriptor.deleted ? "  DELETED" : "")},
+             style) +
+         watch_lines(descriptor);
 }
 
 std::string socket_row(const Socket& socket, const Style& style) {
@@ -195,6 +263,7 @@ Status show_sections(Snapshot& snapshot, const Container& container, const ShowO
                            return print(security_row(process, first, style));
                          }));
     if (!done) return done;
+    if (done = show_kernel(snapshot, container, options, style, out, task); !done) return done;
   }
   if (options.wants(&ShowOptions::environment)) {
     done = section.print(Facet::processes, "ENVIRONMENT", table_head(kEnvironmentColumns),
@@ -206,6 +275,7 @@ Status show_sections(Snapshot& snapshot, const Container& container, const ShowO
                            }
                            return Done{};
                          }));
+    if (done) done = show_difference(snapshot, container, options, out, task);
     if (!done) return done;
   }
   if (options.wants(&ShowOptions::threads)) {

@@ -65,6 +65,11 @@ std::string container_lines(const Container& container, const Style& style) {
   return out + labelled("runs as", rights);
 }
 
+std::string note_of(const Coverage& coverage) {
+  const bool noted = coverage.level == Coverage::Level::whole && !coverage.why.empty();
+  return noted ? "   (" + safe(coverage.why) + ")" : std::string();
+}
+
 Status container_overview(Snapshot& snapshot, const Container& container, const Style& style, const Out& out,
                           Task& task) {
   std::string text = container_lines(container, style);
@@ -86,6 +91,8 @@ Status container_overview(Snapshot& snapshot, const Container& container, const 
         container.id,
         [&](Process&& process) {
           tree.add(process);
+          if (process.membership == Membership::init)
+            text += difference_line(against_spec(container, process));
           return Status(Done{});
         },
         task);
@@ -97,7 +104,8 @@ Status container_overview(Snapshot& snapshot, const Container& container, const 
     }
     text += labelled("processes",
                      fmt::format("{}, {}, {} of memory", with_commas(tree.total),
-                                 counted(tree.threads, "thread", "threads"), human_size(tree.memory_bytes)));
+                                 counted(tree.threads, "thread", "threads"), human_size(tree.memory_bytes)) +
+                         note_of(snapshot.covers(Facet::processes)));
     if (tree.total > 0) text += tree_text(tree, style);
   }
   if (has(snapshot, Facet::sockets)) text += labelled("sockets", sockets.text());
@@ -157,14 +165,11 @@ Result<FindingTally> judge(Snapshot& snapshot, bool asked, Task& task) {
 std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, bool every_gap,
                           const Style& style) {
   std::string out = "how complete is this\n";
-  for (std::size_t i = 0; i < enum_names(Facet{}).size(); ++i) {
-    const auto facet = static_cast<Facet>(i);
-    if (facet == Facet::findings || facet == Facet::gaps) continue;
-    const Coverage coverage = snapshot.covers(facet);
+  for (const auto& [what, coverage] : snapshot.completeness()) {
     const std::string_view word = coverage.level == Coverage::Level::whole  ? "yes"
                                   : coverage.level == Coverage::Level::part ? "PARTLY"
                                                                             : "no";
-    std::string line = fmt::format("   {:<15} {:<7} {}", to_text(facet), word, safe(coverage.why));
+    std::string line = fmt::format("   {:<15} {:<7} {}", safe(what), word, safe(coverage.why));
     while (line.back() == ' ') line.pop_back();
     out += line + '\n';
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,7 +46,7 @@ struct SocketSummary {
   [[nodiscard]] std::string text() const;
 };
 
-// Facets and how much of each the source has, with the gaps recorded in it.
+// What the source has of everything, with the gaps recorded in it.
 std::string coverage_text(const Snapshot& snapshot, const GapTally& gaps, bool every_gap, const Style& style);
 // What is missing, for the end of every view: the gaps recorded in the source, and those that reading it just
 // now gave.
@@ -71,6 +72,26 @@ std::string process_block(const Process& process, const Style& style);
 std::string descriptor_row(const Descriptor& descriptor, const Style& style);
 std::string socket_row(const Socket& socket, const Style& style);
 std::string mapping_row(const Mapping& mapping, const Style& style);
+// Signals that the process blocks, ignores and catches, and its timers, safe.
+std::vector<std::string> signal_lines(const Process& process);
+// A seccomp filter, what it answers and its program, lines; `pids`: who has it, `same_as`: the filter that
+// has the same program and was shown, if there is one.
+std::string filter_block(const SeccompFilter& filter, const std::set<std::int32_t>& pids,
+                         std::optional<std::uint32_t> same_as, const Style& style);
+// Below the row of a descriptor: what it watches, lines.
+std::string watch_lines(const Descriptor& descriptor);
+
+// Where a container's first process is not what the specification says. Arguments and environment of a
+// process are its own memory: it may have written over them.
+struct SpecDifference {
+  bool arguments = false;
+  std::vector<Bytes> added, changed, missing;  // NAME=value; the value of `changed` is the process's
+};
+SpecDifference against_spec(const Container& container, const Process& init);
+// One line, or nothing; names only.
+std::string difference_line(const SpecDifference& difference);
+std::string difference_block(const SpecDifference& difference, const Container& container,
+                             const Process& init);
 std::string descriptor_head();
 std::string socket_head();
 std::string mapping_head();

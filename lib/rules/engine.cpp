@@ -134,6 +134,16 @@ Context context_of(const FileChange& change, const Container& container, std::st
   return context;
 }
 
+Context context_of(const Replica& replica) {
+  Context context;
+  context.kind = kKind<Replica>;
+  context.identity = replica.container + '/' + replica.differs + '/' + replica.value.raw;
+  context.container = replica.container;
+  context.image = replica.image;
+  if (!replica.detail.empty()) context.path = replica.detail;
+  return context;
+}
+
 Engine::Engine(RuleSet rules) : rules_(std::move(rules)) {
   for (std::size_t i = 0; i < rules_.rules.size(); ++i) {
     Rule& rule = rules_.rules[i];

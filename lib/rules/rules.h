@@ -18,6 +18,7 @@
 #include "lib/model/process.h"
 #include "lib/rules/known_good.h"
 #include "lib/rules/match.h"
+#include "lib/model/sweep.h"
 
 namespace ctriage {
 
@@ -131,6 +132,8 @@ struct Context {
 Context context_of(const Process& process, const Container& container, std::string_view source);
 Context context_of(const Mapping& mapping, const Container& container, std::string_view source);
 Context context_of(const FileChange& change, const Container& container, std::string_view source);
+// Of `sweep`, which looks at many sources.
+Context context_of(const Replica& replica);
 
 struct Suppressed {  // one entry, and what it did
   std::string rule;

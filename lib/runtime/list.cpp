@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lib/core/limits.h"
+#include "lib/core/parallel.h"
 #include "lib/core/text.h"
 #include "lib/runtime/bundles.h"
 #include "lib/runtime/docker.h"
@@ -25,6 +26,22 @@
 namespace ctriage::runtime {
 namespace {
 
+std::optional<Found> look_at_bundle(const Root& proc, const BundleSet& set, const std::string& id,
+                                    const NodeFacts& facts, Task& task) {
+  const std::string path = set.path + "/" + id;
+  if (id.starts_with('.')) {  // renamed before it is removed, core/runtime/v2/bundle.go
+    task.gaps.add({Impact::note, "runtime.bundle", path, {Errc::vanished, path + ": is being deleted"}});
+    return std::nullopt;
+  }
+  if (!is_identifier(id)) {
+    task.gaps.add({Impact::lost, "runtime.bundle", path, {Errc::malformed, path + ": not a container id"}});
+    return std::nullopt;
+  }
+  auto found = read_bundle(set, id, task);
+  if (found) read_init(proc, set, facts, *found, task);
+  return found;
+}
+
 Status list_bundles(const Root& proc, const BundleSet& set, const NodeFacts& facts, std::vector<Found>& into,
                     Task& task) {
   std::string after;
@@ -34,22 +51,15 @@ Status list_bundles(const Root& proc, const BundleSet& set, const NodeFacts& fac
       task.gaps.add({Impact::lost, "runtime.bundle", set.path, Error(block.error()).within(set.path)});
       return Done{};
     }
-    for (const std::string& id : block->names) {
-      if (auto go_on = task.check(); !go_on) return go_on;
-      const std::string path = set.path + "/" + id;
-      if (id.starts_with('.')) {  // renamed before it is removed, core/runtime/v2/bundle.go
-        task.gaps.add({Impact::note, "runtime.bundle", path, {Errc::vanished, path + ": is being deleted"}});
-        continue;
-      }
-      if (!is_identifier(id)) {
-        task.gaps.add(
-            {Impact::lost, "runtime.bundle", path, {Errc::malformed, path + ": not a container id"}});
-        continue;
-      }
-      auto found = read_bundle(set, id, task);
-      if (!found) continue;
-      read_init(proc, set, facts, *found, task);
-      into.push_back(*std::move(found));
+    std::vector<std::optional<Found>> found(block->names.size());
+    const auto listed = for_each_item(found.size(), task, [&](Share share, Task& own) -> Status {
+      if (auto go_on = own.check(); !go_on) return go_on;
+      found[share.index] = look_at_bundle(proc, set, block->names[share.index], facts, own);
+      return Done{};
+    });
+    if (!listed) return listed;
+    for (std::optional<Found>& one : found) {
+      if (one) into.push_back(*std::move(one));
     }
     more = block->more && !block->names.empty();
     if (more) after = block->names.back();

@@ -6,6 +6,7 @@
 
 #include "lib/archive/tar_header.h"
 #include "lib/bundle/reader.h"
+#include "lib/core/limits.h"
 #include "lib/core/root.h"
 #include "lib/core/sandbox.h"
 #include "lib/source/bundle_source.h"

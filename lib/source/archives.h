@@ -8,11 +8,6 @@
 
 namespace ctriage::source {
 
-constexpr std::size_t kMaxListDepth = 16;              // directories below the one that was named
-constexpr std::size_t kMaxListedFiles = 200'000;       // that are looked at
-constexpr std::size_t kMaxListedArchives = 20'000;     // that are listed
-constexpr std::uint64_t kMaxListUnpacked = 256 << 20;  // of one compressed archive, until its records are met
-
 // Each of `paths` is a file or a directory. No link is followed, nothing but regular files is opened, no page
 // of memory is read; a compressed archive is unpacked until the engine's records were met, or the limit. In
 // the sandbox, which stays. An archive that is damaged is listed with what is wrong, which is a gap, too, as

@@ -63,6 +63,10 @@ void CheckpointTasks::read_files(const Task& task) {
     if (!entry) return std::move(entry).error();
     if (files_.size() >= kMaxCriuFiles)
       return Error{Errc::limit, "over " + std::to_string(kMaxCriuFiles) + " open files"};
+    const std::size_t watches = entry->detail == nullptr ? 0 : entry->detail->watches.size();
+    if (watches > watch_room_)
+      return Error{Errc::limit, "over " + std::to_string(kMaxCriuWatches) + " watches"};
+    watch_room_ -= watches;
     files_.emplace(FileKey{entry->kind, entry->id}, *std::move(entry));
     return Done{};
   };
@@ -76,6 +80,7 @@ void CheckpointTasks::read_files(const Task& task) {
     };
     each_entry(std::string(old.name) + ".img", old.kind, each, task);
   }
+  read_old_watches(task);
   if (!has("files.img") && files_.empty())
     lose("files.img", {Errc::not_found, "no such image: open files and programs are not known"}, task);
   const auto memfd = [&](std::string_view message, criu::ImageReader&) -> Status {
@@ -112,7 +117,10 @@ void CheckpointTasks::read_remaps(const Task& task) {
     if (!remap) return remap.error();
     if (remap->type == criu::Remap::Type::procfs) return Done{};  // of a process that ended
     deleted_.insert(remap->file);
-    if (remap->type != criu::Remap::Type::ghost) return Done{};
+    if (remap->type != criu::Remap::Type::ghost) {
+      ++nameless_files;
+      return Done{};
+    }
     const std::string name = fmt::format("ghost-file-{:x}.img", remap->remap);
     if (const criu::FileEntry* of = file(FileKind::regular, remap->file)) {
       deleted_names.push_back(of->name);
@@ -198,7 +206,10 @@ Descriptor CheckpointTasks::descriptor_of(const criu::FdEntry& fd) const {
     case FileKind::tty: {
       made.kind = "character";
       const auto tty = ttys_.find(static_cast<std::uint32_t>(entry->object));
-      if (tty != ttys_.end() && tty->second.is_pty)
+      const criu::FileEntry* named = file(FileKind::regular, entry->named_by);
+      if (named != nullptr && !named->name.empty())
+        made.target = Bytes(named->name);
+      else if (tty != ttys_.end() && tty->second.is_pty)
         made.target = Bytes("/dev/pts/" + std::to_string(tty->second.index));
       break;
     }
@@ -246,6 +257,7 @@ Descriptor CheckpointTasks::descriptor_of(const criu::FdEntry& fd) const {
     case FileKind::none:
       break;
   }
+  add_detail(*entry, made);
   return made;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "lib/core/limits.h"
 #include "lib/core/text.h"
 #include "lib/model/file_mode.h"
 #include "lib/source/checkpoint_source.h"
@@ -19,7 +20,6 @@ namespace {
 
 using criu::FileKind;
 
-constexpr std::size_t kMaxOwnersOfOne = 1'000;
 constexpr std::size_t kMaxOwners = 200'000;  // of all objects together
 constexpr std::uint32_t kDefaultPageBytes = 4'096;
 
@@ -28,7 +28,7 @@ constexpr std::uint32_t kDefaultPageBytes = 4'096;
 void CheckpointObjects::own(Pids& pids, std::uint32_t pid) {
   // Who was asked for is never among those that found no room.
   const bool meant = query_.pid != 0 && static_cast<std::uint32_t>(query_.pid) == pid;
-  if (!meant && (pids.size() >= kMaxOwnersOfOne || owner_room_ == 0)) return;
+  if (!meant && (pids.size() >= kMaxObjectOwners || owner_room_ == 0)) return;
   if (pids.insert(static_cast<std::int32_t>(pid)).second && owner_room_ > 0) --owner_room_;
 }
 

@@ -235,6 +235,32 @@ Status walk_members(CheckpointStore& store, const std::string& name, const Memor
       task);
 }
 
+// An image of queues: each packet an area of its own, what stands between them of the image.
+Status walk_queue(const CheckpointTasks& tasks, const std::string& image, std::string_view text,
+                  const std::string& name, const MemoryArea& like, MemoryVisitor& visitor) {
+  std::uint64_t done = 0;
+  std::optional<Error> refused;
+  const auto give = [&](std::uint64_t size, const std::string& of, std::uint64_t offset) -> Status {
+    MemoryArea area = like;
+    area.start = done;
+    area.offset_bytes = offset;
+    area.path = Bytes(of);
+    if (auto entered = visitor.enter(std::move(area)); !entered) return entered;
+    auto taken = visitor.take(done, std::as_bytes(std::span(text.substr(done, size))));
+    done += size;
+    return taken;
+  };
+  const auto stretch = [&](std::uint64_t at, std::uint64_t size, std::string of) -> Status {
+    Status given = at > done ? give(at - done, name, done) : Status(Done{});
+    if (given && size > 0) given = give(size, of, 0);
+    if (!given) refused = given.error();
+    return given;
+  };
+  (void)tasks.each_stretch(image, text, stretch).has_value();  // what is damaged was told with the queues
+  if (refused) return *std::move(refused);
+  return done < text.size() ? give(text.size() - done, name, done) : Status(Done{});
+}
+
 }  // namespace
 
 Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor& visitor, Task& task) {
@@ -260,6 +286,23 @@ Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor&
                        area.path = Bytes(name);
                        if (auto done = to.enter(std::move(area)); !done) return done;
                        return walk_bytes(**bytes, 0, store.find(path)->size_bytes, to, task);
+                     },
+                     "checkpoint.image"});
+    };
+    // The same, its packets by name. What is damaged has the image's.
+    const auto queue = [&](const std::string& path, const std::string& image, AreaKind kind,
+                           std::string name) {
+      if (!held.tasks || part.images->find(path)->size_bytes > kMaxCriuImageBytes)
+        return object(*part.images, path, kind, std::move(name));
+      all.push_back({part.images, path,
+                     [&held, &store = *part.images, path, image, kind, name, like](
+                         MemoryVisitor& to, std::uint64_t at) -> Status {
+                       const auto text = store.read(path, kMaxCriuImageBytes);
+                       if (!text) return text.error();
+                       MemoryArea area = like;
+                       area.space = at;
+                       area.kind = kind;
+                       return walk_queue(*held.tasks, image, *text, name, area, to);
                      },
                      "checkpoint.image"});
     };
@@ -294,8 +337,12 @@ Status CheckpointSnapshot::visit_memory(const MemoryQuery& query, MemoryVisitor&
         for (const ObjectImage& image : kObjectImages) {
           if (!name.starts_with(image.prefix) || !name.ends_with(kImageSuffix)) continue;
           std::string shown = held.tasks ? held.tasks->name_of_image(name) : std::string();
-          object(*part.images, file->first, image.kind,
-                 shown.empty() ? std::string(image.what) + ", " + name : std::move(shown));
+          if (shown.empty()) shown = std::string(image.what) + ", " + name;
+          if (image.kind == AreaKind::queue || image.kind == AreaKind::pipe) {
+            queue(file->first, name, image.kind, std::move(shown));
+          } else {
+            object(*part.images, file->first, image.kind, std::move(shown));
+          }
         }
       }
     }

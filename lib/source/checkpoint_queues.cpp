@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "lib/core/limits.h"
 #include "lib/core/text.h"
 #include "lib/source/checkpoint_objects.h"
 #include "lib/source/image_stream.h"
@@ -13,9 +14,6 @@ namespace {
 
 using criu::FileKind;
 
-constexpr std::size_t kMaxPackets = 262'144;      // of one image
-constexpr std::size_t kMaxReceivers = 65'536;     // of one image
-constexpr std::size_t kMaxPacketsOfOne = 65'536;  // that one object names
 constexpr std::string_view kImageSuffix = ".img";
 
 // What the data of an entry takes in its image.
@@ -150,13 +148,13 @@ Status CheckpointObjects::walk_packets(ObjectVisitor& to) {
     auto more = stream->next(message);
     if (more && !*more) break;
     auto packet = more ? criu::parse_packet(message) : Result<criu::QueuedPacket>(std::move(more).error());
-    if (packet && count >= kMaxPackets)
-      packet = Error{Errc::limit, "over " + with_commas(kMaxPackets) + " packets"};
+    if (packet && count >= kMaxQueuePackets)
+      packet = Error{Errc::limit, "over " + with_commas(kMaxQueuePackets) + " packets"};
     if (!packet) {
       broken = std::move(packet).error();
       break;
     }
-    if (queues.size() >= kMaxReceivers && !queues.contains(packet->receiver)) {
+    if (queues.size() >= kMaxQueueReceivers && !queues.contains(packet->receiver)) {
       ++beyond;
       if (auto passed = stream->skip(packet->length_bytes); !passed) broken = std::move(passed).error();
       continue;
@@ -175,7 +173,7 @@ Status CheckpointObjects::walk_packets(ObjectVisitor& to) {
   }
   if (beyond > 0)
     lose(name, {Errc::limit, counted(beyond, "packet", "packets") + " for receivers beyond " +
-                                 with_commas(kMaxReceivers) + ": not written"});
+                                 with_commas(kMaxQueueReceivers) + ": not written"});
   ObjectFeed feed(to, task_);
   for (auto& [id, queue] : queues) {
     const criu::FileEntry* entry = nullptr;
@@ -315,8 +313,8 @@ Status CheckpointObjects::walk_messages(const std::string& image, ObjectVisitor&
       more = stream->next(message);
       if (more && !*more) more = Error{Errc::truncated, "it ends before the last message"};
       auto one = more ? criu::parse_ipc_message(message) : Result<criu::IpcMessage>(std::move(more).error());
-      if (one && ++count > kMaxPackets)
-        one = Error{Errc::limit, "over " + with_commas(kMaxPackets) + " messages"};
+      if (one && ++count > kMaxQueuePackets)
+        one = Error{Errc::limit, "over " + with_commas(kMaxQueuePackets) + " messages"};
       if (!one) {
         broken = std::move(one).error();
         break;

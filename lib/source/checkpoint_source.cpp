@@ -13,11 +13,6 @@ namespace {
 
 using Level = Coverage::Level;
 
-// What the engines call the container's log: Podman with k8s-file or json-file, containerd, CRI-O; and
-// CRIU's.
-constexpr std::string_view kLogNames[] = {"ctr.log", "container.log", "io.kubernetes.cri-o.LogPath",
-                                          "dump.log"};
-
 Result<std::string> hash_of(archive::BytesAt& bytes, std::uint64_t at, std::uint64_t size, const Task& task) {
   constexpr std::size_t kBlockBytes = 256 << 10;
   Sha256 hash;
@@ -35,8 +30,6 @@ Result<std::string> hash_of(archive::BytesAt& bytes, std::uint64_t at, std::uint
   }
   return to_hex(hash.digest());
 }
-
-bool is_log_of_container(std::string_view name) { return name != "dump.log"; }
 
 // By number: capabilities(7).
 constexpr std::string_view kCapabilities[] = {"CHOWN",
@@ -112,6 +105,7 @@ Result<std::unique_ptr<CheckpointSnapshot>> CheckpointSnapshot::open(std::unique
       auto tasks = CheckpointTasks::read(held.part, task);
       if (!tasks) return std::move(tasks).error();
       held.tasks.emplace(*std::move(tasks));
+      held.part.container.seccomp_filters = held.tasks->filters;
       const bool no_spec =
           held.part.form == CheckpointForm::images || held.part.form == CheckpointForm::docker;
       if (no_spec && !held.tasks->processes.empty())
@@ -120,101 +114,6 @@ Result<std::unique_ptr<CheckpointSnapshot>> CheckpointSnapshot::open(std::unique
     snapshot->tell_completeness(held, task);
   }
   return snapshot;
-}
-
-// What this archive cannot have, and why.
-void CheckpointSnapshot::tell_completeness(const Held& held, Task& task) const {
-  const CheckpointPart& part = held.part;
-  const auto tell = [&](Impact impact, const char* artifact, Errc code, const char* why) {
-    task.gaps.add({impact, artifact, part.container.name.raw, Error{code, why}});
-  };
-  if (part.base == nullptr && part.form == CheckpointForm::images)
-    tell(Impact::note, "checkpoint.record", Errc::not_found,
-         "CRIU images alone: no specification, image or name");
-  if (part.layer_store == nullptr) {
-    tell(Impact::note, "checkpoint.changes", Errc::not_found,
-         "no changes of the root file system in the archive");
-  } else if (leaves_out_changes(part.form)) {
-    tell(Impact::degraded, "checkpoint.changes", Errc::not_found,
-         "Podman and CRI-O leave changed files of the image out of rootfs-diff.tar");
-  }
-  if (!held.tasks) return;
-  tell(Impact::note, "checkpoint.memory", Errc::unsupported,
-       "unchanged pages of programs and libraries are never in a checkpoint");
-  if (held.tasks->tcp_closed) {
-    tell(Impact::degraded, "checkpoint.sockets", Errc::not_found,
-         "connections were closed for the dump (tcp-close): their queues are not there");
-  }
-  const auto any = [&](std::string_view prefix) {
-    const std::string first = part.image_dir + std::string(prefix);
-    const auto at = part.images->files().lower_bound(first);
-    return at != part.images->files().end() && at->first.starts_with(first);
-  };
-  if (!any("netns-") && !any("netdev-")) {
-    tell(Impact::note, "checkpoint.network", Errc::not_found,
-         "the network namespace is not the container's own: interfaces and routes are not in the archive");
-  }
-  const bool has_log = part.base != nullptr && part.base->find(part.base_dir + "dump.log") != nullptr;
-  if (!has_log && part.images->find(part.image_dir + "dump.log") == nullptr)
-    tell(Impact::note, "checkpoint.log", Errc::not_found,
-         "no dump.log: what CRIU could not dump is not known");
-  const auto dead = std::ranges::count(held.tasks->processes, std::string("Z"), &Process::state);
-  if (dead > 0)
-    tell(Impact::note, "checkpoint.processes", Errc::not_found, "zombies have no memory and no open files");
-}
-
-Coverage CheckpointSnapshot::covers(Facet facet, const Held& held) const {
-  const CheckpointPart& part = held.part;
-  const bool damaged = held.tasks && held.tasks->lost;
-  const auto of_images = [&](std::string note = "") -> Coverage {
-    if (!held.tasks) return {Level::none, "no CRIU images in the archive"};
-    if (damaged) return {Level::part, "images are missing or damaged"};
-    return {Level::whole, std::move(note)};
-  };
-  switch (facet) {
-    case Facet::containers:
-      return {Level::whole, part.base == nullptr && part.form == CheckpointForm::images
-                                ? "images alone: no specification"
-                                : ""};
-    case Facet::processes:
-      return of_images("pids are the container's; CRIU keeps no start times");
-    case Facet::descriptors: {
-      const std::size_t ghosts = held.tasks ? held.tasks->deleted_names.size() : 0;
-      return of_images(ghosts == 0 ? "" : std::to_string(ghosts) + " deleted with their content");
-    }
-    case Facet::threads:
-    case Facet::mounts:
-      return of_images();
-    case Facet::mappings:
-      return of_images("unchanged pages of files are not in it");
-    case Facet::sockets:
-      if (held.tasks && held.tasks->tcp_closed && !damaged)
-        return {Level::part, "connections were closed for the dump"};
-      return of_images();
-    case Facet::changes:
-      if (part.layer_store == nullptr) {
-        if (part.base != nullptr && part.base->find(part.base_dir + std::string(kDeletedFiles)) != nullptr)
-          return {Level::part, "only the names of deleted files are in the archive"};
-        return {Level::none, "not in the archive"};
-      }
-      if (leaves_out_changes(part.form))
-        return {Level::part, "the engine leaves out changed files of the image"};
-      return {Level::whole, ""};
-    case Facet::logs: {
-      const bool found =
-          part.base != nullptr && std::ranges::any_of(kLogNames, [&](std::string_view name) {
-            return is_log_of_container(name) && part.base->find(part.base_dir + std::string(name)) != nullptr;
-          });
-      if (!found) return {Level::none, "no log of the container in the archive"};
-      return {Level::whole, ""};
-    }
-    case Facet::layers:
-      return {Level::none, "the image is not in a checkpoint"};
-    case Facet::findings:
-    case Facet::gaps:
-      break;
-  }
-  return {};
 }
 
 // Of several containers the least.

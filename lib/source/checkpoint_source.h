@@ -24,6 +24,7 @@ class CheckpointSnapshot final : public Snapshot {
                                                           std::vector<rules::Rule> rules, Task& task);
 
   [[nodiscard]] Coverage covers(Facet facet) const override;
+  [[nodiscard]] std::vector<CompletenessRow> completeness() const override;
   Result<Source> describe(Task& task) override;
   Status list_containers(const Emit<Container>& emit, Task& task) override;
   Status list_processes(const std::string& container, const Emit<Process>& emit, Task& task) override;
@@ -49,6 +50,10 @@ class CheckpointSnapshot final : public Snapshot {
   void keep(const std::set<std::string>& ids);
 
  private:
+  // What the engines call the container's log: Podman with k8s-file or json-file, containerd, CRI-O; and
+  // CRIU's.
+  static constexpr std::string_view kLogNames[] = {"ctr.log", "container.log", "io.kubernetes.cri-o.LogPath",
+                                                   "dump.log"};
   struct Held {
     CheckpointPart part;
     std::optional<CheckpointTasks> tasks;
@@ -60,6 +65,10 @@ class CheckpointSnapshot final : public Snapshot {
   static bool is_log_name(std::string_view name);
   void tell_completeness(const Held& held, Task& task) const;
   [[nodiscard]] Coverage covers(Facet facet, const Held& held) const;
+  [[nodiscard]] Coverage memory_of_all() const;
+  [[nodiscard]] Coverage deleted_of_all() const;
+  [[nodiscard]] Coverage network_of_all() const;
+  [[nodiscard]] Coverage logs_of_all() const;
   Result<Held*> find(const std::string& container);
   static std::optional<FileChange> change_of(const archive::TarMember& member, const Held& held);
   Status list_added(Held& held, const Emit<FileChange>& emit, Task& task);

@@ -119,6 +119,7 @@ Status CheckpointTasks::read_all(const CheckpointPart& part, const Task& task) {
   read_remaps(task);
   read_system(task);
   if (auto read = read_tree(task); !read) return read;
+  read_filters(task);
   if (auto read = read_sockets(task); !read) return read;
   find_origins(part, task);
   tell_unread(task);
@@ -130,7 +131,7 @@ void CheckpointTasks::tell_unread(const Task& task) {
   static const std::set<std::string_view> known = {
       "inventory", "pstree", "core", "ids", "mm", "pagemap", "pages", "files", "fdinfo", "fs", "remap-fpath",
       "ghost-file", "memfd", "sk-queues", "tcp-stream", "cgroup", "tty-info", "utsns", "mountpoints", "stats",
-      "seccomp",
+      "seccomp", "sigacts", "itimers", "posix-timers", "inotify-wd", "fanotify-mark", "eventpoll-tfd",
       // By search and extract:
       "pagemap-shmem", "pipes-data", "fifo-data", "ipcns-shm", "ipcns-msg"};
   std::set<std::string_view> old;
@@ -287,8 +288,13 @@ void CheckpointTasks::read_process(const criu::TreeEntry& entry, const Task& tas
     if (!parsed) lose("core-" + number, std::move(parsed).error(), task);
     if (parsed) core = *std::move(parsed);
   }
+  read_old_signals(entry.pid, core, task);
   take_core(core, process);
-  if (machine.empty()) machine = criu::machine_name(core.machine);
+  take_signals(core, process, task);
+  if (machine.empty()) {
+    machine = criu::machine_name(core.machine);
+    machine_ = core.machine;
+  }
   if (core.cgroup_set) {
     const auto found = cgroups_.find(*core.cgroup_set);
     // As /proc/PID/cgroup has them; hierarchies have no number in an image.
@@ -322,13 +328,15 @@ void CheckpointTasks::read_process(const criu::TreeEntry& entry, const Task& tas
     read_memory(process, about, task);
     read_places(process, task);
   }
-  read_threads(entry, process, task);
+  read_threads(entry, process, core, task);
   if (const auto tty = terminals_.find(entry.sid); tty != terminals_.end()) process.tty = tty->second;
   processes.push_back(std::move(process));
   tasks_.push_back(about);
 }
 
-void CheckpointTasks::read_threads(const criu::TreeEntry& entry, const Process& process, const Task& task) {
+// A thread has here the last of its filters; read_filters() knows those before it.
+void CheckpointTasks::read_threads(const criu::TreeEntry& entry, const Process& process,
+                                   const criu::Core& first, const Task& task) {
   for (const std::uint32_t tid : entry.threads) {
     Thread thread;
     thread.container = id_;
@@ -336,14 +344,17 @@ void CheckpointTasks::read_threads(const criu::TreeEntry& entry, const Process& 
     thread.tid = static_cast<std::int32_t>(tid);
     thread.comm = process.comm;
     thread.state = process.state;
+    std::optional<std::uint32_t> filter = first.seccomp_filter;
     if (tid != entry.pid) {
       const std::string name = "core-" + std::to_string(tid) + ".img";
       if (const auto text = image(name, task)) {
         auto core = criu::parse_core(*text);
         if (!core) lose(name, std::move(core).error(), task);
         if (core && !core->comm.empty()) thread.comm = Bytes(core->comm);
+        if (core) filter = core->seccomp_filter;
       }
     }
+    if (filter) thread.seccomp_filters.push_back(*filter);
     threads.push_back(std::move(thread));
   }
 }
@@ -368,9 +379,14 @@ void CheckpointTasks::read_memory(Process& into, CheckpointTask& about, const Ta
   for (const criu::Vma& vma : memory->vmas) into.virtual_bytes += vma.end - vma.start;
 
   auto map = memory_.page_map(std::to_string(about.pid), about.page_bytes);
-  if (!map) return lose("pagemap-" + number, std::move(map).error(), task);
+  if (!map) {
+    pages_lost = true;
+    return lose("pagemap-" + number, std::move(map).error(), task);
+  }
+  present_pages += map->present_pages;
+  if (map->present_pages > 0) pages_files.insert("pages-" + std::to_string(map->pages_id) + ".img");
   if (auto whole = memory_.check(std::to_string(about.pid), *map); !whole) {
-    lost = true;
+    lost = pages_lost = true;
     task.gaps.add({Impact::lost, "checkpoint.pages", store_.name() + "!" + dir_ + "pagemap-" + number,
                    std::move(whole).error()});
   }

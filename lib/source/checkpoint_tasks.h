@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/core/limits.h"
 #include "lib/criu/criu.h"
 #include "lib/model/pages.h"
 #include "lib/model/process.h"
@@ -38,11 +39,17 @@ class CheckpointTasks {
   std::vector<Thread> threads;     // by pid, then as the image has them
   std::vector<Socket> sockets;
   std::vector<Mount> mounts;
+  std::vector<SeccompFilter> filters;  // by number
   std::string machine;
   std::string node;
   std::vector<std::string> deleted_names;  // of files whose content is in ghost-file images, by their remap
   bool tcp_closed = false;
   bool lost = false;  // an image could not be read
+  // Private memory of the processes.
+  std::uint64_t present_pages = 0;
+  std::set<std::string> pages_files;  // in which they lie
+  bool pages_lost = false;            // those are not of that size, or a page map could not be read
+  std::size_t nameless_files = 0;     // deleted ones whose content is not there
 
   Status list_mappings(const Emit<Mapping>& emit, const Task& task);
   Status list_descriptors(const Emit<Descriptor>& emit, const Task& task);
@@ -63,6 +70,10 @@ class CheckpointTasks {
   [[nodiscard]] const std::map<std::string, std::string>& ghost_names() const { return ghost_names_; }
   // What a raw image of queues or a file holds: "ghost-file-1.img" -> the file's name.
   [[nodiscard]] std::string name_of_image(const std::string& image) const;
+  // Which bytes of an image of queues are which packet or which way of a connection; in their order, none
+  // over another. Of other images nothing. An error: what comes behind is damaged, or `take` said so.
+  using TakeStretch = std::function<Status(std::uint64_t at, std::uint64_t size, std::string name)>;
+  Status each_stretch(const std::string& image, std::string_view text, const TakeStretch& take) const;
 
   // Of the archive: as of CheckpointStore, and where in it a file begins.
   [[nodiscard]] bool is_in_order() const { return store_.is_in_order(); }
@@ -90,7 +101,8 @@ class CheckpointTasks {
   void read_system(const Task& task);
   Status read_tree(const Task& task);
   void read_process(const criu::TreeEntry& entry, const Task& task);
-  void read_threads(const criu::TreeEntry& entry, const Process& process, const Task& task);
+  void read_threads(const criu::TreeEntry& entry, const Process& process, const criu::Core& first,
+                    const Task& task);
   void read_memory(Process& into, CheckpointTask& about, const Task& task);
   void read_strings(Process& into, const criu::PageMap& map, const criu::Memory& memory, const Task& task);
   Status keep_strings(std::string_view text, std::vector<Bytes>& into);
@@ -99,6 +111,14 @@ class CheckpointTasks {
   void read_places(Process& into, const Task& task);
   void read_mounts(std::uint32_t namespace_id, const Task& task);
   Status read_sockets(const Task& task);
+  // What the kernel keeps for them: checkpoint_kernel.cpp.
+  void read_old_signals(std::uint32_t pid, criu::Core& into, const Task& task);
+  void take_signals(const criu::Core& core, Process& into, const Task& task);
+  void read_filters(const Task& task);
+  void share_filters();
+  [[nodiscard]] std::vector<std::uint32_t> chain_of(std::uint32_t filter) const;
+  void read_old_watches(const Task& task);
+  void add_detail(const criu::FileEntry& entry, Descriptor& into) const;
   std::map<std::uint32_t, std::uint64_t> read_packets(const Task& task);
   void read_queues(Socket& into, const Task& task);
   Result<std::string> read_head(const std::string& name, criu::Kind kind);
@@ -116,6 +136,8 @@ class CheckpointTasks {
   void lose(const std::string& name, Error error, const Task& task);
   [[nodiscard]] const criu::FileEntry* file(criu::FileKind kind, std::uint32_t id) const;
   [[nodiscard]] const criu::FileEntry* open_file(std::uint32_t id) const;
+  Status each_packet(criu::ImageReader& reader, std::uint64_t image_bytes, const TakeStretch& take) const;
+  Status each_pipe(criu::ImageReader& reader, std::uint64_t image_bytes, const TakeStretch& take) const;
   void name_executable(std::uint32_t id, Executable& into) const;
   Descriptor descriptor_of(const criu::FdEntry& fd) const;
   Mapping mapping_of(const criu::Vma& vma) const;
@@ -142,6 +164,9 @@ class CheckpointTasks {
   std::map<std::uint32_t, std::vector<std::string>> cgroups_;
   std::set<std::string> external_mounts_;
   std::size_t text_room_bytes_ = 0;
+  std::size_t timer_room_ = kMaxCriuTimers;
+  std::size_t watch_room_ = kMaxCriuWatches;
+  std::uint32_t machine_ = 0;          // criu::Core::machine of the first process
   std::uint32_t mount_namespace_ = 0;  // of the first process, whose mounts are read
 };
 

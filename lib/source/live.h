@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -24,17 +25,31 @@
 
 namespace ctriage::source {
 
+// Says of each gap once that it is new, whoever asks: members are looked for more than once, and by several
+// threads.
+class ToldOnce {
+ public:
+  bool is_new(const Gap& gap) {
+    const std::lock_guard lock(mutex_);
+    return told_.insert(gap.artifact + " " + gap.origin + " " + gap.error.what).second;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> told_;
+};
+
 // The node as this process sees it: a procfs, readers for what may stick, the clock. Opened before any
 // thread.
 struct Node {
   Root proc;
   proc::Readers readers;
   proc::Clock clock;
-  std::int32_t host = 1;            // a process in the node's own namespaces
-  Root::AccessTimes touched = {};   // what was opened without O_NOATIME
-  std::int32_t ourselves = 0;       // our pid in `proc`; 0: not known
-  bool whole = true;                // else only the processes of the container we are in are seen
-  std::set<std::string> told = {};  // gaps of looking for members, each once: that is done more than once
+  std::int32_t host = 1;           // a process in the node's own namespaces
+  Root::AccessTimes touched = {};  // what was opened without O_NOATIME
+  std::int32_t ourselves = 0;      // our pid in `proc`; 0: not known
+  bool whole = true;               // else only the processes of the container we are in are seen
+  std::unique_ptr<ToldOnce> told = std::make_unique<ToldOnce>();  // gaps of looking for members
   // What may still be held open: by programs, and by tmpfs and UpperDir files, which get what programs leave.
   std::size_t descriptors = 0;
   std::size_t descriptors_for_files = 0;
@@ -139,17 +154,21 @@ struct LiveContainer {
 class Survey {
  public:
   explicit Survey(const Root& proc, overlay::Stack::Use use = overlay::Stack::Use::contents)
-      : census(proc), layers(use), proc_(proc) {}
+      : census(std::make_shared<proc::Census>(proc)), layers(use), proc_(proc) {}
+  // For another thread: the same census, which has been read.
+  [[nodiscard]] Survey sibling() const { return {proc_, layers, census}; }
   // The mount table of a process, that of another one in the same mount namespace and root directory.
   Result<const std::vector<Mount>*> mounts_of(std::int32_t pid, Task& task);
   // The mount of such a process with this id.
   Result<const Mount*> mount_of(std::int32_t pid, std::uint32_t id, Task& task);
   // Its root directory.
   Result<std::shared_ptr<const Root>> root_of(std::int32_t pid);
-  proc::Census census;
+  std::shared_ptr<proc::Census> census;
   overlay::Stack::Use layers;
 
  private:
+  Survey(const Root& proc, overlay::Stack::Use use, std::shared_ptr<proc::Census> read)
+      : census(std::move(read)), layers(use), proc_(proc) {}
   struct Place {
     std::uint64_t mount_namespace = 0;
     std::uint64_t device = 0;  // of its root directory

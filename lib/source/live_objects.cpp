@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "lib/core/limits.h"
 #include "lib/overlay/tree.h"
 #include "lib/source/ended.h"
 #include "lib/source/live.h"
@@ -19,7 +20,6 @@ namespace ctriage::source {
 namespace {
 
 constexpr std::size_t kMaxOpenFiles = 65'536;  // without a name, of one container
-constexpr std::size_t kMaxOwnersOfOne = 1'000;
 constexpr std::size_t kBlockBytes = 256 << 10;
 
 using FileId = std::pair<std::uint64_t, std::uint64_t>;  // device, inode
@@ -98,8 +98,8 @@ Status visit_open_files(LiveSnapshot& snapshot, LiveContainer& live, const Objec
       file.path = std::move(path);
       file.memfd = memfd;
     }
-    if (file.pids.size() < kMaxOwnersOfOne || pid == query.pid) file.pids.insert(pid);
-    if (runs && file.run_by.size() < kMaxOwnersOfOne) file.run_by.insert(pid);
+    if (file.pids.size() < kMaxObjectOwners || pid == query.pid) file.pids.insert(pid);
+    if (runs && file.run_by.size() < kMaxObjectOwners) file.run_by.insert(pid);
   };
   const auto each_process = [&](auto&& use) -> Status {
     for (const auto& [pid, held] : live.processes) {

@@ -40,7 +40,7 @@ Error needs(Error error, std::string_view capability) {
 
 Status refresh_members(Node& node, LiveContainer& live, proc::Census& census, Task& task) {
   GapLog looking([&](const Gap& gap) {
-    if (node.told.insert(gap.artifact + " " + gap.origin + " " + gap.error.what).second) task.gaps.add(gap);
+    if (node.told->is_new(gap)) task.gaps.add(gap);
   });
   Task once = task.with(looking);
   auto members = proc::find_members(census, live.container.init_pid, live.shim_pid, once, live.inits.get());
@@ -271,7 +271,7 @@ Result<LiveContainer> open_container(Node& node, runtime::Found found,
   if (const auto own = process ? proc::read_namespace(*process, "mnt") : Result<Hex>(process.error()))
     live.mount_namespace = own->value;
 
-  if (auto listed = refresh_members(node, live, survey.census, task); !listed)
+  if (auto listed = refresh_members(node, live, *survey.census, task); !listed)
     return std::move(listed).error();
   if (live.processes.empty()) {
     return Error{Errc::vanished,

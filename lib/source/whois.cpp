@@ -1,10 +1,9 @@
 #include "lib/source/whois.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <set>
 
+#include "lib/core/address.h"
 #include "lib/core/path.h"
 #include "lib/core/text.h"
 #include "lib/proc/network.h"
@@ -20,21 +19,6 @@ constexpr std::size_t kMaxDetails = 32;  // of one container: many connections s
 
 bool is_hex(std::string_view text) {
   return text.size() == kHexDigits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-// One way to write an address; empty: it is none.
-std::string canonical_address(const std::string& text) {
-  char buffer[INET6_ADDRSTRLEN] = {};
-  in_addr four{};
-  in6_addr six{};
-  if (::inet_pton(AF_INET, text.c_str(), &four) == 1)
-    return ::inet_ntop(AF_INET, &four, buffer, sizeof buffer);
-  if (::inet_pton(AF_INET6, text.c_str(), &six) != 1) return {};
-  if (IN6_IS_ADDR_V4MAPPED(&six)) {
-    std::copy_n(six.s6_addr + 12, 4, reinterpret_cast<std::uint8_t*>(&four));
-    return ::inet_ntop(AF_INET, &four, buffer, sizeof buffer);
-  }
-  return ::inet_ntop(AF_INET6, &six, buffer, sizeof buffer);
 }
 
 // Below a directory that the records name; the root says nothing.
@@ -238,7 +222,7 @@ Wanted wanted_of(const Node& node, const std::string& token, Task& task) {
   Wanted wanted;
   wanted.token = token;
   wanted.pid = parse_number<std::int32_t>(token);
-  wanted.address = canonical_address(token);
+  wanted.address = canonical_address(token).value_or("");
   if (token.starts_with(':') && parse_number<std::uint16_t>(token.substr(1))) wanted.port = token.substr(1);
   const std::string digest = token.starts_with("sha256:") ? token.substr(7) : token;
   if (is_hex(digest)) wanted.digest = digest;

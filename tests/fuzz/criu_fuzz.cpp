@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lib/criu/seccomp.h"
 #include "lib/model/object.h"
 #include "lib/source/checkpoint_core.h"
 #include "tests/checkpoint_testing.h"
@@ -30,9 +31,29 @@ void each_entry(std::string_view file, criu::Kind kind) {
     (void)criu::parse_memfd(message).has_value();
     (void)criu::parse_mount(message).has_value();
     (void)criu::parse_tty_info(message).has_value();
+    (void)criu::parse_signal_action(message, 0).has_value();
+    (void)criu::parse_timers(message).has_value();
+    (void)criu::parse_posix_timer(message).has_value();
+    for (const auto kind : {criu::FileKind::inotify, criu::FileKind::fanotify, criu::FileKind::eventpoll})
+      (void)criu::parse_watch(kind, message).has_value();
     if (const auto packet = criu::parse_packet(message); packet && !reader->take(packet->length_bytes))
       return;
     for (const auto& old : criu::old_file_images()) (void)criu::parse_old_file(old.file, message).has_value();
+  }
+}
+
+// Each filter has a line for each instruction, and answers or an end of the steps.
+void filters_of(std::string_view file) {
+  const auto entries = criu::parse_seccomp(file);
+  if (!entries) return;
+  std::size_t steps = 200'000;
+  for (const criu::SeccompEntry& entry : *entries) {
+    const auto program = criu::parse_bpf(entry.program);
+    if (!program) continue;
+    for (const std::uint32_t machine : {criu::kMachineX86, criu::kMachineAarch64}) {
+      if (criu::list_bpf(*program, machine).size() != program->size()) __builtin_trap();
+      (void)criu::answers_of(*program, machine, steps).has_value();
+    }
   }
 }
 
@@ -136,6 +157,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           end = run.address + run.pages * 4096;
         }
       }
+      break;
+    case 's':
+      filters_of(rest);
       break;
     case 'f':
       each_entry(rest, criu::Kind::files);
