@@ -148,13 +148,13 @@ std::string schema_markdown() {
                 Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile,
                 NetworkEntry, Flow, NodeFact, ImageFacts, Finding, GapRecord, CoverageRecord, CollectResult,
                 CollectCounts, CollectManyResult, CollectedTarget, PlanResult, PlannedStep, PlanManyResult,
-                WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, DumpResult, DumpedProcess,
-                SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount,
-                ExtractResult, ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive,
-                Difference, DifferingField, ComparedContainer, ComparedList, ImagePackagesResult,
-                ImagePackage, ChangedPackageFile, ImageVerifyResult, LayerCheck, EntryDifference,
-                PackageCheck, SweepResult, SweptTarget, SweptContainer, SweptProgram, IndicatorMatch,
-                SharedThing, Replica, RuleList, RuleCheck, RuleEntry, RuleMistake>(out);
+                WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, RuleList, RuleCheck,
+                RuleEntry, RuleMistake, DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch,
+                FoundString, SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject,
+                ObjectPacket, ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer,
+                ComparedList, ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult,
+                LayerCheck, EntryDifference, PackageCheck, SweepResult, SweptTarget, SweptContainer,
+                SweptProgram, IndicatorMatch, SharedThing, Replica>(out);
   return out;
 }
 
