@@ -64,6 +64,8 @@ void add_diff(CLI::App& app, Common& common, Action& chosen);
 void add_files(CLI::App& app, const Common& common, Action& chosen);
 void add_dump(CLI::App& app, const Common& common, Action& chosen);
 void add_extract(CLI::App& app, const Common& common, Action& chosen);
+// image packages, image verify.
+void add_image(CLI::App& app, const Common& common, Action& chosen);
 void add_whois(CLI::App& app, const Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
 void add_selftest(CLI::App& app, const Common& common, Action& chosen);

@@ -52,8 +52,9 @@ Result<Asked> read_words(const FilesArguments& arguments) {
     return Error{Errc::malformed, arguments.what + ": not SOURCE:/path, like shop/web-7d9f:/etc/passwd"};
   asked.key.layer = arguments.layer;
   const bool number = parse_number<std::uint32_t>(arguments.layer).has_value();
-  if (!number && arguments.layer != "merged" && arguments.layer != "upper")
-    return Error{Errc::malformed, "--layer " + arguments.layer + ": neither merged nor upper nor a number"};
+  if (!number && arguments.layer != "merged" && arguments.layer != "image" && arguments.layer != "upper")
+    return Error{Errc::malformed,
+                 "--layer " + arguments.layer + ": neither merged, image, upper nor a number"};
   return asked;
 }
 
@@ -325,10 +326,10 @@ CLI::App* add_one(CLI::App& app, const std::string& name, const std::string& wha
       ->required();
   add_target_options(*sub, arguments->query);
   add_spool_option(*sub, arguments->query.spool);
-  sub->add_option(
-      "--layer", arguments->layer,
-      "merged (as the container sees it), upper, or a number: 1 is the image's lowest; a checkpoint "
-      "and a bundle have no image");
+  sub->add_option("--layer", arguments->layer,
+                  "merged (as the container sees it), image (without its changes), upper, or a number: 1 is "
+                  "the image's lowest; a checkpoint "
+                  "and a bundle have no image");
   return sub;
 }
 

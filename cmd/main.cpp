@@ -100,6 +100,7 @@ int run(int argc, char** argv) {
   add_rotate(app, common, chosen);
   add_hashes(app, common, chosen);
   add_iocs(app, common, chosen);
+  add_image(app, common, chosen);
   add_verify(app, common, chosen);
   add_completion(app, chosen);
   try {

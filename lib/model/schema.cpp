@@ -9,6 +9,7 @@
 #include "lib/model/archive.h"
 #include "lib/model/difference.h"
 #include "lib/model/fields.h"
+#include "lib/model/image.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
 #include "lib/model/object.h"
@@ -149,8 +150,9 @@ std::string schema_markdown() {
                 DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch, FoundString,
                 SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject, ObjectPacket,
                 ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer, ComparedList,
-                SweepResult, SweptTarget, SweptContainer, SweptProgram, IndicatorMatch, SharedThing, Replica>(
-      out);
+                ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult, LayerCheck,
+                EntryDifference, PackageCheck, SweepResult, SweptTarget, SweptContainer, SweptProgram,
+                IndicatorMatch, SharedThing, Replica>(out);
   return out;
 }
 

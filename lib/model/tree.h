@@ -58,7 +58,7 @@ struct FileEntry {
 // Which file is meant. The same path can lie in several layers with other bytes in each.
 struct FileKey {
   std::string container;
-  std::string layer = "merged";  // as the container sees it; "upper"; or a number, Layer::number
+  std::string layer = "merged";  // as the container sees it; "image", "upper", or a number, Layer::number
   std::string path;              // absolute
   bool follow = true;            // a link that the path ends in
 };

@@ -63,6 +63,14 @@ Result<View> View::merged(const Stack& stack) {
   return view;
 }
 
+Result<View> View::image(const Stack& stack) {
+  auto view = merged(stack);
+  if (!view) return view;
+  view->layers_.erase(view->layers_.begin());
+  view->owners_.erase(view->owners_.begin());
+  return view;
+}
+
 Result<View> View::layer(const Stack& stack, std::uint32_t number) {
   const std::size_t lowers = stack.lowers_.size();
   if (number == 0 || number > lowers + 1) {

@@ -19,6 +19,8 @@ class View {
  public:
   // The root directory as the container's processes have it, mounts inside it left out.
   static Result<View> merged(const Stack& stack);
+  // The image alone: the lower layers laid over each other, what the container changed left out.
+  static Result<View> image(const Stack& stack);
   // `number` as Layer::number, 1 the image's lowest. Whiteouts and overlay's xattrs are shown as the files
   // and xattrs that they are. Errc::not_found for a number that there is not, unsupported where it is not
   // open.

@@ -9,6 +9,7 @@ namespace ctriage::runtime {
 namespace {
 
 constexpr std::string_view kSha256 = "sha256:";
+constexpr std::string_view kBlobs = "/io.containerd.content.v1.content/blobs/sha256/";
 constexpr int kMaxReferences = 4;  // index, manifest, configuration
 
 // The 64 digits of "sha256:..." or of an image id.
@@ -66,18 +67,20 @@ Result<std::string> image_digest(const Root& node, const std::string& root, cons
   return digest;
 }
 
-Result<std::string> containerd_config(const Root& node, const Container& container) {
+// The manifest's layers, and the configuration that it names.
+Result<ImageReference> containerd_manifest(const Root& node, const Container& container) {
   const std::string& root = container.engine_root.raw;
   auto digest = image_digest(node, root, container);
-  if (!digest) return digest;
+  if (!digest) return std::move(digest).error();
   const auto system = sys::uname();
   const std::string machine = system ? static_cast<const char*>(system->machine) : "";
   ImageReference reference{*std::move(digest), false};
   for (int i = 0; i < kMaxReferences; ++i) {
     const auto hex = hex_of(reference.digest);
     if (!hex) return hex.error();
-    auto blob = read_named(node, root + "/io.containerd.content.v1.content/blobs/sha256/" + *hex, *hex);
-    if (!blob || reference.is_config) return blob;
+    if (reference.is_config) return reference;
+    auto blob = read_named(node, root + std::string(kBlobs) + *hex, *hex);
+    if (!blob) return std::move(blob).error();
     auto next = parse_image_manifest(*blob, machine);
     if (!next) return std::move(next).error().within("blob " + *hex);
     reference = *std::move(next);
@@ -85,7 +88,24 @@ Result<std::string> containerd_config(const Root& node, const Container& contain
   return Error{Errc::limit, "the image's index leads to one after the other"};
 }
 
+Result<std::string> containerd_config(const Root& node, const Container& container) {
+  const auto manifest = containerd_manifest(node, container);
+  if (!manifest) return manifest.error();
+  const auto hex = hex_of(manifest->digest);
+  if (!hex) return hex.error();
+  return read_named(node, container.engine_root.raw + std::string(kBlobs) + *hex, *hex);
+}
+
 }  // namespace
+
+Result<std::vector<std::string>> find_layer_blobs(const Root& node, const Container& container) {
+  auto manifest = containerd_manifest(node, container);
+  if (!manifest) return std::move(manifest).error().within("image manifest");
+  for (const std::string& digest : manifest->layers) {
+    if (auto valid = hex_of(digest); !valid) return std::move(valid).error();
+  }
+  return std::move(manifest->layers);
+}
 
 Result<std::vector<ImageLayer>> find_image_layers(const Root& node, const Container& container) {
   if (container.engine_root.empty())

@@ -34,6 +34,9 @@ struct ImageLayer {
 // bytes are not those that its name says.
 Result<std::vector<ImageLayer>> find_image_layers(const Root& node, const Container& container);
 
+// containerd: the digests of the layers as they are stored, compressed or not, lowest first. Errors as above.
+Result<std::vector<std::string>> find_layer_blobs(const Root& node, const Container& container);
+
 // The parts, in image_layers_json.cpp.
 Result<std::vector<ImageLayer>> parse_image_config(std::string_view json);
 // Of an image's manifest or index: the digest of the configuration, or of the manifest for `machine`
@@ -41,6 +44,7 @@ Result<std::vector<ImageLayer>> parse_image_config(std::string_view json);
 struct ImageReference {
   std::string digest;
   bool is_config = false;
+  std::vector<std::string> layers = {};  // of a manifest: the digests of their blobs
 };
 Result<ImageReference> parse_image_manifest(std::string_view json, std::string_view machine);
 

@@ -56,6 +56,13 @@ Result<ImageReference> parse_image_manifest(std::string_view text, std::string_v
   Members members;
   if (const json* config = members.object(&*document, "config")) {
     ImageReference reference{members.text_or_none(config, "digest"), true};
+    if (const json* layers = members.list(&*document, "layers")) {
+      if (layers->size() > kMaxLayers)
+        return Error{Errc::limit,
+                     std::string(kWhat) + ": more than " + std::to_string(kMaxLayers) + " layers"};
+      for (const json& layer : *layers)
+        reference.layers.push_back(members.text_or_none(members.element(layer, "layers"), "digest"));
+    }
     if (members.error()) return Error(*members.error()).within(kWhat);
     return reference;
   }

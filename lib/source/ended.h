@@ -39,6 +39,7 @@ class EndedSnapshot final : public Snapshot {
                                                      std::vector<runtime::Found> all,
                                                      std::vector<rules::Rule> rules, Task& task);
 
+  [[nodiscard]] const Root& node() const { return place_.node; }
   [[nodiscard]] Coverage covers(Facet facet) const override;
   Result<Source> describe(Task& task) override;
   Status list_containers(const Emit<Container>& emit, Task& task) override;

@@ -11,10 +11,12 @@ namespace {
 Result<overlay::View> view_of(const Layered& layered, const std::string& layer) {
   if (layered.stack == nullptr) return Error{Errc::unsupported, layered.no_stack};
   if (layer == "merged") return overlay::View::merged(*layered.stack);
+  if (layer == "image") return overlay::View::image(*layered.stack);
   if (layer == "upper")
     return overlay::View::layer(*layered.stack, static_cast<std::uint32_t>(layered.stack->layers().size()));
   const auto number = parse_number<std::uint32_t>(layer);
-  if (!number) return Error{Errc::malformed, "layer " + layer + ": neither merged nor upper nor a number"};
+  if (!number)
+    return Error{Errc::malformed, "layer " + layer + ": neither merged, image, upper nor a number"};
   return overlay::View::layer(*layered.stack, *number);
 }
 

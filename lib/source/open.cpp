@@ -340,6 +340,12 @@ Result<std::unique_ptr<LiveSnapshot>> open_held(const TargetQuery& query, const 
   return snapshot;
 }
 
+Result<Root> node_root_of(Snapshot& snapshot) {
+  if (const auto* live = dynamic_cast<LiveSnapshot*>(&snapshot)) return live->node().root();
+  if (const auto* ended = dynamic_cast<EndedSnapshot*>(&snapshot)) return ended->node().duplicate();
+  return Error{Errc::unsupported, "not a source of a node: there is no image store beside it"};
+}
+
 Result<UniqueFd> open_file(const std::string& path) {
   if (path == "-") return sys::duplicate(0, "standard input");
   auto directory = Root::open(directory_of(path));

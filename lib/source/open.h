@@ -36,6 +36,9 @@ struct HoldOptions {
 Result<std::unique_ptr<LiveSnapshot>> open_held(const TargetQuery& query, const HoldOptions& options,
                                                 Task& task);
 
+// The / of the node that a live source or a disk is of. Errc::unsupported: other sources have none.
+Result<Root> node_root_of(Snapshot& snapshot);
+
 // The bundle file itself, for verify: a seekable descriptor or standard input for "-".
 Result<UniqueFd> open_file(const std::string& path);
 

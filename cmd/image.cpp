@@ -1,0 +1,131 @@
+#include "lib/report/image.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "cmd/commands.h"
+#include "lib/core/root.h"
+#include "lib/image/facts.h"
+#include "lib/image/listing.h"
+#include "lib/image/verify.h"
+#include "lib/source/open.h"
+
+namespace ctriage {
+namespace {
+
+struct Subject {  // whose image
+  std::unique_ptr<Snapshot> snapshot;
+  Container container;
+};
+
+// One container has to be meant: a pod's only one, or that of -c.
+Result<Subject> open_subject(const source::TargetQuery& query, Task& task) {
+  Subject subject;
+  auto snapshot = source::open_source(query, {}, task);
+  if (!snapshot) return std::move(snapshot).error();
+  subject.snapshot = *std::move(snapshot);
+  std::vector<Container> containers;
+  auto listed = subject.snapshot->list_containers(
+      [&](Container&& container) -> Status {
+        if (!container.sandbox) containers.push_back(std::move(container));
+        return Done{};
+      },
+      task);
+  if (!listed) return std::move(listed).error();
+  if (containers.empty()) return Error{Errc::not_found, query.token + ": no such container"};
+  if (containers.size() > 1) {
+    std::string names;
+    for (const Container& container : containers) names += (names.empty() ? "" : ", ") + container.name.raw;
+    return Error{Errc::mismatch, query.token + ": several containers, name one with -c: " + names};
+  }
+  subject.container = std::move(containers.front());
+  return subject;
+}
+
+template <class Answer>
+Exit print(Answer& answer, std::string (*as_json)(const Answer&),
+           std::string (*as_text)(const Answer&, bool, const report::Style&), GapLog& gaps, Task& task,
+           const Common& common, Io& io) {
+  gaps.finish();
+  answer.gaps = report::records_of(gaps.kept(), task.now());
+  const bool text = common.output_format() == report::Format::text;
+  auto written = io.out(text ? as_text(answer, common.verbose, io.out_style) : as_json(answer));
+  if (!written) return fail(io, written.error());
+  return exit_for(common, std::nullopt, gaps.count(Impact::lost));
+}
+
+Exit run_packages(const source::TargetQuery& query, const Common& common, Io& io) {
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  const auto end = [&](const Error& error) {
+    tell_gaps(io, common, gaps);
+    return fail(io, error);
+  };
+  auto subject = open_subject(query, task);
+  if (!subject) return end(subject.error());
+  image::ContainerFiles files(*subject->snapshot, subject->container.id);
+  auto packages = image::Packages::read(files, task);
+  if (!packages) return end(packages.error());
+  ImagePackagesResult result;
+  result.image = image::read_facts(files, *packages, subject->container, task);
+  result.packages = image::list_packages(*packages);
+  auto changed = image::list_changed(*subject->snapshot, subject->container.id, *packages, result, task);
+  if (!changed) return end(changed.error());
+  return print(result, report::image_packages_json, report::image_packages_text, gaps, task, common, io);
+}
+
+Exit run_verify(const source::TargetQuery& query, const Common& common, Io& io) {
+  GapLog gaps;
+  Task task = make_task(gaps, io);
+  const auto end = [&](const Error& error) {
+    tell_gaps(io, common, gaps);
+    return fail(io, error);
+  };
+  auto subject = open_subject(query, task);
+  if (!subject) return end(subject.error());
+  auto node = source::node_root_of(*subject->snapshot);
+  if (!node) return end(node.error());
+  auto result = image::verify(*subject->snapshot, subject->container, *node, task);
+  if (!result) return end(result.error());
+  const Exit exit =
+      print(*result, report::image_verify_json, report::image_verify_text, gaps, task, common, io);
+  const bool differs = std::ranges::any_of(
+      result->layers, [](const LayerCheck& one) { return one.verdict == LayerVerdict::differs; });
+  return differs ? worse(exit, Exit::failed) : exit;
+}
+
+using Run = Exit (*)(const source::TargetQuery&, const Common&, Io&);
+
+void add_one(CLI::App& parent, const Common& common, Action& chosen, const char* name, const char* what,
+             Run run, const char* footer) {
+  auto query = std::make_shared<source::TargetQuery>();
+  CLI::App* sub = parent.add_subcommand(name, what);
+  sub->add_option("source", query->token, "a container, running or not: shop/web-7d9f, a name, an ID")
+      ->required();
+  add_target_options(*sub, *query);
+  sub->footer(footer);
+  sub->callback([query, run, &common, &chosen] {
+    chosen = [query, run, &common](Io& io) { return run(*query, common, io); };
+  });
+}
+
+}  // namespace
+
+void add_image(CLI::App& app, const Common& common, Action& chosen) {
+  CLI::App* sub = app.add_subcommand("image", "What is in the image that a container was made from");
+  sub->group("Analysis");
+  sub->require_subcommand(1);
+  sub->footer(
+      "Examples:\n  ctriage image packages shop/web-7d9f\n  ctriage image verify shop/web-7d9f -c app\n"
+      "  ctriage image verify web --root /mnt/disk --json\n");
+  add_one(*sub, common, chosen, "packages",
+          "Packages by dpkg's, apk's or rpm's database; which files changed", run_packages,
+          "Examples:\n  ctriage image packages shop/web-7d9f\n  ctriage image packages web --json | jq "
+          "'.packages[].name'\n");
+  add_one(*sub, common, chosen, "verify",
+          "The layers in the engine's store against their digests: 1 where one differs", run_verify,
+          "Examples:\n  ctriage image verify shop/web-7d9f -c app\n  ctriage image verify web --root "
+          "/mnt/disk\n");
+}
+
+}  // namespace ctriage
