@@ -90,7 +90,8 @@ void add_show(CLI::App& app, Common& common, Action& chosen) {
   sub->add_flag("--mounts", arguments->show.mounts, "mounts");
   sub->add_flag("--env", arguments->show.environment, "environment, secrets too");
   sub->add_flag("--maps", arguments->show.maps, "memory mappings");
-  sub->add_flag("--security", arguments->show.security, "credentials, capabilities, namespaces, seccomp filters, signals, timers");
+  sub->add_flag("--security", arguments->show.security,
+                "credentials, capabilities, namespaces, seccomp filters, signals, timers");
   sub->add_flag("--all", arguments->show.all, "all of these");
   add_pid_option(*sub, arguments->pid, "only this process");
   add_rule_options(*sub, common);

@@ -32,6 +32,18 @@ TEST(Indicators, EachKindAsItIsWritten) {
   EXPECT_EQ(read->texts(), (std::set<std::string>{"evil.example", "some text, with a comma"}));
 }
 
+// As `iocs --as csv` writes names that an attacker chose.
+TEST(Indicators, EscapedValues) {
+  const auto read = Indicators::parse(
+      "path,/"
+      "a\\\\b\\n\\x1b\\xff\\u{202e}c,\nstring,'=1+2,\nstring,'quoted',\nstring,\\x1,\nstring,\\u{110000},\n"
+      "string,\\u{20,\nstring,\\q,\n");
+  ASSERT_TRUE(read) << read.error().what;
+  EXPECT_NE(read->find_path("/a\\b\n\x1b\xff\u202ec"), nullptr);
+  EXPECT_EQ(read->texts(),
+            (std::set<std::string>{"=1+2", "'quoted'", "\\x1", "\\u{110000}", "\\u{20", "\\q"}));
+}
+
 TEST(Indicators, WhatIsWrongNamesItsLine) {
   const struct {
     std::string file;

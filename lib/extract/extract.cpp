@@ -94,7 +94,8 @@ Status Extraction::flush() {
 
 Status Extraction::line(const ExtractedObject& object) {
   if (entries_ >= kMaxExtractedEntries) {
-    tell(object, {Errc::limit, "over " + with_commas(kMaxExtractedEntries) + " lines of the manifest: not in it"});
+    tell(object,
+         {Errc::limit, "over " + with_commas(kMaxExtractedEntries) + " lines of the manifest: not in it"});
     return Done{};
   }
   ++entries_;

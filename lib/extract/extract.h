@@ -7,9 +7,9 @@
 #include <string>
 
 #include "lib/core/hash.h"
+#include "lib/core/limits.h"
 #include "lib/core/new_file.h"
 #include "lib/core/root.h"
-#include "lib/core/limits.h"
 #include "lib/core/task.h"
 #include "lib/model/object.h"
 

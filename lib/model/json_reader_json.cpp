@@ -18,6 +18,7 @@
 #include "lib/model/json_budget.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
+#include "lib/model/sweep.h"
 
 namespace ctriage {
 namespace {
@@ -296,6 +297,7 @@ template Result<CustodyAction> parse_artifact<CustodyAction>(std::string_view);
 template Result<GapRecord> parse_artifact<GapRecord>(std::string_view);
 // What one process of ours tells another.
 template Result<CollectedTarget> parse_artifact<CollectedTarget>(std::string_view);
+template Result<SweptTarget> parse_artifact<SweptTarget>(std::string_view);
 template Result<PlanResult> parse_artifact<PlanResult>(std::string_view);
 
 }  // namespace ctriage

@@ -374,8 +374,8 @@ Result<std::unique_ptr<Snapshot>> open_any(const TargetQuery& query, bool judged
 
 }  // namespace
 
-Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, rules::RuleSet rules,
-                                              Task& task, int writable) {
+Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, rules::RuleSet rules, Task& task,
+                                              int writable) {
   auto opened = open_any(query, !rules.rules.empty(), task, writable);
   if (!opened || rules.rules.empty()) return opened;
   return verdict::judged(*std::move(opened), std::move(rules));

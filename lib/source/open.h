@@ -19,8 +19,8 @@ namespace ctriage::source {
 // `rules`, if there are any, make the findings (lib/verdict/verdict.h), of a bundle beyond those it has.
 // Hostile formats are parsed in the sandbox, which stays for good; `writable`: a directory that may be
 // written to from inside, -1 for none.
-Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, rules::RuleSet rules,
-                                              Task& task, int writable = -1);
+Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, rules::RuleSet rules, Task& task,
+                                              int writable = -1);
 
 // The live half of it, for dump.
 Result<std::unique_ptr<LiveSnapshot>> open_live(const TargetQuery& query, Task& task);

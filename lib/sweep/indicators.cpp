@@ -49,6 +49,61 @@ IndicatorKind guess(const std::string& value) {
   return value.starts_with('/') ? IndicatorKind::path : IndicatorKind::text;
 }
 
+std::string utf8(std::uint32_t point) {
+  std::string out;
+  const auto tail = [&](unsigned shift) { out += static_cast<char>(0x80 | (point >> shift & 0x3f)); };
+  if (point < 0x80) {
+    out += static_cast<char>(point);
+  } else if (point < 0x800) {
+    out += static_cast<char>(0xc0 | point >> 6);
+    tail(0);
+  } else if (point < 0x10000) {
+    out += static_cast<char>(0xe0 | point >> 12);
+    tail(6);
+    tail(0);
+  } else {
+    out += static_cast<char>(0xf0 | point >> 18);
+    tail(12);
+    tail(6);
+    tail(0);
+  }
+  return out;
+}
+
+// The next character of what escape_terminal made, and what it stood for.
+std::string take_character(std::string_view& written) {
+  const auto take = [&](std::size_t size, std::string stands_for) {
+    written.remove_prefix(size);
+    return stands_for;
+  };
+  const std::string_view rest = written.substr(1);
+  if (written.front() != '\\' || rest.empty()) return take(1, std::string(1, written.front()));
+  if (rest.front() == '\\') return take(2, "\\");
+  if (rest.front() == 'n') return take(2, "\n");
+  if (rest.front() == 't') return take(2, "\t");
+  if (rest.front() == 'x' && rest.size() >= 3) {
+    if (const auto byte = parse_number<std::uint8_t>(rest.substr(1, 2), 16))
+      return take(4, std::string(1, static_cast<char>(*byte)));
+  }
+  const auto end = rest.find('}');
+  if (rest.starts_with("u{") && end != rest.npos) {
+    const auto point = parse_number<std::uint32_t>(rest.substr(2, end - 2), 16);
+    if (point && *point <= 0x10ffff) return take(end + 2, utf8(*point));
+  }
+  return take(1, "\\");
+}
+
+// What `iocs` did to the value: escape_terminal, and a quote before what a spreadsheet would take for a
+// formula.
+std::string plain_value(std::string_view written) {
+  constexpr std::string_view kFormula = "=+-@";
+  if (written.size() > 1 && written[0] == '\'' && kFormula.find(written[1]) != kFormula.npos)
+    written.remove_prefix(1);
+  std::string value;
+  while (!written.empty()) value += take_character(written);
+  return value;
+}
+
 // The second field of a line, RFC 4180. Nothing: a quote that does not end.
 std::optional<std::string> csv_value(std::string_view rest) {
   if (!rest.starts_with('"')) return std::string(rest.substr(0, rest.find(',')));
@@ -108,7 +163,8 @@ Result<Indicators> Indicators::parse(std::string_view file) {
     if (trim(line).empty() || line.starts_with('#') || line.starts_with("type,value")) continue;
     const auto comma = line.find(',');
     const auto kind = comma == line.npos ? std::nullopt : kind_of_type(line.substr(0, comma));
-    const auto value = kind ? csv_value(line.substr(comma + 1)) : std::optional<std::string>(trim(line));
+    auto value = kind ? csv_value(line.substr(comma + 1)) : std::optional<std::string>(trim(line));
+    if (kind && value) value = plain_value(*value);
     const Status added =
         value ? read.add(kind, *value) : Status(Error{Errc::malformed, "a quote that does not end"});
     if (!added) return Error(added.error()).within("line " + std::to_string(number));
