@@ -34,8 +34,8 @@ void each_entry(std::string_view file, criu::Kind kind) {
     (void)criu::parse_signal_action(message, 0).has_value();
     (void)criu::parse_timers(message).has_value();
     (void)criu::parse_posix_timer(message).has_value();
-    for (const auto kind : {criu::FileKind::inotify, criu::FileKind::fanotify, criu::FileKind::eventpoll})
-      (void)criu::parse_watch(kind, message).has_value();
+    for (const auto watched : {criu::FileKind::inotify, criu::FileKind::fanotify, criu::FileKind::eventpoll})
+      (void)criu::parse_watch(watched, message).has_value();
     if (const auto packet = criu::parse_packet(message); packet && !reader->take(packet->length_bytes))
       return;
     for (const auto& old : criu::old_file_images()) (void)criu::parse_old_file(old.file, message).has_value();
