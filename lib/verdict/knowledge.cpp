@@ -13,6 +13,13 @@ std::string_view without_version(std::string_view name) {
   return end == name.npos ? name : name.substr(0, end + 1);
 }
 
+// One step of it.
+std::string_view less_version(std::string_view name) {
+  const std::string_view plain = without_version(name);
+  const auto dot = name.rfind('.');
+  return dot == name.npos || dot < plain.size() ? plain : name.substr(0, dot);
+}
+
 bool has_name(const std::vector<std::string>& names, std::string_view path) {
   const std::string_view name = base_name(path);
   const std::string_view plain = without_version(name);
@@ -65,11 +72,13 @@ Result<Knowledge> Knowledge::builtin() {
 
 std::optional<Knowledge::Tool> Knowledge::find_tool(std::string_view path) const {
   const std::string_view name = base_name(path);
-  for (const std::string_view each : {name, without_version(name)}) {
+  for (std::string_view each = name;;) {
     const auto at = std::ranges::lower_bound(tools_, each, {}, &Names::value_type::first);
     if (at != tools_.end() && at->first == each) return Tool{at->first, at->second};
+    const std::string_view shorter = less_version(each);
+    if (shorter == each) return std::nullopt;
+    each = shorter;
   }
-  return std::nullopt;
 }
 
 bool Knowledge::is_multicall(std::string_view path) const { return has_name(multicall_, path); }

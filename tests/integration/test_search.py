@@ -84,7 +84,7 @@ class Search(Case):
 
     def test_what_was_found_before_a_stop_is_told(self):
         """strings takes some seconds for that much."""
-        target = Target(self, self.program, resident_mib=600)
+        target = Target(self, self.program, resident_mib=2400)
         with open(os.path.join(self.temp(), "out"), "w+b") as file:
             process = subprocess.Popen([lab.binary(), "strings", f"pid:{target.pid}", "-m", "16"], stdout=file, stderr=subprocess.PIPE)
             time.sleep(1)
