@@ -1,9 +1,12 @@
 // hashes and iocs: what other tools look for.
 #include "lib/views/hashes.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 
 #include "cmd/commands.h"
+#include "lib/core/sys.h"
 #include "lib/report/document.h"
 #include "lib/report/indicators.h"
 #include "lib/source/open.h"
@@ -32,9 +35,10 @@ Exit run_hashes(const HashArguments& arguments, const source::TargetQuery& query
   Task task = make_task(gaps, io);
   auto opened = source::open_source(query, {}, task);
   if (!opened) return fail(io, opened.error());
+  const bool terminal = sys::is_terminal(STDOUT_FILENO);
   const bool text = common.output_format() == report::Format::text;
   const Emit<FileHash> write = [&](FileHash&& hash) {
-    return io.out(text ? report::hash_lines(hash, arguments.options.md5 || arguments.options.sha1)
+    return io.out(text ? report::hash_lines(hash, arguments.options.md5 || arguments.options.sha1, terminal)
                        : report::document(hash));
   };
   const Status told = views::list_hashes(**opened, arguments.options, write, task);

@@ -13,7 +13,8 @@ TEST(Indicators, EachKindAsItIsWritten) {
   const auto read = Indicators::parse(
       "# from the other team\r\n\n" + std::string(64, 'A') +
       "\n203.0.113.7\n198.51.100.1:443\n[2001:DB8::1]:8443\n" +
-      "/tmp/.x/kworkerd\nsome text, with a comma\ntype,value,context\nsha256," + std::string(64, 'b') +
+      "/tmp/.x/kworkerd\nSTRING,\"some text, with a comma\"\ntype,value,context\nsha256," +
+      std::string(64, 'b') +
       ",\"dropped\"\nip:port,192.0.2.9:80,\npath,\"/tmp/a \"\"b\"\",c\",x\nstring,evil.example,\n");
   ASSERT_TRUE(read) << read.error().what;
   EXPECT_EQ(read->size(), 10U);
@@ -53,7 +54,10 @@ TEST(Indicators, WhatIsWrongNamesItsLine) {
                {"ip:port,1.2.3.4:99999,\n", "line 1"},
                {"path,etc/passwd,\n", "line 1: etc/passwd: a path begins with /"},
                {"path,\"/a\n", "line 1: a quote that does not end"},
-               {"string,,\n", "line 1: no value"}};
+               {"string,,\n", "line 1: no value"},
+               {"domain,evil.example\n", "line 1: domain: no type"},
+               {"203.0.113.9,c2 server\n", "line 1: 203.0.113.9: no type"},
+               {"203.0.113.0/24\n", "line 1: 203.0.113.0/24: networks"}};
   for (const auto& c : cases) {
     const auto read = Indicators::parse(c.file);
     ASSERT_FALSE(read) << c.file;

@@ -1,6 +1,7 @@
 #include "lib/report/indicators.h"
 
 #include "lib/core/old_hash.h"
+#include "lib/core/text.h"
 #include "lib/model/json.h"
 #include "lib/report/timeline.h"
 
@@ -74,9 +75,10 @@ std::string stix_pattern(const Indicator& indicator) {
 
 }  // namespace
 
-std::string hash_lines(const FileHash& hash, bool tagged) {
+std::string hash_lines(const FileHash& hash, bool tagged, bool terminal) {
   bool escaped = false;
-  const std::string name = coreutils_name(hash.path.raw, escaped);
+  std::string name = coreutils_name(hash.path.raw, escaped);
+  if (terminal) name = escape_terminal(hash.path.raw);
   const std::string mark = escaped ? "\\" : "";
   if (!tagged) return mark + hash.sha256 + "  " + name + "\n";
   std::string lines;

@@ -11,7 +11,8 @@ namespace ctriage::report {
 
 // As sha256sum(1) writes it; `tagged`, for who asked for others: a line with its name for each, as cksum(1)
 // does. A name with a backslash or line end is escaped as coreutils do, and the line begins with a backslash.
-std::string hash_lines(const FileHash& hash, bool tagged);
+// `terminal`: for eyes, with what would move a cursor escaped as well; no tool takes such a name back.
+std::string hash_lines(const FileHash& hash, bool tagged, bool terminal);
 
 // "type,value,context": what `sweep -f` reads.
 std::string indicators_csv(std::span<const Indicator> indicators);

@@ -22,7 +22,8 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-std::optional<IndicatorKind> kind_of_type(std::string_view type) {
+std::optional<IndicatorKind> kind_of_type(std::string_view word) {
+  const std::string type = lower(word);
   if (type == "sha256") return IndicatorKind::sha256;
   if (type == "ip" || type == "ip:port" || type == "address") return IndicatorKind::address;
   if (type == "path") return IndicatorKind::path;
@@ -104,6 +105,13 @@ std::string plain_value(std::string_view written) {
   return value;
 }
 
+// "203.0.113.0/24".
+bool is_network(std::string_view text) {
+  const auto slash = text.find('/');
+  return slash != text.npos && parse_number<std::uint8_t>(text.substr(slash + 1)) &&
+         canonical_address(text.substr(0, slash));
+}
+
 // The second field of a line, RFC 4180. Nothing: a quote that does not end.
 std::optional<std::string> csv_value(std::string_view rest) {
   if (!rest.starts_with('"')) return std::string(rest.substr(0, rest.find(',')));
@@ -157,12 +165,21 @@ Result<Indicators> Indicators::parse(std::string_view file) {
   if (file.size() > kMaxIndicatorBytes) return Error{Errc::limit, "indicators of more than 16 MiB"};
   Indicators read;
   std::size_t number = 0;
+  if (file.starts_with("\xef\xbb\xbf")) file.remove_prefix(3);  // what some editors begin UTF-8 with
   for (std::string_view line : split(file, '\n')) {
     ++number;
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (trim(line).empty() || line.starts_with('#') || line.starts_with("type,value")) continue;
     const auto comma = line.find(',');
     const auto kind = comma == line.npos ? std::nullopt : kind_of_type(line.substr(0, comma));
+    // Whoever wrote a type that is none of ours, or a note behind an address, does not want it as a text.
+    if (comma != line.npos && !kind)
+      return Error{Errc::malformed,
+                   "line " + std::to_string(number) + ": " + std::string(line.substr(0, comma)) +
+                       ": no type; sha256, ip, ip:port, path or string stands before a comma"};
+    if (!kind && is_network(trim(line)))
+      return Error{Errc::malformed, "line " + std::to_string(number) + ": " + std::string(trim(line)) +
+                                        ": networks are not looked for, only addresses"};
     auto value = kind ? csv_value(line.substr(comma + 1)) : std::optional<std::string>(trim(line));
     if (kind && value) value = plain_value(*value);
     const Status added =

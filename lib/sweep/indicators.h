@@ -5,8 +5,8 @@
 //   TYPE: sha256 | ip | ip:port | path | string  as `iocs --as csv` writes it; its first line is the header
 //         "type,value,context". VALUE may stand in quotes, "" for one of them, RFC 4180; in it \\, \n, \t,
 //         \xHH and \u{HEX} are what they stand for, and a quote before = + - or @ is none of it.
-//   INDICATOR without a type: 64 hexadecimal digits are a SHA-256, what parses as an IPv4 or IPv6 address
-//   (with
+//   INDICATOR without a type, and without a comma: 64 hexadecimal digits are a SHA-256, what parses as an
+//   IPv4 or IPv6 address (with
 //         a port: 1.2.3.4:80, [::1]:80) an address, what begins with '/' a path, all else a text.
 #include <array>
 #include <cstddef>

@@ -149,13 +149,33 @@ class Looker {
             "has it open, descriptor " + std::to_string(seen.fd));
       return Done{};
     };
-    return snapshot_.list_descriptors(id, open, task_);
+    if (auto done = snapshot_.list_descriptors(id, open, task_); !done) return done;
+    const Emit<Mapping> mapping = [&](Mapping&& seen) -> Status {
+      if (seen.path.empty() || !libraries_.insert({id, seen.pid, seen.path.raw}).second) return Done{};
+      match(swept, IndicatorKind::path, indicators_.find_path(seen.path.raw), seen.pid, "has it mapped");
+      if (seen.sha256)
+        match(swept, IndicatorKind::sha256, indicators_.find_sha256(*seen.sha256), seen.pid,
+              "has mapped " + seen.path.raw);
+      return Done{};
+    };
+    if (auto done = snapshot_.list_mappings(id, mapping, task_); !done) return done;
+    libraries_.clear();
+    const Emit<TreeFile> tree = [&](TreeFile&& seen) -> Status {
+      const std::string& path = seen.path.raw;
+      match(swept, IndicatorKind::path, indicators_.find_path(path), 0,
+            "file in the mount " + seen.mount.raw);
+      if (seen.file.sha256)
+        match(swept, IndicatorKind::sha256, indicators_.find_sha256(*seen.file.sha256), 0, "file " + path);
+      return Done{};
+    };
+    return snapshot_.list_trees(id, tree, task_);
   }
 
   Snapshot& snapshot_;
   const Indicators& indicators_;
   Task& task_;
   std::set<std::pair<std::string, std::string>> full_;
+  std::set<std::tuple<std::string, std::int32_t, std::string>> libraries_;  // of a container, each once
 };
 
 void keep_the_worst(SweptContainer& swept) {

@@ -136,9 +136,13 @@ void ChangeLook::look_at_package(FileChange& change, Seen& seen, Task& task) {
     return opened && !opened->entry.gone;
   };
   if (!now_tried_ && std::ranges::none_of(kPackageDatabases, changed)) now_tried_ = true;
+  // A database of a manager that the image has not is nobody's but the one's who wrote it.
+  const image::Packages* managed = packages("image", of_image_, image_tried_, task);
   const image::Packages* of_now = packages("merged", of_now_, now_tried_, task);
   auto owner = of_now == nullptr ? std::nullopt : of_now->find_owner(change.path.view());
-  if (!owner || change.kind == ChangeKind::deleted) return;
+  if (!owner || managed == nullptr || owner->manager != managed->manager() ||
+      change.kind == ChangeKind::deleted)
+    return;
   owner->fits = fits(*owner);
   if (owner->fits != true) return;
   std::erase(seen.traits, "package_differs");

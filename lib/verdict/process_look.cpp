@@ -96,11 +96,12 @@ void name_preload(const Process& process, const Container& container, Seen& seen
   for (const Bytes& entry : process.environ) {
     const std::string_view text = entry.view();
     if (!text.starts_with("LD_PRELOAD=") && !text.starts_with("LD_AUDIT=")) continue;
-    if (text.ends_with('=')) continue;
+    if (text.find('=') + 1 == text.size()) continue;  // no value
     const bool of_spec = std::ranges::find(container.environ, entry) != container.environ.end();
+    if (of_spec && std::ranges::find(seen.traits, "preload_of_spec") != seen.traits.end()) continue;
     seen.traits.emplace_back(of_spec ? "preload_of_spec" : "preload");
     seen.proof = Bytes(std::string(text.substr(0, 256)));
-    return;
+    if (!of_spec) return;
   }
 }
 

@@ -14,16 +14,17 @@ struct Interpreter {
   std::string_view inline_letters;  // -c CODE: no file. In a cluster too (-ec)
   std::string_view takes_value;     // -X VALUE, where the value is a word of its own
   std::string_view names_file;      // -f FILE: the script
+  std::string_view ends_word;       // -XVALUE: the rest of the word is its value, and never the next word
 };
 constexpr std::array kInterpreters{
-    Interpreter{"sh", "cs", "oO", ""},      Interpreter{"bash", "cs", "oO", ""},
-    Interpreter{"dash", "cs", "oO", ""},    Interpreter{"ash", "cs", "oO", ""},
-    Interpreter{"zsh", "cs", "o", ""},      Interpreter{"ksh", "cs", "oO", ""},
-    Interpreter{"rbash", "cs", "oO", ""},   Interpreter{"hush", "cs", "oO", ""},
-    Interpreter{"python", "cm", "WXQ", ""}, Interpreter{"perl", "eE", "I", ""},
-    Interpreter{"ruby", "e", "rICE", ""},   Interpreter{"node", "ep", "rC", ""},
-    Interpreter{"nodejs", "ep", "rC", ""},  Interpreter{"php", "rBR", "dczS", "fF"},
-    Interpreter{"lua", "ei", "l", ""},      Interpreter{"tclsh", "", "", ""},
+    Interpreter{"sh", "cs", "oO", "", ""},        Interpreter{"bash", "cs", "oO", "", ""},
+    Interpreter{"dash", "cs", "oO", "", ""},      Interpreter{"ash", "cs", "oO", "", ""},
+    Interpreter{"zsh", "cs", "o", "", ""},        Interpreter{"ksh", "cs", "oO", "", ""},
+    Interpreter{"rbash", "cs", "oO", "", ""},     Interpreter{"hush", "cs", "oO", "", ""},
+    Interpreter{"python", "cm", "WXQ", "", ""},   Interpreter{"perl", "eE", "I", "", "mMFixDCV"},
+    Interpreter{"ruby", "e", "rICE", "", "FKxi"}, Interpreter{"node", "ep", "rC", "", ""},
+    Interpreter{"nodejs", "ep", "rC", "", ""},    Interpreter{"php", "rBR", "dczS", "fF", ""},
+    Interpreter{"lua", "ei", "l", "", ""},        Interpreter{"tclsh", "", "", "", ""},
 };
 constexpr std::array<std::string_view, 6> kLongInline{"--eval",    "--print", "--command",
                                                       "--version", "--help",  "--test"};
@@ -70,6 +71,7 @@ std::string_view script_argument(std::string_view family, const std::vector<Byte
         if (k + 1 < word.size()) return word.substr(k + 1);
         return i + 1 < argv.size() ? argv[i + 1].view() : std::string_view();
       }
+      if (has(interpreter->ends_word, word[k])) break;
       if (!has(interpreter->takes_value, word[k])) continue;
       if (k + 1 == word.size()) ++i;
       break;  // the rest of the word is its value

@@ -15,6 +15,15 @@ std::string text_of(const nlohmann::json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
+// A URL can have a user and a password in it, RFC 3986 3.2.1: up to the last @, whoever wrote it and however.
+std::string without_user(std::string_view url) {
+  const auto at = url.rfind('@');
+  if (at == url.npos) return std::string(url);
+  const auto scheme = url.find("://");
+  const std::string kept(scheme < at ? url.substr(0, scheme + 3) : std::string_view());
+  return kept + std::string(url.substr(at + 1));
+}
+
 }  // namespace
 
 std::optional<Claims> parse_claims(std::string_view json) {
@@ -44,7 +53,7 @@ std::optional<std::string> parse_registries(std::string_view json) {
   std::size_t count = 0;
   for (const auto& [server, entry] : auths->items()) {
     if (++count > kMaxTold) break;
-    told += (told.empty() ? "" : ", ") + server;
+    told += (told.empty() ? "" : ", ") + without_user(server);
     std::string user = entry.is_object() ? text_of(entry, "username") : std::string();
     if (user.empty() && entry.is_object()) {
       const auto plain = from_base64(text_of(entry, "auth"));
@@ -65,9 +74,7 @@ std::string find_servers(std::string_view text) {
       std::string_view url = trim(rest.substr(key.size()));
       while (!url.empty() && (url.back() == ',' || url.back() == '"')) url.remove_suffix(1);
       if (url.starts_with('"')) url.remove_prefix(1);
-      const auto at = url.find('@');  // a URL can have a password in it
-      if (at != url.npos) url.remove_prefix(at + 1);
-      told += (told.empty() ? "" : ", ") + std::string(url);
+      told += (told.empty() ? "" : ", ") + without_user(url);
     }
   }
   return told;

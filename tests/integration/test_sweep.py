@@ -9,9 +9,12 @@ from lab import Case, Containerd, ctriage
 NS = f"sweep-{os.getpid()}"
 MARK = "evil-marker-in-the-environment"
 # busybox with two bytes more, called by the name of an applet.
-INTRUDED = ("mkdir /tmp/.x && cp /bin/busybox /tmp/.x/sleep && echo x >> /tmp/.x/sleep && "
+INTRUDED = ("echo only-here > /dev/shm/note; mkdir /tmp/.x && cp /bin/busybox /tmp/.x/sleep && echo x >> /tmp/.x/sleep && "
             f"exec env SIGN={MARK} /tmp/.x/sleep 1000000")
 REPLICAS = ("web-7d9f8c6b5-x2x4q", "web-7d9f8c6b5-b2b4b", "web-7d9f8c6b5-c2c4c")
+
+
+NOTE = ("sha256", hashlib.sha256(b"only-here\n").hexdigest())  # of a file that nobody has open
 
 
 def setUpModule():
@@ -68,12 +71,13 @@ class Sweep(Case):
     def test_indicators(self):
         path = os.path.join(self.temp(), "iocs")
         with open(path, "w", encoding="ascii") as file:
-            file.write(f"type,value,context\nsha256,{self.sha256},x\npath,/tmp/.x/sleep,\nstring,{MARK},\nip,203.0.113.99,\n")
+            file.write(f"type,value,context\nsha256,{self.sha256},x\npath,/tmp/.x/sleep,\nstring,{MARK},\nip,203.0.113.99,\n"
+                       f"SHA256,{NOTE[1]},\n")
         document, ours = self.sweep("-f", path)
-        self.assertEqual(document["indicators"], 4)
+        self.assertEqual(document["indicators"], 5)
         for name, containers in ours.items():
             kinds = {(m["kind"], m["indicator"]) for c in containers for m in c["matches"]}
-            there = {("sha256", self.sha256), ("path", "/tmp/.x/sleep"), ("text", MARK)} if name in (REPLICAS[1], "till") else set()
+            there = {("sha256", self.sha256), ("path", "/tmp/.x/sleep"), ("text", MARK), NOTE} if name in (REPLICAS[1], "till") else set()
             self.assertEqual(kinds, there, name)
         self.expect(ctriage("sweep", "-f", path, "--fail-on", "critical"), 4)
         text = self.expect(ctriage("sweep", "-f", path), 0).out.decode()
