@@ -196,7 +196,7 @@ TEST(Yaml, Values) {
   ASSERT_TRUE(read) << read.error().what;
   ASSERT_EQ(read->size(), 2U);
   std::string kinds;
-  for (const Value& item : read->at(0).members.at(0).second.items) {
+  for (const Value& item : read->at(0).members.at(0).value.items) {
     kinds += std::to_string(static_cast<int>(item.kind)) + item.text + ' ';
   }
   EXPECT_EQ(kinds, "21 41 2-7 40x1f 4yes 1true 0 0 41.5 4x\ty ");

@@ -8,6 +8,17 @@
 
 namespace ctriage::rules {
 
+namespace {
+
+// "detect.selection": where a thing stands.
+std::string joined(std::string_view where, std::string_view name) {
+  std::string all(where);
+  all += '.';
+  return all += name;
+}
+
+}  // namespace
+
 Error bad(std::string_view field, std::string_view why) {
   return {Errc::malformed, std::string(field) + ": " + std::string(why)};
 }
@@ -63,7 +74,7 @@ void take_maps(const Value& from, const std::string& where, const FieldNames& na
     if (test) {
       fields.push_back(*std::move(test));
     } else {
-      mistakes.add(std::move(test).error().within(where + '.' + key));
+      mistakes.add(std::move(test).error().within(joined(where, key)));
     }
   }
   into.push_back(std::move(fields));
@@ -105,7 +116,7 @@ void take_detection(const Value& from, const std::string& where, const FieldName
       continue;
     }
     Selection selection{name, {}};
-    take_maps(fields, where + '.' + name, names, mistakes, selection.any_of);
+    take_maps(fields, joined(where, name), names, mistakes, selection.any_of);
     into.selections.push_back(std::move(selection));
   }
   take_condition(from.find("condition"), where + ".condition", mistakes, into);

@@ -9,8 +9,7 @@ namespace ctriage::rules {
 
 KnownGood::KnownGood(std::vector<Digest> digests) : digests_(std::move(digests)) {
   std::ranges::sort(digests_);
-  const auto same = std::ranges::unique(digests_);
-  digests_.erase(same.begin(), same.end());
+  digests_.erase(std::unique(digests_.begin(), digests_.end()), digests_.end());
 }
 
 bool KnownGood::has(const Digest& digest) const { return std::ranges::binary_search(digests_, digest); }

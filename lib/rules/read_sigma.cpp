@@ -239,13 +239,12 @@ void read_sigma(std::string_view text, std::string_view origin, RuleFile& into) 
   std::size_t number = 0;
   for (const Value& document : *documents) take_document(document, ++number, origin, expressions, into);
   // What is not met is no mistake.
-  const auto needs = std::ranges::stable_partition(
-      into.mistakes, [](const Mistake& one) { return one.error.code != Errc::unsupported; });
-  for (Mistake& one : needs) {
-    one.unmet = true;
-    into.set.unmet.push_back(std::move(one));
+  std::vector<Mistake> mistakes;
+  for (Mistake& one : into.mistakes) {
+    one.unmet = one.error.code == Errc::unsupported;
+    (one.unmet ? into.set.unmet : mistakes).push_back(std::move(one));
   }
-  into.mistakes.erase(needs.begin(), needs.end());
+  into.mistakes = std::move(mistakes);
 }
 
 }  // namespace ctriage::rules

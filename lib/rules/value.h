@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "lib/core/result.h"
@@ -15,10 +14,16 @@ struct Value {
   enum class Kind : std::uint8_t { null, boolean, number, fraction, text, list, map } kind = Kind::null;
   std::string text;  // "true", "-7", the text
   std::vector<Value> items;
-  std::vector<std::pair<std::string, Value>> members;  // no name twice
+  struct Member;
+  std::vector<Member> members;  // no name twice
 
   [[nodiscard]] const Value* find(std::string_view name) const;
   [[nodiscard]] bool is(Kind wanted) const { return kind == wanted; }
+};
+
+struct Value::Member {
+  std::string name;
+  Value value;
 };
 
 // Errc::limit, malformed with the byte where it stops being JSON.

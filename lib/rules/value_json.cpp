@@ -39,7 +39,7 @@ Value value_of(const json& from) {
       break;
     case json::value_t::object:
       value.kind = Value::Kind::map;
-      for (const auto& [name, member] : from.items()) value.members.emplace_back(name, value_of(member));
+      for (const auto& [name, member] : from.items()) value.members.push_back({name, value_of(member)});
       break;
     default:
       break;

@@ -156,9 +156,9 @@ class Builder {
       in.has_key = true;
       return true;
     }
-    in.value->members.emplace_back(std::move(in.key), std::move(value));
+    in.value->members.push_back({std::move(in.key), std::move(value)});
     in.has_key = false;
-    last_ = &in.value->members.back().second;
+    last_ = &in.value->members.back().value;
     return true;
   }
 

@@ -52,7 +52,7 @@ Status list_bundles(const Root& proc, const BundleSet& set, const NodeFacts& fac
       return Done{};
     }
     std::vector<std::optional<Found>> found(block->names.size());
-    const auto listed = for_each_item(found.size(), task, [&](Share share, Task& own) -> Status {
+    auto listed = for_each_item(found.size(), task, [&](Share share, Task& own) -> Status {
       if (auto go_on = own.check(); !go_on) return go_on;
       found[share.index] = look_at_bundle(proc, set, block->names[share.index], facts, own);
       return Done{};
