@@ -22,9 +22,12 @@ const Bytes* capability_of(const std::optional<FileState>& state) {
   return at == state->xattrs.end() ? nullptr : &at->value;
 }
 
+// Of an archive without the image: there, and added or changed, nobody can say which.
+bool is_untold(const FileChange& change) { return change.kind == ChangeKind::unknown && change.after; }
+
 bool has_new_bytes(const FileChange& change) {
   return change.kind == ChangeKind::added || change.kind == ChangeKind::content ||
-         change.kind == ChangeKind::type;
+         change.kind == ChangeKind::type || is_untold(change);
 }
 
 // A name that is made not to be seen: blanks at its ends, control characters, dots alone.
@@ -173,7 +176,7 @@ Seen ChangeLook::look_at(FileChange& change, Task& task) {
     if (capability != nullptr && (before == nullptr || *before != *capability))
       seen.traits.emplace_back("capabilities_added");
   }
-  if (there && change.kind == ChangeKind::added) {
+  if (there && (change.kind == ChangeKind::added || is_untold(change))) {
     if (name.starts_with(kWhiteoutPrefix)) seen.traits.emplace_back("whiteout_name");
     if (is_odd_name(name)) seen.traits.emplace_back("odd_name");
     const FileType type = change.after->type;

@@ -76,8 +76,11 @@ class ListHashes {
         if (auto go_on = task_.check(); !go_on) return go_on;
         const std::string of = std::string(to_text(as)) + " " + path.raw;
         if (sha256) of_others_missing(of, std::move(read).error());
+        // What this kind of source has not is no loss of this look.
+        const bool cannot = read.error().code == Errc::unsupported;
         if (!sha256)
-          task_.gaps.add({Impact::lost, "hashes", of, std::move(read).error().within("not hashed")});
+          task_.gaps.add({cannot ? Impact::note : Impact::lost, "hashes", of,
+                          std::move(read).error().within("not hashed")});
       }
     }
     return hash.sha256.empty() ? Status(Done{}) : emit_(std::move(hash));
