@@ -1,7 +1,5 @@
 #include "lib/image/layer_check.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cstring>
 #include <unordered_set>
@@ -9,6 +7,7 @@
 #include "lib/archive/layer_reader.h"
 #include "lib/core/hash.h"
 #include "lib/core/path.h"
+#include "lib/model/file_mode.h"
 
 namespace ctriage::image {
 namespace {
@@ -44,25 +43,6 @@ class Hashing final : public ByteSource {
   const Task& task_;
   Sha256 hash_;
 };
-
-FileType type_of(std::uint32_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFREG:
-      return FileType::regular;
-    case S_IFDIR:
-      return FileType::directory;
-    case S_IFLNK:
-      return FileType::symlink;
-    case S_IFCHR:
-      return FileType::character;
-    case S_IFBLK:
-      return FileType::block;
-    case S_IFIFO:
-      return FileType::fifo;
-    default:
-      return FileType::unknown;
-  }
-}
 
 bool is_opaque(const FileState& state) {
   return std::ranges::any_of(state.xattrs, [](const XattrRecord& xattr) {
@@ -157,7 +137,7 @@ Status Comparer::compare(const archive::LayerReader::Entry& entry, const std::st
     if (!other || other->entry.file.inode != state.inode) add_difference(into_, path, "link");
     return Done{};
   }
-  if (type_of(entry.mode) != state.type) {
+  if (type_of_mode(entry.mode) != state.type) {
     add_difference(into_, path, "type");
     return Done{};
   }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "lib/core/address.h"
 #include "lib/model/seen.h"
 #include "lib/model/sweep.h"
 
@@ -61,20 +62,10 @@ constexpr std::array kJoins{
     Join{kKind<FileChange>, "seen", kKind<Seen>},
 };
 
-struct Endpoint {
-  std::string_view address;
-  std::string_view port;
-};
-
-// "10.0.0.1:80", "[::1]:80"; of unix sockets a path, which is no endpoint.
+// Of unix sockets it is a path, which is no endpoint.
 std::optional<Endpoint> endpoint_of(std::string_view text) {
-  const auto colon = text.rfind(':');
-  if (colon == std::string_view::npos) return std::nullopt;
-  Endpoint end{text.substr(0, colon), text.substr(colon + 1)};
-  if (end.address.starts_with('[') && end.address.ends_with(']')) {
-    end.address = end.address.substr(1, end.address.size() - 2);
-  }
-  return end;
+  const Endpoint end = split_endpoint(text);
+  return end.port.empty() ? std::nullopt : std::optional(end);
 }
 
 }  // namespace

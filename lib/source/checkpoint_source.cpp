@@ -5,6 +5,7 @@
 #include "lib/core/hash.h"
 #include "lib/core/limits.h"
 #include "lib/core/text.h"
+#include "lib/model/capabilities.h"
 #include "lib/source/checkpoint_tree.h"
 #include "lib/source/remembered.h"
 
@@ -31,54 +32,11 @@ Result<std::string> hash_of(archive::BytesAt& bytes, std::uint64_t at, std::uint
   return to_hex(hash.digest());
 }
 
-// By number: capabilities(7).
-constexpr std::string_view kCapabilities[] = {"CHOWN",
-                                              "DAC_OVERRIDE",
-                                              "DAC_READ_SEARCH",
-                                              "FOWNER",
-                                              "FSETID",
-                                              "KILL",
-                                              "SETGID",
-                                              "SETUID",
-                                              "SETPCAP",
-                                              "LINUX_IMMUTABLE",
-                                              "NET_BIND_SERVICE",
-                                              "NET_BROADCAST",
-                                              "NET_ADMIN",
-                                              "NET_RAW",
-                                              "IPC_LOCK",
-                                              "IPC_OWNER",
-                                              "SYS_MODULE",
-                                              "SYS_RAWIO",
-                                              "SYS_CHROOT",
-                                              "SYS_PTRACE",
-                                              "SYS_PACCT",
-                                              "SYS_ADMIN",
-                                              "SYS_BOOT",
-                                              "SYS_NICE",
-                                              "SYS_RESOURCE",
-                                              "SYS_TIME",
-                                              "SYS_TTY_CONFIG",
-                                              "MKNOD",
-                                              "LEASE",
-                                              "AUDIT_WRITE",
-                                              "AUDIT_CONTROL",
-                                              "SETFCAP",
-                                              "MAC_OVERRIDE",
-                                              "MAC_ADMIN",
-                                              "SYSLOG",
-                                              "WAKE_ALARM",
-                                              "BLOCK_SUSPEND",
-                                              "AUDIT_READ",
-                                              "PERFMON",
-                                              "BPF",
-                                              "CHECKPOINT_RESTORE"};
-
 // Where no specification says what the container may do, its first process does.
 void take_rights(const Process& first, Container& into) {
-  for (std::size_t i = 0; i < std::size(kCapabilities); ++i) {
+  for (std::size_t i = 0; i < kCapabilityNames.size(); ++i) {
     if ((first.capabilities.bounding.value >> i & 1U) != 0)
-      into.capabilities.push_back("CAP_" + std::string(kCapabilities[i]));
+      into.capabilities.push_back("CAP_" + std::string(kCapabilityNames[i]));
   }
   constexpr std::int32_t kFilter = 2;
   into.seccomp = first.seccomp == kFilter;

@@ -4,6 +4,7 @@
 
 #include "lib/elf/content.h"
 #include "lib/image/digest.h"
+#include "lib/model/change_bytes.h"
 #include "lib/verdict/judge.h"
 
 namespace ctriage::verdict {
@@ -20,14 +21,6 @@ const Bytes* capability_of(const std::optional<FileState>& state) {
   const auto at =
       std::ranges::find(state->xattrs, kCapabilityXattr, [](const XattrRecord& x) { return x.name.view(); });
   return at == state->xattrs.end() ? nullptr : &at->value;
-}
-
-// Of an archive without the image: there, and added or changed, nobody can say which.
-bool is_untold(const FileChange& change) { return change.kind == ChangeKind::unknown && change.after; }
-
-bool has_new_bytes(const FileChange& change) {
-  return change.kind == ChangeKind::added || change.kind == ChangeKind::content ||
-         change.kind == ChangeKind::type || is_untold(change);
 }
 
 // A name that is made not to be seen: blanks at its ends, control characters, dots alone.

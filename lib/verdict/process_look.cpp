@@ -1,11 +1,10 @@
 // What a process says of itself against what it is: arguments, names, rights, environment.
-#include <linux/capability.h>
-
 #include <algorithm>
 #include <array>
 
 #include "lib/core/hash.h"
 #include "lib/core/path.h"
+#include "lib/model/capabilities.h"
 #include "lib/verdict/judge.h"
 
 namespace ctriage::verdict {
@@ -17,63 +16,20 @@ constexpr std::size_t kMaxResolvedNames = 10'000;
 constexpr std::array kPath{"/usr/local/sbin/", "/usr/local/bin/", "/usr/sbin/",
                            "/usr/bin/",        "/sbin/",          "/bin/"};
 
-// In order of their numbers, capabilities(7).
-constexpr std::array<std::string_view, CAP_LAST_CAP + 1> kCapabilities{"CHOWN",
-                                                                       "DAC_OVERRIDE",
-                                                                       "DAC_READ_SEARCH",
-                                                                       "FOWNER",
-                                                                       "FSETID",
-                                                                       "KILL",
-                                                                       "SETGID",
-                                                                       "SETUID",
-                                                                       "SETPCAP",
-                                                                       "LINUX_IMMUTABLE",
-                                                                       "NET_BIND_SERVICE",
-                                                                       "NET_BROADCAST",
-                                                                       "NET_ADMIN",
-                                                                       "NET_RAW",
-                                                                       "IPC_LOCK",
-                                                                       "IPC_OWNER",
-                                                                       "SYS_MODULE",
-                                                                       "SYS_RAWIO",
-                                                                       "SYS_CHROOT",
-                                                                       "SYS_PTRACE",
-                                                                       "SYS_PACCT",
-                                                                       "SYS_ADMIN",
-                                                                       "SYS_BOOT",
-                                                                       "SYS_NICE",
-                                                                       "SYS_RESOURCE",
-                                                                       "SYS_TIME",
-                                                                       "SYS_TTY_CONFIG",
-                                                                       "MKNOD",
-                                                                       "LEASE",
-                                                                       "AUDIT_WRITE",
-                                                                       "AUDIT_CONTROL",
-                                                                       "SETFCAP",
-                                                                       "MAC_OVERRIDE",
-                                                                       "MAC_ADMIN",
-                                                                       "SYSLOG",
-                                                                       "WAKE_ALARM",
-                                                                       "BLOCK_SUSPEND",
-                                                                       "AUDIT_READ",
-                                                                       "PERFMON",
-                                                                       "BPF",
-                                                                       "CHECKPOINT_RESTORE"};
-
 void name_more_rights(const Process& process, const Container& container, Seen& seen) {
   if (container.args.empty()) return;  // no spec was read
   std::uint64_t allowed = 0;
   for (std::string_view name : container.capabilities) {
     if (name.starts_with("CAP_")) name.remove_prefix(4);
-    const auto* at = std::ranges::find(kCapabilities, name);
-    if (at != kCapabilities.end()) allowed |= std::uint64_t{1} << (at - kCapabilities.begin());
+    const auto* at = std::ranges::find(kCapabilityNames, name);
+    if (at != kCapabilityNames.end()) allowed |= std::uint64_t{1} << (at - kCapabilityNames.begin());
   }
   const std::uint64_t more = process.capabilities.effective.value & ~allowed;
   if (more != 0 && process.membership != Membership::escaped) {
     seen.traits.emplace_back("more_capabilities");
-    for (std::size_t bit = 0; bit < kCapabilities.size(); ++bit) {
+    for (std::size_t bit = 0; bit < kCapabilityNames.size(); ++bit) {
       if ((more >> bit & 1) == 0) continue;
-      seen.proof.raw += (seen.proof.empty() ? "" : " ") + std::string(kCapabilities[bit]);
+      seen.proof.raw += (seen.proof.empty() ? "" : " ") + std::string(kCapabilityNames[bit]);
     }
   }
   if (container.seccomp && process.seccomp == 0) seen.traits.emplace_back("seccomp_off");

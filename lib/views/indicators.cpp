@@ -8,6 +8,9 @@
 #include <set>
 #include <utility>
 
+#include "lib/core/address.h"
+#include "lib/model/change_bytes.h"
+
 namespace ctriage::views {
 namespace {
 
@@ -102,9 +105,7 @@ class FindIndicators {
     const Emit<FileChange> change = [&](FileChange&& seen) -> Status {
       const auto why = paths_.find({id, seen.path.raw});
       const bool named = why != paths_.end();
-      const bool brought =
-          seen.kind == ChangeKind::added || seen.kind == ChangeKind::content || seen.kind == ChangeKind::type;
-      if (!seen.after || seen.after->type != FileType::regular || !brought) return Done{};
+      if (!seen.after || seen.after->type != FileType::regular || !has_new_bytes(seen)) return Done{};
       if (!named && !(options_.all && seen.program)) return Done{};
       add_file(seen.path, seen.after->sha256, seen.program, named ? why->second : "changed " + in);
       return Done{};
@@ -122,11 +123,10 @@ class FindIndicators {
   }
 
   void add_peer(const std::string& remote, const std::string& context) {
-    const auto colon = remote.rfind(':');
-    if (colon == std::string::npos || remote.starts_with('/') || remote.starts_with('@')) return;
-    std::string address = remote.substr(0, colon);
-    const std::string port = remote.substr(colon + 1);
-    if (address.starts_with('[') && address.ends_with(']')) address = address.substr(1, address.size() - 2);
+    const Endpoint end = split_endpoint(remote);
+    const std::string address(end.address);
+    const std::string port(end.port);
+    if (port.empty()) return;
     std::array<std::uint8_t, 16> raw{};
     const bool four = inet_pton(AF_INET, address.c_str(), raw.data()) == 1;
     if (!four && inet_pton(AF_INET6, address.c_str(), raw.data()) != 1) return;

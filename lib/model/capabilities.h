@@ -1,0 +1,50 @@
+#pragma once
+#include <array>
+#include <string_view>
+
+namespace ctriage {
+
+// Names by number, without "CAP_": capabilities(7), linux/capability.h of Linux 5.9 and later.
+inline constexpr std::array<std::string_view, 41> kCapabilityNames{"CHOWN",
+                                                                   "DAC_OVERRIDE",
+                                                                   "DAC_READ_SEARCH",
+                                                                   "FOWNER",
+                                                                   "FSETID",
+                                                                   "KILL",
+                                                                   "SETGID",
+                                                                   "SETUID",
+                                                                   "SETPCAP",
+                                                                   "LINUX_IMMUTABLE",
+                                                                   "NET_BIND_SERVICE",
+                                                                   "NET_BROADCAST",
+                                                                   "NET_ADMIN",
+                                                                   "NET_RAW",
+                                                                   "IPC_LOCK",
+                                                                   "IPC_OWNER",
+                                                                   "SYS_MODULE",
+                                                                   "SYS_RAWIO",
+                                                                   "SYS_CHROOT",
+                                                                   "SYS_PTRACE",
+                                                                   "SYS_PACCT",
+                                                                   "SYS_ADMIN",
+                                                                   "SYS_BOOT",
+                                                                   "SYS_NICE",
+                                                                   "SYS_RESOURCE",
+                                                                   "SYS_TIME",
+                                                                   "SYS_TTY_CONFIG",
+                                                                   "MKNOD",
+                                                                   "LEASE",
+                                                                   "AUDIT_WRITE",
+                                                                   "AUDIT_CONTROL",
+                                                                   "SETFCAP",
+                                                                   "MAC_OVERRIDE",
+                                                                   "MAC_ADMIN",
+                                                                   "SYSLOG",
+                                                                   "WAKE_ALARM",
+                                                                   "BLOCK_SUSPEND",
+                                                                   "AUDIT_READ",
+                                                                   "PERFMON",
+                                                                   "BPF",
+                                                                   "CHECKPOINT_RESTORE"};
+
+}  // namespace ctriage
