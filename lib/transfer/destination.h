@@ -1,0 +1,56 @@
+#pragma once
+// Where evidence goes: one interface over every protocol. A destination puts whole items, of a volume's size
+// at most, and says what it can prove of what lies there. Order, retries and the journal are the sender's.
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "lib/core/hash.h"
+#include "lib/core/result.h"
+#include "lib/core/stream.h"
+#include "lib/core/task.h"
+
+namespace ctriage::transfer {
+
+// What is known of the bytes at the far end; each level says more than the one before.
+enum class Proof : std::uint8_t {
+  none,    // they were taken
+  size,    // there are as many
+  hash,    // the far end computed the digest
+  reread,  // every byte was fetched again and hashed here
+};
+
+struct Item {
+  std::string name;  // one part of a path: [A-Za-z0-9._%~-]
+  std::uint64_t size_bytes = 0;
+  Digest sha256{};
+  // From the first byte, anew for each attempt: exactly size_bytes.
+  std::function<Result<std::unique_ptr<ByteSource>>()> open;
+};
+
+struct Refusal {
+  Error error;            // names the place and the reason, never a secret
+  bool can_pass = false;  // a cut connection or a busy server; not a bad login, no such bucket, a full quota
+  std::int64_t wait_ms = 0;  // what the server asked for: Retry-After
+};
+
+template <class T>
+using Answer = std::variant<T, Refusal>;
+
+class Destination {
+ public:
+  virtual ~Destination() = default;
+
+  // All of the item under its name, or nothing under its name: where the protocol can rename it goes up as
+  // NAME.part first. What lies under the name already is not replaced: Errc::mismatch, unless it is the item.
+  virtual Answer<Done> put(const Item& item, const Task& task) = 0;
+  // The level that was reached, at most `wanted`, of what lies under the item's name. Errc::not_found when
+  // nothing does, mismatch when it is something else.
+  virtual Answer<Proof> prove(const Item& item, Proof wanted, const Task& task) = 0;
+  // The URL without user part, query and secrets, for people and the journal.
+  [[nodiscard]] virtual const std::string& place() const = 0;
+};
+
+}  // namespace ctriage::transfer
