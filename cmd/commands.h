@@ -69,6 +69,7 @@ void add_extract(CLI::App& app, const Common& common, Action& chosen);
 void add_image(CLI::App& app, const Common& common, Action& chosen);
 void add_whois(CLI::App& app, const Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
+void add_export(CLI::App& app, const Common& common, Action& chosen);
 void add_selftest(CLI::App& app, const Common& common, Action& chosen);
 // search and strings.
 void add_search(CLI::App& app, const Common& common, Action& chosen);

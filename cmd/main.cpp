@@ -103,6 +103,7 @@ int run(int argc, char** argv) {
   add_hashes(app, common, chosen);
   add_iocs(app, common, chosen);
   add_verify(app, common, chosen);
+  add_export(app, common, chosen);
   add_rules(app, common, chosen);
   add_completion(app, chosen);
   try {

@@ -17,6 +17,7 @@
 #include "lib/model/search.h"
 #include "lib/model/selftest.h"
 #include "lib/model/sweep.h"
+#include "lib/model/transfer.h"
 
 namespace ctriage {
 namespace {
@@ -154,7 +155,7 @@ std::string schema_markdown() {
                 ObjectPacket, ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer,
                 ComparedList, ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult,
                 LayerCheck, EntryDifference, PackageCheck, SweepResult, SweptTarget, SweptContainer,
-                SweptProgram, IndicatorMatch, SharedThing, Replica>(out);
+                SweptProgram, IndicatorMatch, SharedThing, Replica, ExportResult, ExportDestination, SentItem>(out);
   return out;
 }
 
