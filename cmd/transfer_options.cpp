@@ -15,6 +15,7 @@ void add_transfer_options(CLI::App& sub, TransferArguments& arguments) {
       ->check(CLI::IsMember({"size", "hash", "reread"}));
   sub.add_option("--retry-for", arguments.retry_for, "how long what can pass is tried again: 10m");
   sub.add_option("--limit-rate", arguments.limit_rate, "bytes a second to each destination: 10M");
+  sub.add_option("--stall", arguments.stall, "a server that takes nothing for so long is tried anew: 60s");
   sub.add_option("--netrc", options.netrc, "a file with logins, mode 0600, instead of the usual places");
   sub.add_option("--identity", options.identity, "a private key of ssh, instead of the agent's");
   sub.add_option("--known-hosts", options.known_hosts, "host keys of ssh, instead of ~/.ssh/known_hosts");
@@ -36,6 +37,12 @@ Result<transfer::SendOptions> send_options_of(const TransferArguments& arguments
     retry_for_s = *seconds;
   }
   options.retry.for_ns = retry_for_s * 1'000'000'000;
+  if (!arguments.stall.empty()) {
+    const auto seconds = parse_duration(arguments.stall);
+    if (!seconds || *seconds <= 0)
+      return Error{Errc::malformed, "--stall " + arguments.stall + ": not a time like 30s or 2m"};
+    options.transfer.stall_s = *seconds;
+  }
   if (!arguments.limit_rate.empty()) {
     const auto rate = parse_size(arguments.limit_rate);
     if (!rate || *rate == 0)

@@ -14,6 +14,7 @@ struct TransferArguments {
   std::string verify = "size";
   std::string retry_for;
   std::string limit_rate;
+  std::string stall;
 };
 
 void add_transfer_options(CLI::App& sub, TransferArguments& arguments);
