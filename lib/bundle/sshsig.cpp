@@ -86,6 +86,11 @@ Result<SshSignature> parse_signature(std::string_view armored) {
   return signature;
 }
 
+bool is_exact_armor(std::string_view armored) {
+  const auto bytes = from_armor(kLabel, armored);
+  return bytes && to_armor(kLabel, *bytes) == armored;
+}
+
 Status check_signature(const SshSignature& signature, const MessageDigests& message,
                        std::string_view name_space) {
   if (signature.name_space != name_space)

@@ -50,6 +50,8 @@ struct SshSignature {
   SshSignatureBytes bytes;
 };
 Result<SshSignature> parse_signature(std::string_view armored);
+// Byte for byte as ssh-keygen writes it: parse_signature allows other line ends and lengths.
+bool is_exact_armor(std::string_view armored);
 // Errc::mismatch when it is not of that message, or of another namespace; unsupported.
 Status check_signature(const SshSignature& signature, const MessageDigests& message,
                        std::string_view name_space = kSealNamespace);
