@@ -86,6 +86,7 @@ class JudgedSnapshot final : public Snapshot {
   Status list_gaps(const Emit<GapRecord>& emit, Task& task) override { return inner_->list_gaps(emit, task); }
 
   [[nodiscard]] Judging* judging() { return &judging_; }
+  [[nodiscard]] Snapshot& inner() { return *inner_; }
 
  private:
   std::unique_ptr<Snapshot> inner_;
@@ -97,6 +98,11 @@ class JudgedSnapshot final : public Snapshot {
 
 std::unique_ptr<Snapshot> judged(std::unique_ptr<Snapshot> snapshot, rules::RuleSet rules) {
   return std::make_unique<JudgedSnapshot>(std::move(snapshot), std::move(rules));
+}
+
+Snapshot& source_of(Snapshot& snapshot) {
+  auto* judged = dynamic_cast<JudgedSnapshot*>(&snapshot);
+  return judged == nullptr ? snapshot : judged->inner();
 }
 
 Judging* judging_of(Snapshot& snapshot) {

@@ -47,6 +47,8 @@ struct Judging {
   Options options;
   Tally tally;
 };
+// What it was made of; of what judged() did not make itself.
+Snapshot& source_of(Snapshot& snapshot);
 // None: it was not made by judged().
 Judging* judging_of(Snapshot& snapshot);
 
