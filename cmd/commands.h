@@ -73,6 +73,8 @@ void add_selftest(CLI::App& app, const Common& common, Action& chosen);
 // search and strings.
 void add_search(CLI::App& app, const Common& common, Action& chosen);
 void add_strings(CLI::App& app, const Common& common, Action& chosen);
+// scan --yara.
+void add_scan(CLI::App& app, Common& common, Action& chosen);
 void add_hashes(CLI::App& app, const Common& common, Action& chosen);
 void add_iocs(CLI::App& app, Common& common, Action& chosen);
 void add_rotate(CLI::App& app, Common& common, Action& chosen);
