@@ -161,9 +161,9 @@ std::string schema_markdown() {
                 ObjectPacket, ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer,
                 ComparedList, ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult,
                 LayerCheck, EntryDifference, PackageCheck, SweepResult, SweptTarget, SweptContainer,
-                SweptProgram, IndicatorMatch, SharedThing, Replica, VerdictCounts, ExplainedChanges,
-                ExplainedChange, Event, FileHash, Indicator, Credential, CredentialSearch, YaraMatch, YaraMeta,
-                YaraString>(out);
+                SweptProgram, IndicatorMatch, SharedThing, Replica, VerdictCounts, KeptBack, ExplainedChanges,
+                ExplainedChange, Event, FileHash, Indicator, Credential, CredentialSearch, YaraMatch,
+                YaraMeta, YaraString>(out);
   return out;
 }
 

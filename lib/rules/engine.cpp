@@ -166,6 +166,7 @@ Engine::Engine(RuleSet rules) : rules_(std::move(rules)) {
     assign_slots(explanation.detect, kind.memo);
   }
   suppressed_.resize(rules_.suppressions.size());
+  known_good_ = rules_.known_good;
 }
 
 Engine::ForKind& Engine::kind_of(const std::string& kind) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/model/record.h"
+#include "lib/verdict/node_look.h"
 
 namespace ctriage::verdict {
 namespace {
@@ -55,7 +56,81 @@ class Judge {
     return Done{};
   }
 
+  // What the containers may do, and what of the node changed that they may have reached.
+  Status judge_node() {
+    std::vector<Posture> postures;
+    GapLog aside;  // "this kind of source does not record it" is told by nobody else, and needs no telling
+    Task quiet = task_.with(aside);
+    auto listed = snapshot_.list_postures(
+        [&](Posture&& posture) {
+          if (postures.size() < kMaxProcessesKept) postures.push_back(std::move(posture));
+          return Status(Done{});
+        },
+        quiet);
+    if (!listed) return listed;
+    for (const Posture& posture : postures) {
+      rules::Context context = context_of_node(kKind<Posture>, posture.container, posture.container);
+      if (auto done = evaluate_node(posture, look_at(posture), context); !done) return done;
+    }
+    std::vector<NodeFact> facts;
+    std::uint64_t beyond = 0;
+    listed = snapshot_.list_node_facts(
+        [&](NodeFact&& fact) {
+          if (fact.value && fact.value->raw.size() > kMaxKeptArgumentBytes)
+            fact.value->raw.resize(kMaxKeptArgumentBytes);
+          if (facts.size() < kMaxNodeFacts) {
+            facts.push_back(std::move(fact));
+          } else {
+            ++beyond;
+          }
+          return Status(Done{});
+        },
+        quiet);
+    if (!listed) {
+      if (auto go_on = task_.check(); !go_on) return go_on;
+      aside.add({Impact::degraded, "verdict.node", "node", std::move(listed).error()});
+    }
+    if (beyond > 0)
+      aside.add({Impact::degraded,
+                 "verdict.node",
+                 "node",
+                 {Errc::limit, std::to_string(beyond) + " changes of the node are not judged"}});
+    for (const Gap& gap : aside.kept()) {
+      if (gap.impact != Impact::note) task_.gaps.add(gap);
+    }
+    const NodeLook look(std::move(postures), facts);
+    std::set<std::size_t> told;  // bursts
+    for (const NodeFact& fact : facts) {
+      const Seen seen = look.look_at(fact);
+      const bool many = std::ranges::find(seen.traits, "many_at_once") != seen.traits.end();
+      if (many && !told.insert(look.burst_of(fact)).second) continue;
+      rules::Context context = context_of_node(kKind<NodeFact>, "node/" + fact.path.raw, {});
+      context.path = fact.path;
+      if (fact.file) context.at = fact.file->ctime;
+      if (auto done = evaluate_node(fact, seen, context); !done) return done;
+    }
+    return Done{};
+  }
+
  private:
+  template <class T>
+  Status evaluate_node(const T& item, const Seen& seen, const rules::Context& context) {
+    const RecordOf<T> base(item);
+    const RecordOf<Seen> noticed(seen);
+    JoinedRecord record(base);
+    record.join("seen", &noticed);
+    return engine_.evaluate(record, context, emit_);
+  }
+  rules::Context context_of_node(std::string_view kind, const std::string& identity,
+                                 const std::string& container) const {
+    rules::Context context;
+    context.kind = kind;
+    context.identity = identity;
+    context.container = container;
+    context.source = Bytes(source_);
+    return context;
+  }
+
   template <class T>
   Status evaluate(const T& item, const Seen& seen, const rules::Context& context,
                   std::string_view relation = {}, const Process* relative = nullptr) {
@@ -294,6 +369,13 @@ Status judge(Snapshot& snapshot, const rules::RuleSet& rules, const Options& opt
   Judge judge(snapshot, engine, *known, source->target.raw, options, emit, tally, task);
   for (const Container& container : containers) {
     if (auto done = judge.judge(container); !done) return done;
+  }
+  if (options.node) {
+    if (auto done = judge.judge_node(); !done) return done;
+  }
+  tally.known_good = engine.known_good_count();
+  for (rules::Suppressed& entry : engine.suppressed()) {
+    if (entry.count > 0) tally.suppressed.push_back(std::move(entry));
   }
   return Done{};
 }

@@ -24,12 +24,15 @@ struct Tally {  // file changes: seen = named + explained + other
   std::uint64_t named = 0;                         // by a rule, whatever its severity
   std::map<std::string, std::uint64_t> explained;  // reason -> how many
   std::uint64_t other = 0;                         // neither: plain data
+  std::vector<rules::Suppressed> suppressed = {};  // entries that met something, expired ones too
+  std::uint64_t known_good = 0;                    // findings about files that somebody vouches for
 };
 
 using EmitExplained = std::function<Status(const FileChange& change, const std::string& reason)>;
 
 struct Options {
-  EmitExplained explained;  // none: they are only counted
+  EmitExplained explained = nullptr;  // none: they are only counted
+  bool node = true;                   // what of the node changed, too: the same for all pods of it
 };
 
 // Findings of processes, mappings, sockets, mounts and changes, container by container, numbered in that

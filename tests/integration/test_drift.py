@@ -70,6 +70,35 @@ class Intrusion(DriftCase):
         self.assertEqual([f["key"] for f in bundled["findings"]][:len(recorded)], [f["key"] for f in recorded])
         self.assertEqual([f["id"] for f in bundled["findings"]], [f"F{n}" for n in range(1, len(bundled["findings"]) + 1)])
 
+    def test_known_good_and_suppressed(self):
+        box = self.played()
+        findings = self.drift(f"pid:{box.pid}")["findings"]
+        folder = self.temp()
+        hashes = os.path.join(folder, "hashes")
+        with open(hashes, "w") as file:
+            file.write(lab.sha256_file(f"{box.root}/tmp/implant") + "  implant\n")
+        known = self.drift(f"pid:{box.pid}", "--known-good", hashes)
+        kept = sum(each["findings"] for each in known["kept_back"])
+        self.assertGreater(kept, 0)
+        self.assertEqual(len(known["findings"]) + kept, len(findings))
+        self.assertNotIn("/tmp/implant", [f.get("path") for f in known["findings"] if f["rule"] == "CT-FILE-002"])
+        rules = self.temp()
+        with open(os.path.join(rules, "own.json"), "w") as file:
+            file.write('{"version": 1, "suppress": [{"rule": "CT-FILE-001", "where": {"path": "/usr/local/bin/.httpd"}, '
+                       '"reason": "ours", "until": "2099-01-01"}, {"rule": "CT-FILE-005", "where": {"path": '
+                       '"/usr/local/bin/.httpd"}, "reason": "was ours", "until": "2001-01-01"}]}')
+        document = self.drift(f"pid:{box.pid}", "--rules", rules)
+        self.assertEqual(document["kept_back"], [
+            {"rule": "CT-FILE-001", "reason": "ours", "until": "2099-01-01", "expired": False, "findings": 1},
+            {"rule": "CT-FILE-005", "reason": "was ours", "until": "2001-01-01", "expired": True, "findings": 1}])
+        self.assertNotIn("CT-FILE-001", [f["rule"] for f in document["findings"]])
+        screen = self.expect(ctriage("drift", f"pid:{box.pid}", "--rules", rules), 0).out.decode()
+        self.assertIn("-- 1 finding kept back: CT-FILE-001, ours, until 2099-01-01", screen)
+        self.assertIn("-- 1 finding no longer kept back: CT-FILE-005, was ours, until 2001-01-01", screen)
+        with open(hashes, "w") as file:
+            file.write("nonsense\n")
+        self.assertIn(b"line 1", self.expect(ctriage("drift", f"pid:{box.pid}", "--known-good", hashes), 1).err)
+
     def test_screen(self):
         box = self.played()
         text = self.expect(ctriage("drift", f"pid:{box.pid}"), 0).out.decode()
