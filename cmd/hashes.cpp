@@ -9,7 +9,7 @@
 #include "lib/core/sys.h"
 #include "lib/report/indicators.h"
 #include "lib/report/listing.h"
-#include "lib/source/checkpoint_source.h"
+#include "lib/source/checkpoint/source.h"
 #include "lib/source/open.h"
 #include "lib/verdict/verdict.h"
 #include "lib/views/indicators.h"

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lib/core/limits.h"
+#include "lib/core/parallel.h"
 #include "lib/core/text.h"
 #include "lib/proc/detail.h"
 
@@ -38,7 +39,8 @@ std::int32_t Scan::newest_pid() const {
   return fields.empty() ? 0 : parse_number<std::int32_t>(fields.back()).value_or(0);
 }
 
-Inode Scan::read_one(const Root& process, std::int32_t pid, std::string_view type, bool& gone) {
+Inode Scan::read_one(const Root& process, std::int32_t pid, std::string_view type, bool& gone,
+                     Read& into) const {
   auto inode = read_namespace(process, type);
   if (inode) return inode->value;
   // EINVAL: the process is ending and has let go of its namespaces, though it is no zombie yet.
@@ -46,8 +48,8 @@ Inode Scan::read_one(const Root& process, std::int32_t pid, std::string_view typ
     gone = true;
     return std::nullopt;
   }
-  ++denied_;
-  if (!first_denied_) first_denied_ = std::move(inode).error();
+  ++into.denied;
+  if (!into.first_denied) into.first_denied = std::move(inode).error();
   return std::nullopt;
 }
 
@@ -55,8 +57,11 @@ Namespaces Scan::read_namespaces(std::int32_t pid) {
   auto process = proc_.descend(live_path(proc_, pid));
   bool gone = false;
   if (!process) return {};
-  const Inode mnt = read_one(*process, pid, "mnt", gone);
-  return {mnt, read_one(*process, pid, "pid", gone)};
+  Read read;
+  const Inode mnt = read_one(*process, pid, "mnt", gone, read);
+  const Namespaces namespaces{mnt, read_one(*process, pid, "pid", gone, read)};
+  keep(std::move(read), false);
+  return namespaces;
 }
 
 void Scan::report_denied() {
@@ -67,45 +72,55 @@ void Scan::report_denied() {
 }
 
 // Through one open directory: it stays this process, or says that it is gone.
-void Scan::read_entry(std::int32_t pid, bool late, bool listed) {
+Scan::Read Scan::read_process(std::int32_t pid, bool listed, Task& task) const {
+  Read read;
   auto process = proc_.descend(std::to_string(pid));
   auto text =
       process ? process->read_file_in_root("stat", kMaxProcTextBytes) : Result<std::string>(process.error());
   auto stat = text ? parse_stat(*text) : Result<Stat>(std::move(text).error());
   if (!stat) {
-    late_unread_ += late;
+    read.unread = true;
     if (!is_gone(stat.error())) {
-      task_.gaps.add(gap_of("members", origin_of(pid), std::move(stat).error().within(origin_of(pid))));
+      task.gaps.add(gap_of("members", origin_of(pid), std::move(stat).error().within(origin_of(pid))));
     }
-    return;
+    return read;
   }
-  if (stat->is_kernel_thread()) return;
-  if (!listed && stat->threads > 1 && !leads_its_threads(*process, pid)) return;
+  if (stat->is_kernel_thread()) return read;
+  if (!listed && stat->threads > 1 && !leads_its_threads(*process, pid)) return read;
   if (stat->main_thread_ended() && !stat->has_ended()) {
     if (auto living = proc_.descend(live_path(proc_, *stat))) process = std::move(living);
   }
 
-  Entry entry;
+  Entry& entry = read.entry.emplace();
   entry.pid = pid;
   entry.ppid = stat->ppid;
   entry.session = stat->session;
   entry.start_ticks = stat->start_ticks;
   entry.comm = std::move(stat->comm);
   entry.ended = stat->has_ended();
-  entry.late = late;
   const Namespaces own = pid == 1 ? *host_
-                                  : Namespaces{read_one(*process, pid, "mnt", entry.cut),
-                                               read_one(*process, pid, "pid", entry.cut)};
+                                  : Namespaces{read_one(*process, pid, "mnt", entry.cut, read),
+                                               read_one(*process, pid, "pid", entry.cut, read)};
   entry.mnt = own.mnt;
   entry.pid_namespace = own.pid_namespace;
-  if (auto cgroup = process->read_file_in_root("cgroup", kMaxProcTextBytes)) {
-    auto& known = cgroups_[*cgroup];
-    if (!known) known = std::make_shared<const Cgroups>(read_names(parse_cgroup(*cgroup)));
-    entry.cgroups = known;
-  }
+  if (auto cgroup = process->read_file_in_root("cgroup", kMaxProcTextBytes)) read.cgroup = *std::move(cgroup);
   entry.cut = entry.cut && !entry.ended;  // a zombie has none to lose
+  return read;
+}
+
+void Scan::keep(Read read, bool late) {
+  denied_ += read.denied;
+  if (!first_denied_) first_denied_ = std::move(read.first_denied);
+  if (read.unread) late_unread_ += late;
+  if (!read.entry) return;
+  read.entry->late = late;
+  if (read.cgroup) {
+    auto& known = cgroups_[*read.cgroup];
+    if (!known) known = std::make_shared<const Cgroups>(read_names(parse_cgroup(*read.cgroup)));
+    read.entry->cgroups = known;
+  }
   late_read_ += late;
-  entries_.push_back(std::move(entry));
+  entries_.push_back(*std::move(read.entry));
 }
 
 Status Scan::read_fresh(std::vector<std::int32_t> fresh, bool late) {
@@ -116,11 +131,14 @@ Status Scan::read_fresh(std::vector<std::int32_t> fresh, bool late) {
     const bool b_wrapped = b > newest;
     return a_wrapped == b_wrapped ? a > b : b_wrapped;
   });
-  for (const std::int32_t pid : fresh) {
-    if (auto going = task_.check(); !going) return going;
-    read_entry(pid, late, true);
-  }
-  return Done{};
+  std::vector<Read> reads(fresh.size());
+  auto read = for_each_item(fresh.size(), task_, [&](Share share, Task& own) -> Status {
+    if (auto going = own.check(); !going) return going;
+    reads[share.index] = read_process(fresh[share.index], true, own);
+    return Done{};
+  });
+  for (Read& one : reads) keep(std::move(one), late);
+  return read;
 }
 
 Status Scan::chase() {
@@ -132,7 +150,7 @@ Status Scan::chase() {
     if (newest == last || !seen_.insert(newest).second) continue;
     last = newest;
     ++chased;
-    read_entry(newest, true, false);
+    keep(read_process(newest, false, task_), true);
   }
   return Done{};
 }

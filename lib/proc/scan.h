@@ -50,9 +50,20 @@ class Scan {
   [[nodiscard]] std::uint64_t late_unread() const { return late_unread_; }
 
  private:
-  Inode read_one(const Root& process, std::int32_t pid, std::string_view type, bool& gone);
+  // What was read of one process, and what could not be.
+  struct Read {
+    std::optional<Entry> entry;
+    std::optional<std::string> cgroup;  // the text
+    std::uint64_t denied = 0;
+    std::optional<Error> first_denied;
+    bool unread = false;  // it was there, and is gone or cannot be read
+  };
+
+  // Any thread. A gap goes to the log of `task`.
+  Read read_process(std::int32_t pid, bool listed, Task& task) const;
+  Inode read_one(const Root& process, std::int32_t pid, std::string_view type, bool& gone, Read& into) const;
+  void keep(Read read, bool late);
   Status read_fresh(std::vector<std::int32_t> fresh, bool late);
-  void read_entry(std::int32_t pid, bool late, bool listed);
   Status chase();
   [[nodiscard]] std::int32_t newest_pid() const;
 

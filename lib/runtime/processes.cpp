@@ -15,9 +15,11 @@
 #include "lib/runtime/processes.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "lib/core/limits.h"
+#include "lib/core/parallel.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/proc/proc.h"
@@ -216,18 +218,25 @@ std::string value_of(std::span<const std::string> arguments, std::string_view fl
 Result<std::vector<Sighting>> sight_processes(const Root& proc, Task& task) {
   const auto pids = proc::list_pids(proc);
   if (!pids) return pids.error();
-  std::vector<Sighting> all;
-  for (const std::int32_t pid : *pids) {
-    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+  std::vector<std::optional<Sighting>> seen(pids->size());
+  const auto looked = for_each_item(pids->size(), task, [&](Share share, Task& own) -> Status {
+    if (auto go_on = own.check(); !go_on) return go_on;
+    const std::int32_t pid = (*pids)[share.index];
     const auto process = proc.descend(std::to_string(pid));
     const auto stat = process ? proc::read_own_stat(*process) : Result<proc::Stat>(process.error());
-    if (!stat || stat->is_kernel_thread() || stat->has_ended()) continue;
-    Sighting& sighting = all.emplace_back();
+    if (!stat || stat->is_kernel_thread() || stat->has_ended()) return Done{};
+    Sighting& sighting = seen[share.index].emplace();
     sighting.pid = pid;
     sighting.ppid = stat->ppid;
     sighting.start_ticks = stat->start_ticks;
     if (const auto text = process->read_file_in_root("cgroup", kMaxProcTextBytes))
       read_owner(*text, sighting);
+    return Done{};
+  });
+  if (!looked) return looked.error();
+  std::vector<Sighting> all;
+  for (auto& sighting : seen) {
+    if (sighting) all.push_back(*std::move(sighting));
   }
   return all;
 }

@@ -6,10 +6,10 @@
 #include <utility>
 
 #include "lib/source/ended.h"
-#include "lib/source/live.h"
-#include "lib/source/live_detail.h"
+#include "lib/source/live/detail.h"
+#include "lib/source/live/live.h"
+#include "lib/source/live/reach.h"
 #include "lib/source/objects.h"
-#include "lib/source/reach.h"
 #include "lib/source/refusal.h"
 
 namespace ctriage::source {
