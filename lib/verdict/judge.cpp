@@ -50,7 +50,7 @@ class Judge {
     scene_ = &scene;
     for (const auto& part :
          {&Judge::take_mounts, &Judge::take_processes, &Judge::judge_processes, &Judge::judge_mappings,
-          &Judge::judge_sockets, &Judge::judge_mounts, &Judge::judge_changes}) {
+          &Judge::judge_patched_code, &Judge::judge_sockets, &Judge::judge_mounts, &Judge::judge_changes}) {
       if (auto done = (this->*part)(); !done) return done;
     }
     return Done{};
@@ -267,6 +267,25 @@ class Judge {
       if (auto done = evaluate(found.largest, found.seen, context, "process", owner); !done) return done;
     }
     return Done{};
+  }
+
+  Status judge_patched_code() {
+    if (!options_.patched) return Done{};
+    return options_.patched(
+        scene_->container.id,
+        [&](PatchedCode&& code) -> Status {
+          Seen seen;
+          seen.traits.emplace_back(code.breakpoints ? "breakpoints" : "patched_code");
+          seen.count = code.pids.size();
+          seen.size_bytes = code.bytes;
+          seen.proof = Bytes("the first at " + JsonWriter::hex_text(Hex{code.first_offset}) +
+                             " of the file: " + code.was + " there, " + code.is + " in memory");
+          rules::Context context = context_of(kKind<Mapping>, code.mapping.path.raw + "/code/" + code.is);
+          context.pid = code.mapping.pid;
+          context.path = code.mapping.path;
+          return evaluate(code.mapping, seen, context, "process", find(code.mapping.pid));
+        },
+        task_);
   }
 
   Status judge_sockets() {

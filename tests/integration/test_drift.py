@@ -125,6 +125,55 @@ class Unmodified(DriftCase):
         self.assertIn("explained  /var/log/app.log  log", listed)
 
 
+class Patched(DriftCase):
+    """Pages of code that are written to through /proc/PID/mem become private copies, as ptrace(2) makes them."""
+
+    def setUp(self):
+        self.sleeper = self.box("sleep 7777 & while :; do sleep 1000; done")
+        time.sleep(0.5)
+        for pid in self.sleeper.pids():
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if file.read().startswith(b"sleep\x007777"):
+                    self.pid = pid
+        with open(f"/proc/{self.pid}/maps", encoding="ascii") as file:
+            code = next(line.split() for line in file if " r-xp " in line and line.rstrip().endswith("/bin/busybox"))
+        start, end = (int(word, 16) for word in code[0].split("-"))
+        self.address = end - 0x1800  # far from what runs
+        self.offset = int(code[2], 16) + self.address - start
+
+    def poke(self, data, at=0):
+        with open(f"/proc/{self.pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(self.address + at)
+            was = memory.read(len(data) or 4)
+            memory.seek(self.address + at)
+            memory.write(data or was)
+        return was
+
+    def code_findings(self):
+        document = self.drift(f"pid:{self.sleeper.pid}")
+        return [f for f in document["findings"] if f["rule"] in ("CT-MEM-004", "CT-MEM-005")]
+
+    def test_a_patch(self):
+        self.assertEqual(self.code_findings(), [])
+        was = self.poke(b"")  # a copy that is as the file
+        self.assertEqual(self.code_findings(), [])
+        patch = bytes(byte ^ 0xff for byte in was)
+        self.poke(patch)
+        (finding,) = self.code_findings()
+        self.assertEqual((finding["rule"], finding["severity"], finding["pid"], finding["path"]),
+                         ("CT-MEM-004", "high", self.pid, "/bin/busybox"))
+        self.assertIn(f"4 bytes differ, processes: 1): the first at {self.offset:#x} of the file: "
+                      f"{was.hex()} there, {patch.hex()} in memory", finding["what"])
+        self.poke(was)
+        self.assertEqual(self.code_findings(), [])
+
+    def test_a_breakpoint(self):
+        at = next(n for n in range(64) if self.poke(b"", n)[:1] != b"\xcc")
+        self.poke(b"\xcc", at)
+        (finding,) = self.code_findings()
+        self.assertEqual((finding["rule"], finding["severity"]), ("CT-MEM-005", "info"))
+
+
 class OneByOne(DriftCase):
     def test_what_an_intruder_may_do(self):
         box = self.box("while :; do sleep 1000; done")
