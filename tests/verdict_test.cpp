@@ -242,6 +242,32 @@ TEST_F(VerdictOf, MemorySocketsMounts) {
             (Found{"CT-MEM-001 10", "CT-NET-001 10", "CT-MNT-002 /proc/7", "CT-MNT-001 /etc/cron.d"}));
 }
 
+TEST_F(VerdictOf, CodeOfACheckpoint) {
+  const struct {
+    const char* path;
+    const char* protection;
+    std::optional<std::uint64_t> dumped;
+    bool found;
+  } cases[] = {{"/usr/bin/x", "r-xp", 8'192, true},
+               {"/usr/bin/x", "r-xp", 4'096, false},
+               {"/usr/bin/x", "r-xp", std::nullopt, false},
+               {"/usr/bin/x", "rw-p", 8'192, false},
+               {"/usr/bin/x (deleted)", "r-xp", 8'192, false},
+               {"[vdso]", "r-xp", 8'192, false}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.path);
+    Mapping mapping;
+    mapping.container = "c1";
+    mapping.pid = 10;
+    mapping.inode.value = 7;
+    mapping.path = Bytes(std::string(c.path));
+    mapping.protection = c.protection;
+    mapping.dumped_bytes = c.dumped;
+    snapshot_.mappings = {mapping};
+    EXPECT_EQ(judge_all(), c.found ? Found{"CT-MEM-006 10"} : Found{});
+  }
+}
+
 TEST_F(VerdictOf, Changes) {
   add_change("/usr/local/bin/tool").program = true;
   add_change("/var/cache/x").program = true;  // code is not explained by where it lies

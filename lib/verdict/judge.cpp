@@ -236,6 +236,16 @@ class Judge {
         scene_->container.id,
         [&](Mapping&& mapping) -> Status {
           const Process* owner = find(mapping.pid);
+          if (has_copied_code(mapping)) {
+            Seen seen;
+            seen.traits.emplace_back("copied_code");
+            seen.size_bytes = mapping.dumped_bytes.value_or(0);
+            rules::Context context =
+                context_of(kKind<Mapping>, std::to_string(mapping.pid) + '/' + mapping.path.raw + "/copied");
+            context.pid = mapping.pid;
+            context.path = mapping.path;
+            if (auto done = evaluate(mapping, seen, context, "process", owner); !done) return done;
+          }
           if (foreign(mapping)) {
             if (owner != nullptr && owner->exe.origin == Origin::host) return Done{};
             if (!named.insert({mapping.device.value, mapping.inode.value}).second) return Done{};

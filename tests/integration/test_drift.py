@@ -174,6 +174,16 @@ class Patched(DriftCase):
         self.assertEqual((finding["rule"], finding["severity"]), ("CT-MEM-005", "info"))
 
 
+class Archive(DriftCase):
+    def test_iocs_have_hashes_of_changed_files(self):
+        archive = os.path.join(os.path.dirname(__file__), "..", "..", "testdata", "checkpoint", "victim-podman.tar.zst")
+        rows = self.expect(ctriage("iocs", archive), 0, 3).out.decode().splitlines()
+        implant = self.expect(ctriage("hashes", archive), 0, 3).out.decode().splitlines()
+        digest = next(line.split()[0] for line in implant if line.endswith("  /tmp/implant"))
+        self.assertTrue([row for row in rows if row.startswith(f"sha256,{digest},")], rows)
+        self.assertNotIn("CT-MEM-006", [f["rule"] for f in self.drift(archive)["findings"]])
+
+
 class OneByOne(DriftCase):
     def test_what_an_intruder_may_do(self):
         box = self.box("while :; do sleep 1000; done")
