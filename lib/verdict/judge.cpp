@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/core/text.h"
 #include "lib/model/record.h"
 #include "lib/verdict/node_look.h"
 
@@ -88,16 +89,14 @@ class Judge {
         quiet);
     if (!listed) {
       if (auto go_on = task_.check(); !go_on) return go_on;
-      aside.add({Impact::degraded, "verdict.node", "node", std::move(listed).error()});
+      aside.add({Impact::lost, "verdict.node", "the node", std::move(listed).error()});
     }
     if (beyond > 0)
-      aside.add({Impact::degraded,
+      aside.add({Impact::lost,
                  "verdict.node",
-                 "node",
+                 "the node",
                  {Errc::limit, std::to_string(beyond) + " changes of the node are not judged"}});
-    for (const Gap& gap : aside.kept()) {
-      if (gap.impact != Impact::note) task_.gaps.add(gap);
-    }
+    tell_node_gaps(aside);
     const NodeLook look(std::move(postures), facts);
     std::set<std::size_t> told;  // bursts
     for (const NodeFact& fact : facts) {
@@ -113,6 +112,18 @@ class Judge {
   }
 
  private:
+  // Of the container nothing is lost by it: one gap for all of the node.
+  void tell_node_gaps(const GapLog& aside) {
+    const std::uint64_t lost = aside.count(Impact::lost) + aside.count(Impact::degraded);
+    if (lost == 0) return;
+    const auto first =
+        std::ranges::find_if(aside.kept(), [](const Gap& gap) { return gap.impact != Impact::note; });
+    if (first == aside.kept().end()) return;
+    task_.gaps.add({Impact::degraded, "verdict.node", first->origin,
+                    Error(first->error)
+                        .within("of the node not all was looked at (" + counted(lost, "gap", "gaps") + ")")});
+  }
+
   template <class T>
   Status evaluate_node(const T& item, const Seen& seen, const rules::Context& context) {
     const RecordOf<T> base(item);
