@@ -16,6 +16,8 @@ constexpr std::size_t kMaxResolvedNames = 10'000;
 constexpr std::array kPath{"/usr/local/sbin/", "/usr/local/bin/", "/usr/sbin/",
                            "/usr/bin/",        "/sbin/",          "/bin/"};
 
+constexpr std::array<std::string_view, 4> kAnyonesPlaces{"/tmp", "/var/tmp", "/dev/shm", "/run"};
+
 void name_more_rights(const Process& process, const Container& container, Seen& seen) {
   if (container.args.empty()) return;  // no spec was read
   std::uint64_t allowed = 0;
@@ -161,6 +163,12 @@ std::optional<Executable> find_script(const Process& process, std::string_view f
     script.origin = type == "tmpfs" || type == "ramfs" ? Origin::tmpfs : Origin::volume;
   }
   auto found = look("merged");
+  // Told by the directory of now, which is not the one it was started in: there is no telling what was meant.
+  // Where anyone may write, a name that is gone is news all the same.
+  if (!found && found.error().code == Errc::not_found && !named.starts_with('/') &&
+      std::ranges::none_of(kAnyonesPlaces,
+                           [&](std::string_view place) { return is_at_or_below(process.cwd.view(), place); }))
+    return std::nullopt;
   if (script.origin == Origin::unknown && found) {
     // What lies in the UpperDir and not in the image, or over it, is not the image's.
     auto upper = look("upper");
