@@ -72,6 +72,13 @@ Weight weigh(std::string_view file, const std::vector<std::string>& fields) {
   return weigh_group(fields, file == "gshadow");
 }
 
+// Its password and its shell are the image's affair.
+bool is_usual_root(std::string_view file, const std::vector<std::string>& fields) {
+  if (file == "gshadow" || file == "shadow") return true;
+  const bool hidden = fields.size() > 2 && (fields[1] == "x" || is_locked(fields[1]));
+  return hidden && parse_number<std::uint32_t>(fields[2]) == 0U;
+}
+
 }  // namespace
 
 void look_at_accounts(const FileChange& change, Scene& scene, Seen& seen, Task& task) {
@@ -96,7 +103,7 @@ void look_at_accounts(const FileChange& change, Scene& scene, Seen& seen, Task& 
     const auto old = before ? before->find(name) : Lines::const_iterator();
     const bool known = before && old != before->end();
     if (known && old->second == fields) continue;
-    if (!before && name == "root") continue;
+    if (!before && name == "root" && is_usual_root(file, fields)) continue;
     const Weight weight = weigh(file, fields);
     // Who had no shell before and has one now is a change of an account, whatever it is now; members come and
     // go.

@@ -76,13 +76,22 @@ const std::string& resolve(const std::string& path, Scene& scene, Task& task) {
   return scene.resolved.emplace(path, std::move(found)).first->second;
 }
 
+// A program of the image that has lost its name has it in its layer still: only the kernel's word tells.
+std::string_view name_of(const Executable& exe) {
+  constexpr std::string_view kDeleted = " (deleted)";
+  std::string_view path = exe.path.view();
+  if (exe.origin == Origin::deleted && path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());
+  return path;
+}
+
 // argv[0] names a program that is there and is another one.
 void name_other_program(const Process& process, Scene& scene, Seen& seen, Task& task) {
   if (!scene.image) return;  // where links of the image lead is not known
   std::string_view name = process.argv.front().view();
   if (name.starts_with('-')) name.remove_prefix(1);
   if (name.empty() || name.find(' ') != name.npos || name.find(':') != name.npos) return;  // a title
-  if (name == process.exe.path.view() || base_name(name) == base_name(process.exe.path.view())) return;
+  const std::string_view runs = name_of(process.exe);
+  if (name == runs || base_name(name) == base_name(runs)) return;
   if (scene.known.is_multicall(process.exe.path.view())) return;  // its applets are all itself
   const auto is_other = [&](const std::string& path) {
     const std::string& leads_to = resolve(path, scene, task);
@@ -117,7 +126,7 @@ void name_masks(const Process& process, Scene& scene, Seen& seen, Task& task) {
     return base_name(path).substr(0, kMaxCommBytes) == process.comm.view();
   };
   const bool known =
-      fits(process.exe.path.view()) || std::ranges::any_of(process.argv, [&](const Bytes& word) {
+      fits(name_of(process.exe)) || std::ranges::any_of(process.argv, [&](const Bytes& word) {
         return fits(word.view()) || (word.view().starts_with('-') && fits(word.view().substr(1)));
       });
   if (!known && !process.comm.empty()) seen.traits.emplace_back("name_set");
@@ -206,6 +215,12 @@ Seen look_at(Process& process, Scene& scene, Task& task) {
   if (const auto tool = scene.known.find_tool(program)) {
     process.exe.tool = tool->name;
     seen.tool_group = tool->group;
+  } else if (process.exe.origin != Origin::image && process.exe.origin != Origin::unknown) {
+    // Brought along under a name of its own, busybox mostly, and called as the tool that it is to be.
+    if (const auto called_as = scene.known.find_tool(called.substr(called.starts_with('-') ? 1 : 0))) {
+      process.exe.tool = called_as->name;
+      seen.tool_group = called_as->group;
+    }
   }
   process.script = find_script(process, family, scene, task);
   name_masks(process, scene, seen, task);

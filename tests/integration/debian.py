@@ -51,7 +51,8 @@ def stanzas():
     with open("/var/lib/dpkg/status", encoding="utf-8") as file:
         for stanza in file.read().split("\n\n"):
             fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", stanza, re.M))
-            if fields.get("Status") == "install ok installed":
+            if fields.get("Status", "").startswith("install ok "):  # another install may be under way here
+                stanza = re.sub(r"^Status: .*$", "Status: install ok installed", stanza, flags=re.M)
                 needs = ", ".join(fields.get(key, "") for key in ("Depends", "Pre-Depends"))
                 found[fields["Package"]] = (stanza, [re.split(r"[ :(|]", word.strip())[0] for word in re.split(r"[,|]", needs) if word.strip()],
                                             fields.get("Essential") == "yes")

@@ -1,7 +1,9 @@
 """drift of what an intruder may do, one by one, in CRI pods: programs replaced while they run, memory, volumes, preloaded
 libraries, tools in an image that has none, the layers in the engine's store, files of the node."""
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 
 import debian
@@ -54,7 +56,9 @@ class OneByOne(Case):
         job = b"sleep $1 & cd /; wait\n"
         engine.load(debian.archive(engine.base, IMAGE, {"/implant": implant, "/opt/tool": implant, "/srv/readme": b"x\n", "/srv/job": job}))
         engine.load(debian.distroless(engine.base, BARE, built(engine.base, "bare", APP, "-static")))
-        cls.volume, cls.node = os.path.join(engine.base, "volume"), os.path.join(engine.base, "node")
+        directory = tempfile.mkdtemp(prefix="ctriage-test-", dir="/var/tmp")  # a tmpfs would be named as such
+        cls.addClassCleanup(shutil.rmtree, directory)
+        cls.volume, cls.node = os.path.join(directory, "volume"), os.path.join(directory, "node")
         os.makedirs(cls.volume)
         os.makedirs(os.path.join(cls.node, "cron.d"))
         with open(os.path.join(cls.volume, "job.py"), "w", encoding="ascii") as file:
@@ -75,7 +79,7 @@ class OneByOne(Case):
         for what, rule, path in (
                 ("a program of the UpperDir, replaced since", "CT-EXEC-001", "/opt/own"),
                 ("what replaced it", "CT-FILE-002", "/opt/own"),
-                ("a program of the image, replaced since", "CT-EXEC-001", "/opt/tool"),
+                ("a program of the image, replaced since", "CT-EXEC-001", "/opt/tool (deleted)"),
                 ("what replaced it", "CT-FILE-003", "/opt/tool"),
                 ("memfd", "CT-EXEC-002", "/memfd:kthreadd"),
                 ("a script in a volume", "CT-EXEC-008", "/usr/bin/python3.11"),
@@ -89,17 +93,16 @@ class OneByOne(Case):
             with self.subTest(what):
                 self.assertIn((rule, path), found)
         scripts = [f["what"] for f in document["findings"] if f["rule"] == "CT-EXEC-007"]
+        self.assertNotIn("CT-EXEC-010", [rule for rule, _ in found])
         self.assertEqual(len(scripts), 1, scripts)  # not the one of the image that went elsewhere
         self.assertIn("/tmp/gone", scripts[0])
 
     def test_a_file_of_the_node(self):
         out = self.temp()
         self.expect(ctriage("collect", self.pod.target, "-o", out, "--memory", "none"), 0, 3)
-        shown = self.expect(ctriage("show", self.one_bundle(out), "--mounts"), 0, 3).out.decode()
-        self.assertIn("/node", shown)
         with lab.Bundle(self.one_bundle(out)) as bundle:
-            self.assertIn(os.path.join(self.node, "cron.d/job"), str([name for name in bundle.order]) + str(
-                [record for stream in bundle.streams if stream.endswith(".jsonl") for record in bundle.records(stream)]))
+            paths = [lab.path_of(record).decode() for record in bundle.records("containers/app/volumes/node.jsonl")]
+        self.assertTrue(any(path.endswith("cron.d/job") for path in paths), paths)
 
     def test_a_tool_in_a_bare_image(self):
         bare = self.engine.start("bare", BARE, ["/app"])
@@ -125,7 +128,7 @@ class OneByOne(Case):
             with open(path, "wb") as file:
                 file.write(b"changed behind the engine's back\n")
             told = self.expect(ctriage("image", "verify", pod.target), 1).out.decode()
-            self.assertIn("differ", told)
+            self.assertIn("/srv/readme", told)
         finally:
             with open(path, "wb") as file:
                 file.write(before)
