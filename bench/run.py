@@ -237,10 +237,10 @@ class Bench:
         try:
             for _ in range(50):
                 boxes.append(Box("cp /bin/busybox /tmp/x; sleep 1000000 & exec sleep 1000000", size="16m"))
-            command = [self.ctriage, "sweep", "--json"]
+            command = [self.ctriage, "sweep", "--json", *(f"pid:{box.pid}" for box in boxes)]
             best = self.best_of({"sweep": command})["sweep"]
             found = len(json.loads(timed(command)[1])["targets"])
-            self.row(f"sweep of {found} containers", f"{best:.2f} s", "<= 5 s", best <= 5, self.shown(command))
+            self.row(f"sweep of {found} containers", f"{best:.2f} s", "<= 5 s", best <= 5, "ctriage sweep --json pid:N ...")
         finally:
             for box in boxes:
                 box.stop()
