@@ -12,7 +12,7 @@
 #include "lib/collect/collect.h"
 #include "lib/model/outcome.h"
 #include "lib/report/collect_screen.h"
-#include "lib/source/live.h"
+#include "lib/source/live/live.h"
 
 namespace ctriage {
 

@@ -8,7 +8,7 @@
 #include "lib/compare/compare.h"
 #include "lib/core/sandbox.h"
 #include "lib/report/difference.h"
-#include "lib/source/checkpoint_source.h"
+#include "lib/source/checkpoint/source.h"
 #include "lib/source/open.h"
 
 namespace ctriage {

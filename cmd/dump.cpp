@@ -8,8 +8,8 @@
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/memory/core_file.h"
+#include "lib/source/live/swap.h"
 #include "lib/source/open.h"
-#include "lib/source/swap.h"
 
 namespace ctriage {
 namespace {

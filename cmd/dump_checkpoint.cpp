@@ -8,8 +8,8 @@
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/memory/core_file.h"
-#include "lib/source/checkpoint_core.h"
-#include "lib/source/checkpoint_source.h"
+#include "lib/source/checkpoint/core.h"
+#include "lib/source/checkpoint/source.h"
 #include "lib/source/open.h"
 
 namespace ctriage {

@@ -2,7 +2,7 @@
 // --freeze and --freeze-max of dump and collect.
 #include <string>
 
-#include "lib/source/freezers.h"
+#include "lib/source/live/freezers.h"
 
 namespace CLI {
 class App;

@@ -1,7 +1,5 @@
 // Cores of processes in checkpoints that no real archive has, and the registers in an image. What gdb says of
 // real ones: tests/integration/test_checkpoint_dump.py.
-#include "lib/source/checkpoint_core.h"
-
 #include <elf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "lib/source/checkpoint/core.h"
 #include "lib/source/choose.h"
 #include "tests/checkpoint_testing.h"
 

@@ -15,7 +15,7 @@
 
 #include "lib/archive/bytes_at.h"
 #include "lib/archive/tar_header.h"
-#include "lib/source/checkpoint_source.h"
+#include "lib/source/checkpoint/source.h"
 
 namespace ctriage::source {
 

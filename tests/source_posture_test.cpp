@@ -2,7 +2,7 @@
 
 #include "lib/core/hash.h"
 #include "lib/core/text.h"
-#include "lib/source/posture.h"
+#include "lib/source/live/posture.h"
 
 namespace ctriage::source {
 namespace {

@@ -7,7 +7,7 @@
 
 #include <fstream>
 
-#include "lib/source/reach.h"
+#include "lib/source/live/reach.h"
 #include "tests/proc_child.h"
 
 namespace ctriage::source {

@@ -1,7 +1,7 @@
 // Whose a tmpfs is, by the mount tables alone.
 #include <gtest/gtest.h>
 
-#include "lib/source/tmpfs.h"
+#include "lib/source/live/tmpfs.h"
 
 namespace ctriage::source {
 namespace {

@@ -1,8 +1,8 @@
 // Which mounts are volumes and whose, by their places alone; which mappings are libraries.
 #include <gtest/gtest.h>
 
-#include "lib/source/libraries.h"
-#include "lib/source/volumes.h"
+#include "lib/source/live/libraries.h"
+#include "lib/source/live/volumes.h"
 
 namespace ctriage::source {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "lib/core/hash.h"
 #include "lib/core/sys.h"
-#include "lib/source/watched.h"
+#include "lib/source/live/watched.h"
 #include "tests/temp_dir.h"
 
 namespace ctriage::source {

@@ -11,7 +11,7 @@
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/source/ended.h"
-#include "lib/source/programs.h"
+#include "lib/source/live/programs.h"
 
 namespace ctriage::collect {
 namespace {

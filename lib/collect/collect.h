@@ -29,7 +29,7 @@
 #include "lib/core/unique_fd.h"
 #include "lib/model/snapshot.h"
 #include "lib/rules/rules.h"
-#include "lib/source/live.h"
+#include "lib/source/live/live.h"
 
 namespace ctriage::collect {
 

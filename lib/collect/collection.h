@@ -15,7 +15,7 @@
 #include "lib/model/json.h"
 #include "lib/model/shorten.h"
 #include "lib/runtime/processes.h"
-#include "lib/source/swap.h"
+#include "lib/source/live/swap.h"
 
 namespace ctriage::collect {
 

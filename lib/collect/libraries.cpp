@@ -4,7 +4,7 @@
 #include <set>
 
 #include "lib/collect/collection.h"
-#include "lib/source/programs.h"
+#include "lib/source/live/programs.h"
 
 namespace ctriage::collect {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "lib/memory/policy.h"
 #include "lib/model/process.h"
-#include "lib/source/freezers.h"
+#include "lib/source/live/freezers.h"
 
 namespace ctriage::collect {
 

@@ -6,7 +6,7 @@
 
 #include "lib/collect/collection.h"
 #include "lib/proc/network.h"
-#include "lib/source/reach.h"
+#include "lib/source/live/reach.h"
 
 namespace ctriage::collect {
 namespace {

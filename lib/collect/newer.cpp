@@ -1,6 +1,6 @@
-// Group "node": what on the node a container that broke out may have left: lib/source/node_facts.h.
+// Group "node": what on the node a container that broke out may have left: lib/source/live/node_facts.h.
 #include "lib/collect/collection.h"
-#include "lib/source/node_facts.h"
+#include "lib/source/live/node_facts.h"
 
 namespace ctriage::collect {
 

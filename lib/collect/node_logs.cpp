@@ -7,8 +7,8 @@
 #include "lib/collect/node_view.h"
 #include "lib/core/stream.h"
 #include "lib/core/sys.h"
-#include "lib/source/node_facts.h"
-#include "lib/source/reach.h"
+#include "lib/source/live/node_facts.h"
+#include "lib/source/live/reach.h"
 
 namespace ctriage::collect {
 namespace {

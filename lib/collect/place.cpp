@@ -9,7 +9,7 @@
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/proc/proc.h"
-#include "lib/source/programs.h"
+#include "lib/source/live/programs.h"
 
 namespace ctriage::collect {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "lib/core/root.h"
 #include "lib/runtime/kubelet.h"
-#include "lib/source/live.h"
+#include "lib/source/live/live.h"
 
 namespace ctriage::collect {
 

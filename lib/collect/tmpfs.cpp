@@ -2,7 +2,7 @@
 // UpperDir; what that form cannot say (sockets, the SHA-256 of each file) is in the .jsonl beside it.
 #include "lib/collect/tree.h"
 #include "lib/overlay/tree.h"
-#include "lib/source/trees.h"
+#include "lib/source/live/trees.h"
 
 namespace ctriage::collect {
 namespace {

@@ -1,6 +1,6 @@
 #include "lib/collect/tree.h"
 
-#include "lib/source/trees.h"
+#include "lib/source/live/trees.h"
 
 namespace ctriage::collect {
 

@@ -10,7 +10,7 @@
 #include "lib/core/path.h"
 #include "lib/core/text.h"
 #include "lib/overlay/tree.h"
-#include "lib/source/trees.h"
+#include "lib/source/live/trees.h"
 
 namespace ctriage::collect {
 namespace {

@@ -52,6 +52,12 @@ Result<bool> Channel::fill(std::span<std::byte> into, const std::atomic<bool>& s
   return true;
 }
 
+bool Channel::ready() const {
+  std::array<pollfd, 1> watched{{{socket_.get(), POLLIN, 0}}};
+  const auto ready = sys::poll(watched, 0);
+  return ready && *ready > 0;
+}
+
 Result<std::optional<std::string>> Channel::receive(std::size_t most, const std::atomic<bool>& stop,
                                                     std::int64_t until_ns) {
   std::array<std::byte, 4> head{};

@@ -29,6 +29,8 @@ class Channel {
   // `stop` was set meanwhile.
   Result<std::optional<std::string>> receive(std::size_t most, const std::atomic<bool>& stop,
                                              std::int64_t until_ns = INT64_MAX);
+  // A message has begun to arrive, or the other end is gone: receive() will not wait for the first byte.
+  [[nodiscard]] bool ready() const;
   void close() { socket_.reset(); }
 
  private:

@@ -9,8 +9,8 @@
 #include "lib/core/limits.h"
 #include "lib/core/root.h"
 #include "lib/core/sandbox.h"
-#include "lib/source/bundle_source.h"
-#include "lib/source/checkpoint_layout.h"
+#include "lib/source/bundle/source.h"
+#include "lib/source/checkpoint/layout.h"
 #include "lib/source/open.h"
 
 namespace ctriage::source {

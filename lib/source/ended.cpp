@@ -5,7 +5,7 @@
 #include "lib/core/limits.h"
 #include "lib/runtime/layers.h"
 #include "lib/source/disk.h"
-#include "lib/source/logs.h"
+#include "lib/source/live/logs.h"
 
 namespace ctriage::source {
 

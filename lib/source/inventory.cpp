@@ -1,7 +1,7 @@
 #include "lib/source/inventory.h"
 
 #include "lib/core/parallel.h"
-#include "lib/source/programs.h"
+#include "lib/source/live/programs.h"
 
 namespace ctriage::source {
 namespace {

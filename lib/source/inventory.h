@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-#include "lib/source/live.h"
+#include "lib/source/live/live.h"
 
 namespace ctriage::source {
 

@@ -5,7 +5,7 @@
 #include "lib/archive/layer_reader.h"
 #include "lib/core/text.h"
 #include "lib/model/file_mode.h"
-#include "lib/source/checkpoint_store.h"
+#include "lib/source/checkpoint/store.h"
 
 namespace ctriage::source {
 namespace {

@@ -1,9 +1,9 @@
 #include "lib/source/objects.h"
 
-#include "lib/source/bundle_source.h"
-#include "lib/source/checkpoint_source.h"
+#include "lib/source/bundle/source.h"
+#include "lib/source/checkpoint/source.h"
 #include "lib/source/ended.h"
-#include "lib/source/live.h"
+#include "lib/source/live/live.h"
 
 namespace ctriage::source {
 

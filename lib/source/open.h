@@ -8,7 +8,7 @@
 
 #include "lib/model/snapshot.h"
 #include "lib/rules/rules.h"
-#include "lib/source/live.h"
+#include "lib/source/live/live.h"
 #include "lib/source/target.h"
 
 namespace ctriage::source {

@@ -1,6 +1,6 @@
 #include "lib/source/remembered.h"
 
-#include "lib/source/live.h"
+#include "lib/source/live/live.h"
 
 namespace ctriage::source {
 

@@ -13,9 +13,9 @@
 #include "lib/core/text.h"
 #include "lib/proc/memory.h"
 #include "lib/proc/network.h"
-#include "lib/source/cgroups.h"
-#include "lib/source/freezer_trial.h"
-#include "lib/source/live.h"
+#include "lib/source/live/cgroups.h"
+#include "lib/source/live/freezer_trial.h"
+#include "lib/source/live/live.h"
 
 namespace ctriage::source {
 namespace {

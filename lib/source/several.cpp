@@ -7,7 +7,7 @@
 #include "lib/core/text.h"
 #include "lib/proc/proc.h"
 #include "lib/source/disk.h"
-#include "lib/source/live.h"
+#include "lib/source/live/live.h"
 
 namespace ctriage::source {
 namespace {

@@ -7,9 +7,9 @@
 #include "lib/core/path.h"
 #include "lib/core/text.h"
 #include "lib/proc/network.h"
-#include "lib/source/live_detail.h"
-#include "lib/source/programs.h"
-#include "lib/source/reach.h"
+#include "lib/source/live/detail.h"
+#include "lib/source/live/programs.h"
+#include "lib/source/live/reach.h"
 
 namespace ctriage::source {
 namespace {

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lib/source/live.h"
+#include "lib/source/live/live.h"
 
 namespace ctriage::source {
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -25,16 +26,22 @@ enum class Proof : std::uint8_t {
 struct Item {
   std::string name;  // one part of a path: [A-Za-z0-9._%~-]
   std::uint64_t size_bytes = 0;
-  Digest sha256{};
+  std::optional<Digest> sha256;  // where it is known: see digest_of()
   // From the first byte, anew for each attempt: exactly size_bytes.
   std::function<Result<std::unique_ptr<ByteSource>>()> open;
 };
+
+// Reads the item where its digest is not known yet.
+Result<Digest> digest_of(const Item& item);
 
 struct Refusal {
   Error error;            // names the place and the reason, never a secret
   bool can_pass = false;  // a cut connection or a busy server; not a bad login, no such bucket, a full quota
   std::int64_t wait_ms = 0;  // what the server asked for: Retry-After
 };
+
+// Where it was a matter of our own side, or of the protocol: trying again does not help.
+Refusal refusal(Errc code, std::string what);
 
 template <class T>
 using Answer = std::variant<T, Refusal>;

@@ -4,7 +4,7 @@
 
 #include "lib/criu/seccomp.h"
 #include "lib/model/object.h"
-#include "lib/source/checkpoint_core.h"
+#include "lib/source/checkpoint/core.h"
 #include "tests/checkpoint_testing.h"
 
 namespace {

@@ -3,10 +3,10 @@
 #include <cstdint>
 #include <string_view>
 
-#include "lib/source/checkpoint_layout.h"
-#include "lib/source/posture.h"
+#include "lib/source/checkpoint/layout.h"
+#include "lib/source/live/posture.h"
+#include "lib/source/live/watched.h"
 #include "lib/source/target.h"
-#include "lib/source/watched.h"
 
 using namespace ctriage;
 

@@ -1,0 +1,110 @@
+#include "lib/transfer/folder.h"
+
+#include <array>
+
+namespace ctriage::transfer {
+namespace {
+
+constexpr std::size_t kBlockBytes = 256 << 10;
+
+template <class T>
+const Refusal* refused(const Answer<T>& answer) {
+  return std::get_if<Refusal>(&answer);
+}
+
+Refusal other_bytes(const std::string& place, const Item& item, const std::string& how) {
+  return refusal(Errc::mismatch, place + ": " + item.name + ": " + how + "; it was not replaced");
+}
+
+}  // namespace
+
+Result<Digest> digest_of(const Item& item) {
+  if (item.sha256) return *item.sha256;
+  auto source = item.open();
+  if (!source) return std::move(source).error();
+  Sha256 hash;
+  std::vector<std::byte> block(kBlockBytes);
+  for (;;) {
+    const auto got = (*source)->read(block);
+    if (!got) return got.error();
+    if (*got == 0) return hash.digest();
+    hash.update(std::span(block).first(*got));
+  }
+}
+
+Refusal refusal(Errc code, std::string what) {
+  Refusal made;
+  made.error = {code, std::move(what)};
+  return made;
+}
+
+Answer<std::optional<Digest>> Folder::server_digest(const std::string& /*name*/, const Task& /*task*/) {
+  return std::optional<Digest>();
+}
+
+// Whether the item itself lies there, from an attempt whose end we did not see.
+Answer<bool> Folder::has(const Item& item, const Task& task) {
+  auto size = size_of(item.name, task);
+  if (const auto* no = refused(size)) return *no;
+  const auto there = std::get<0>(size);
+  if (!there) return false;
+  if (*there != item.size_bytes)
+    return other_bytes(place(), item, "another file of " + std::to_string(*there) + " bytes is there");
+  auto remote = reread(item.name, task);
+  if (const auto* no = refused(remote)) return *no;
+  const auto ours = digest_of(item);
+  if (!ours) return refusal(ours.error().code, ours.error().what);
+  if (std::get<Digest>(remote) != *ours) return other_bytes(place(), item, "another file as large is there");
+  return true;
+}
+
+Answer<Done> Folder::put(const Item& item, const Task& task) {
+  const auto there = has(item, task);
+  if (const auto* no = refused(there)) return *no;
+  if (std::get<bool>(there)) return Done{};
+  const std::string name = renames() ? item.name + ".part" : item.name;
+  if (auto sent = upload(item, name, task); refused(sent) != nullptr) return sent;
+  auto size = size_of(name, task);
+  if (const auto* no = refused(size)) return *no;
+  const auto arrived = std::get<0>(size);
+  if (!arrived || *arrived != item.size_bytes) {
+    Refusal no = refusal(
+        Errc::truncated,
+        place() + ": " + name + ": " +
+            (arrived ? std::to_string(*arrived) + " of " + std::to_string(item.size_bytes) + " bytes arrived"
+                     : std::string("it is gone after it was sent")));
+    no.can_pass = true;
+    return no;
+  }
+  return renames() ? rename(name, item.name, task) : Answer<Done>(Done{});
+}
+
+Answer<Proof> Folder::prove(const Item& item, Proof wanted, const Task& task) {
+  if (wanted == Proof::none) return Proof::none;
+  auto size = size_of(item.name, task);
+  if (const auto* no = refused(size)) return *no;
+  const auto there = std::get<0>(size);
+  if (!there) return refusal(Errc::not_found, place() + ": " + item.name + ": is not there");
+  if (*there != item.size_bytes)
+    return refusal(Errc::mismatch, place() + ": " + item.name + ": has " + std::to_string(*there) +
+                                       " bytes, not " + std::to_string(item.size_bytes));
+  if (wanted == Proof::size) return Proof::size;
+  std::optional<Digest> remote;
+  if (wanted == Proof::hash) {
+    auto digest = server_digest(item.name, task);
+    if (const auto* no = refused(digest)) return *no;
+    remote = std::get<0>(digest);
+    if (!remote) return Proof::size;
+  } else {
+    auto digest = reread(item.name, task);
+    if (const auto* no = refused(digest)) return *no;
+    remote = std::get<Digest>(digest);
+  }
+  const auto ours = digest_of(item);
+  if (!ours) return refusal(ours.error().code, ours.error().what);
+  if (*remote != *ours)
+    return refusal(Errc::mismatch, place() + ": " + item.name + ": other bytes are there than were sent");
+  return wanted;
+}
+
+}  // namespace ctriage::transfer

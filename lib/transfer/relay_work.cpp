@@ -1,0 +1,291 @@
+#include "lib/transfer/relay_work.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/core/sys.h"
+#include "lib/core/sys_memory.h"
+#include "lib/core/text.h"
+
+namespace ctriage::transfer {
+namespace {
+
+constexpr std::int64_t kLookNs = 100'000'000;
+constexpr std::int64_t kGreetingNs =
+    20'000'000'000;  // until then a destination may say no before the first byte
+constexpr std::int64_t kStuckNs = 900'000'000'000;  // beyond its retries: a library hangs
+constexpr std::size_t kMaxReceipt = 64 << 10;
+
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    if (c == '\n' || c == '\t') c = ' ';
+  }
+  return text;
+}
+
+}  // namespace
+
+int RelayWork::run(Channel& parent) {
+  auto memory = sys::map_shared(kSlots * kStreamVolumeBytes);
+  if (!memory) return 1;
+  slots_.all = *memory;
+  for (std::size_t slot = 0; slot < kSlots; ++slot) views_[slot] = slots_.at(slot);
+  start_couriers();
+  const auto begin = parent.receive(kMaxReceipt, never_);
+  if (!begin || !*begin) return 1;
+  const std::size_t space = (*begin)->find(' ');
+  if (space == std::string::npos) return 1;
+  spill_left_bytes_ = parse_number<std::uint64_t>(std::string_view(**begin).substr(0, space)).value_or(0);
+  name_ = (*begin)->substr(space + 1);
+
+  const std::int64_t until_ns = sys::boottime_ns() + kGreetingNs;
+  const auto all_greeted = [this] {
+    return std::ranges::all_of(couriers_, [](const Courier& one) { return one.greeted || !one.child; });
+  };
+  while (!all_greeted() && sys::boottime_ns() < until_ns) pump(kLookNs);
+  if (!parent.send(report())) return 1;
+  if (!any_left()) return 1;
+
+  parent_ = &parent;
+  const auto done = cut();
+  pipe_.reset();
+  if (auto told = look_for_end(true); !told) return 1;
+  send_end(done.has_value());
+  return parent.send(report()) ? 0 : 1;
+}
+
+void RelayWork::start_couriers() {
+  std::vector<Child*> siblings;
+  for (const Url& destination : options_.destinations) {
+    Courier courier;
+    courier.told.place = place_of(destination);
+    courier.busy = true;
+    courier.since_ns = sys::boottime_ns();
+    const CourierRoute route{destination,    options_.transfer,
+                             views_,         options_.spill ? &*options_.spill : nullptr,
+                             options_.proof, {options_.retry_for_ns}};
+    auto child = Child::start(
+        [&](Channel& relay) {
+          pipe_.reset();  // the writer must see when the relay lets go of it
+          return carry(relay, route);
+        },
+        on_stop_, siblings);
+    if (child) {
+      courier.child = std::make_unique<Child>(*std::move(child));
+      siblings.push_back(courier.child.get());
+    } else {
+      courier.told.why = one_line(child.error().what);
+    }
+    couriers_.push_back(std::move(courier));
+  }
+}
+
+bool RelayWork::any_left() const {
+  return std::ranges::any_of(couriers_, [](const Courier& one) { return one.child != nullptr; });
+}
+
+void RelayWork::pump(std::int64_t wait_ns) {
+  bool heard = false;
+  const std::int64_t now_ns = sys::boottime_ns();
+  for (Courier& courier : couriers_) {
+    if (courier.child && courier.busy && courier.child->channel().ready()) {
+      hear(courier);
+      heard = true;
+    } else if (courier.child && courier.busy &&
+               now_ns - courier.since_ns > options_.retry_for_ns + kStuckNs) {
+      courier.child->abandon();
+      give_up(courier, "it did not answer in time");
+    }
+    if (courier.child && !courier.busy && courier.next < parcels_.size()) give_next(courier);
+  }
+  drop_spilled();
+  if (!heard && wait_ns > 0) sys::sleep_ns(wait_ns);
+}
+
+void RelayWork::hear(Courier& courier) {
+  const auto message = courier.child->channel().receive(kMaxReceipt, never_);
+  if (!message || !*message) return give_up(courier, "its process ended: an error of ours or of a library");
+  auto receipt = parse_receipt(**message);
+  if (!receipt) return give_up(courier, receipt.error().what);
+  if (!receipt->why.empty()) return give_up(courier, std::move(receipt->why));
+  courier.busy = false;
+  if (!std::exchange(courier.greeted, true)) return;
+  const Parcel& parcel = parcels_[courier.next++];
+  if (parcel.where == Parcel::Where::text) return;
+  Delivered& told = courier.told;
+  told.proof = told.volumes == 0 ? receipt->proof : std::min(told.proof, receipt->proof);
+  ++told.volumes;
+}
+
+void RelayWork::give_up(Courier& courier, std::string why) {
+  courier.told.why = one_line(std::move(why));
+  courier.child.reset();
+  // What only lies in memory goes to the disk: this one has not got it.
+  for (std::size_t slot = 0; slot < kSlots; ++slot) {
+    if (!holds_[slot] || *holds_[slot] < courier.next) continue;
+    Parcel& parcel = parcels_[*holds_[slot]];
+    if (parcel.where == Parcel::Where::slot && spill(parcel, slots_.at(slot)))
+      parcel.where = Parcel::Where::spill;
+  }
+}
+
+void RelayWork::give_next(Courier& courier) {
+  courier.busy = true;
+  courier.since_ns = sys::boottime_ns();
+  if (!courier.child->channel().send(to_message(parcels_[courier.next])))
+    give_up(courier, "its process ended: an error of ours or of a library");
+}
+
+bool RelayWork::is_free(std::size_t slot) const {
+  if (!holds_[slot]) return true;
+  return std::ranges::all_of(couriers_,
+                             [&](const Courier& one) { return !one.child || one.next > *holds_[slot]; });
+}
+
+bool RelayWork::spill(Parcel& parcel, std::span<const std::byte> bytes) {
+  if (!options_.spill || !spill_why_.empty()) return false;
+  const auto store = [&]() -> Status {
+    if (parcel.size_bytes > spill_left_bytes_)
+      return Error{Errc::full, "what may be used of " + options_.spill->name() + " is used"};
+    auto file = NewFile::create(*options_.spill, parcel.name, parcel.size_bytes);
+    if (!file) return std::move(file).error();
+    auto written = file->write(bytes.first(parcel.size_bytes));
+    if (written) written = file->seal();
+    if (!written) file->remove();
+    return written;
+  };
+  if (auto stored = store(); !stored) {
+    spill_why_ = one_line(std::move(stored).error().what);
+    return false;
+  }
+  spill_left_bytes_ -= parcel.size_bytes;
+  return true;
+}
+
+void RelayWork::drop_spilled() {
+  const auto all_have = [this](std::size_t index) {
+    return std::ranges::all_of(couriers_, [index](const Courier& one) { return one.next > index; });
+  };
+  for (; dropped_ < parcels_.size() && all_have(dropped_); ++dropped_) {
+    const Parcel& parcel = parcels_[dropped_];
+    if (parcel.where != Parcel::Where::spill) continue;
+    if (sys::unlinkat(options_.spill->fd(), parcel.name)) spill_left_bytes_ += parcel.size_bytes;
+  }
+}
+
+Status RelayWork::look_for_end(bool wait) {
+  if (end_ || (!wait && !parent_->ready())) return Done{};
+  const auto message = parent_->receive(kMaxReceipt, never_);
+  if (!message) return message.error();
+  const auto fields = *message ? split(**message, ' ') : std::vector<std::string_view>();
+  const auto size = fields.size() == 2 ? parse_number<std::uint64_t>(fields[0]) : std::nullopt;
+  if (!size) return Error{Errc::io, "the writer of the bundle ended before it"};
+  end_ = End{*size, std::nullopt};
+  if (Digest digest{}; parse_digest(fields[1], digest)) end_->manifest = digest;
+  return Done{};
+}
+
+Result<bool> RelayWork::fill(std::span<std::byte> into, std::size_t& filled) {
+  filled = 0;
+  if (ahead_) into[filled++] = *std::exchange(ahead_, std::nullopt);
+  std::byte next{};
+  for (;;) {
+    pump(0);
+    if (auto looked = look_for_end(false); !looked) return std::move(looked).error();
+    if (end_ && read_bytes_ == end_->size_bytes) return false;
+    if (!any_left() && (!options_.spill || !spill_why_.empty()))
+      return Error{Errc::io, "no destination is left"};
+    std::array<pollfd, 1> watched{{{pipe_.get(), POLLIN, 0}}};
+    const auto ready = sys::poll(watched, kLookNs);
+    if (!ready && ready.error().number != EINTR) return ready.error();
+    if (!ready || *ready == 0) continue;
+    const bool full = filled == into.size();  // one byte more says that it is not the last
+    const auto got =
+        sys::read(pipe_.get(), full ? std::span(&next, 1) : into.subspan(filled), "the bundle's pipe");
+    if (!got && got.error().number != EINTR) return got.error();
+    if (!got) continue;
+    if (*got == 0) return false;
+    read_bytes_ += *got;
+    if (full) {
+      ahead_ = next;
+      return true;
+    }
+    filled += *got;
+  }
+}
+
+Status RelayWork::cut() {
+  for (std::size_t slot = 0;;) {
+    std::size_t filled = 0;
+    const auto more = fill(slots_.at(slot), filled);
+    if (!more) return more.error();
+    Parcel parcel;
+    parcel.where = Parcel::Where::slot;
+    parcel.slot = slot;
+    parcel.name = volume_name(name_, volumes_, volumes_ == 0 && !*more);
+    parcel.size_bytes = filled;
+    Sha256 hash;
+    hash.update(slots_.at(slot).first(filled));
+    parcel.sha256 = hash.digest();
+    ++volumes_;
+    const std::size_t other = 1 - slot;
+    const bool one_lacks = std::ranges::any_of(couriers_, [](const Courier& one) { return !one.child; });
+    if ((one_lacks || !is_free(other)) && spill(parcel, slots_.at(slot))) {
+      parcel.where = Parcel::Where::spill;
+      parcels_.push_back(std::move(parcel));
+    } else {
+      holds_[slot] = parcels_.size();
+      parcels_.push_back(std::move(parcel));
+      slot = other;
+    }
+    if (!*more) return Done{};
+    while (!is_free(slot)) pump(kLookNs / 10);
+  }
+}
+
+void RelayWork::add(Note note) {
+  Sha256 hash;
+  hash.update(note.text);
+  Parcel parcel;
+  parcel.name = std::move(note.name);
+  parcel.size_bytes = note.text.size();
+  parcel.sha256 = hash.digest();
+  parcel.text = std::move(note.text);
+  parcels_.push_back(std::move(parcel));
+}
+
+void RelayWork::send_end(bool whole) {
+  const bool sealed = whole && end_->manifest && end_->size_bytes == read_bytes_;
+  if (sealed) {
+    std::vector<Item> volumes;
+    for (const Parcel& parcel : parcels_)
+      volumes.push_back({parcel.name, parcel.size_bytes, parcel.sha256, {}});
+    add(manifest_note(name_, *end_->manifest));
+    add(complete_note(name_, volumes));
+  }
+  while (!std::ranges::all_of(couriers_, [this](const Courier& one) {
+    return !one.child || (!one.busy && one.next == parcels_.size());
+  }))
+    pump(kLookNs / 10);
+  for (Courier& courier : couriers_) {
+    courier.told.complete = sealed && courier.child;
+    if (courier.child) (void)courier.child->wait().has_value();
+  }
+}
+
+std::string RelayWork::report() const {
+  const auto spilled = std::count_if(parcels_.begin() + static_cast<std::ptrdiff_t>(dropped_), parcels_.end(),
+                                     [](const Parcel& one) { return one.where == Parcel::Where::spill; });
+  std::string text = std::to_string(volumes_) + " " + std::to_string(spilled) + "\n" + spill_why_;
+  for (const Courier& courier : couriers_) {
+    const Delivered& told = courier.told;
+    text += "\n" + std::string(told.complete ? "1" : "0") + "\t" +
+            std::to_string(static_cast<unsigned>(told.proof)) + "\t" + std::to_string(told.volumes) + "\t" +
+            one_line(told.place) + "\t" + told.why;
+  }
+  return text;
+}
+
+}  // namespace ctriage::transfer
