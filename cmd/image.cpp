@@ -8,6 +8,7 @@
 #include "lib/image/facts.h"
 #include "lib/image/listing.h"
 #include "lib/image/verify.h"
+#include "lib/source/image/source.h"
 #include "lib/source/open.h"
 
 namespace ctriage {
@@ -54,44 +55,58 @@ Exit print(Answer& answer, std::string (*as_json)(const Answer&),
   return exit_for(common, std::nullopt, gaps.count(Impact::lost));
 }
 
-Exit run_packages(const source::TargetQuery& query, const Common& common, Io& io) {
+// Opens the source, asks what `answer` says of its image, and prints that.
+template <class Answer>
+Exit run(const source::TargetQuery& query, Result<Answer> (*answer)(Subject&, Task&),
+         std::string (*as_json)(const Answer&),
+         std::string (*as_text)(const Answer&, bool, const report::Style&), bool (*failed)(const Answer&),
+         const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
-  const auto end = [&](const Error& error) {
-    tell_gaps(io, common, gaps);
-    return fail(io, error);
-  };
   auto subject = open_subject(query, task);
-  if (!subject) return end(subject.error());
-  image::ContainerFiles files(*subject->snapshot, subject->container.id);
+  auto result = subject ? answer(*subject, task) : Result<Answer>(subject.error());
+  if (!result) {
+    tell_gaps(io, common, gaps);
+    return fail(io, result.error());
+  }
+  const Exit exit = print(*result, as_json, as_text, gaps, task, common, io);
+  return failed(*result) ? worse(exit, Exit::failed) : exit;
+}
+
+Result<ImagePackagesResult> find_packages(Subject& subject, Task& task) {
+  image::ContainerFiles files(*subject.snapshot, subject.container.id);
   auto packages = image::Packages::read(files, task);
-  if (!packages) return end(packages.error());
+  if (!packages) return std::move(packages).error();
   ImagePackagesResult result;
-  result.image = image::read_facts(files, *packages, subject->container, task);
+  result.image = image::read_facts(files, *packages, subject.container, task);
   result.packages = image::list_packages(*packages);
-  auto changed = image::list_changed(*subject->snapshot, subject->container.id, *packages, result, task);
-  if (!changed) return end(changed.error());
-  return print(result, report::image_packages_json, report::image_packages_text, gaps, task, common, io);
+  auto changed = image::list_changed(*subject.snapshot, subject.container.id, *packages, result, task);
+  if (!changed) return std::move(changed).error();
+  return result;
+}
+
+Result<ImageVerifyResult> verify_layers(Subject& subject, Task& task) {
+  if (auto* archive = dynamic_cast<source::ImageSnapshot*>(subject.snapshot.get()))
+    return archive->verify(subject.container.id, task);
+  auto node = source::node_root_of(*subject.snapshot);
+  if (!node) return std::move(node).error();
+  return image::verify(*subject.snapshot, subject.container, *node, task);
+}
+
+Exit run_packages(const source::TargetQuery& query, const Common& common, Io& io) {
+  return run<ImagePackagesResult>(
+      query, find_packages, report::image_packages_json, report::image_packages_text,
+      [](const ImagePackagesResult&) { return false; }, common, io);
 }
 
 Exit run_verify(const source::TargetQuery& query, const Common& common, Io& io) {
-  GapLog gaps;
-  Task task = make_task(gaps, io);
-  const auto end = [&](const Error& error) {
-    tell_gaps(io, common, gaps);
-    return fail(io, error);
-  };
-  auto subject = open_subject(query, task);
-  if (!subject) return end(subject.error());
-  auto node = source::node_root_of(*subject->snapshot);
-  if (!node) return end(node.error());
-  auto result = image::verify(*subject->snapshot, subject->container, *node, task);
-  if (!result) return end(result.error());
-  const Exit exit =
-      print(*result, report::image_verify_json, report::image_verify_text, gaps, task, common, io);
-  const bool differs = std::ranges::any_of(
-      result->layers, [](const LayerCheck& one) { return one.verdict == LayerVerdict::differs; });
-  return differs ? worse(exit, Exit::failed) : exit;
+  return run<ImageVerifyResult>(
+      query, verify_layers, report::image_verify_json, report::image_verify_text,
+      [](const ImageVerifyResult& result) {
+        return std::ranges::any_of(
+            result.layers, [](const LayerCheck& one) { return one.verdict == LayerVerdict::differs; });
+      },
+      common, io);
 }
 
 using Run = Exit (*)(const source::TargetQuery&, const Common&, Io&);
@@ -100,7 +115,10 @@ void add_one(CLI::App& parent, const Common& common, Action& chosen, const char*
              Run run, const char* footer) {
   auto query = std::make_shared<source::TargetQuery>();
   CLI::App* sub = parent.add_subcommand(name, what);
-  sub->add_option("source", query->token, "a container, running or not: shop/web-7d9f, a name, an ID")
+  sub->add_option("source", query->token,
+                  "a container, running or not: shop/web-7d9f, a name, an ID; or an image: an OCI layout, "
+                  "the archive of "
+                  "docker save or podman save")
       ->required();
   add_target_options(*sub, *query);
   sub->footer(footer);
