@@ -5,6 +5,7 @@
 
 #include "cmd/commands.h"
 #include "lib/core/root.h"
+#include "lib/image/deps.h"
 #include "lib/image/facts.h"
 #include "lib/image/listing.h"
 #include "lib/image/verify.h"
@@ -14,9 +15,15 @@
 namespace ctriage {
 namespace {
 
+struct Arguments {
+  source::TargetQuery query;
+  bool all = false;
+};
+
 struct Subject {  // whose image
   std::unique_ptr<Snapshot> snapshot;
   Container container;
+  bool all = false;  // programs, of deps
 };
 
 // One container has to be meant: a pod's only one, or that of -c.
@@ -57,13 +64,14 @@ Exit print(Answer& answer, std::string (*as_json)(const Answer&),
 
 // Opens the source, asks what `answer` says of its image, and prints that.
 template <class Answer>
-Exit run(const source::TargetQuery& query, Result<Answer> (*answer)(Subject&, Task&),
+Exit run(const Arguments& arguments, Result<Answer> (*answer)(Subject&, Task&),
          std::string (*as_json)(const Answer&),
          std::string (*as_text)(const Answer&, bool, const report::Style&), bool (*failed)(const Answer&),
          const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
-  auto subject = open_subject(query, task);
+  auto subject = open_subject(arguments.query, task);
+  if (subject) subject->all = arguments.all;
   auto result = subject ? answer(*subject, task) : Result<Answer>(subject.error());
   if (!result) {
     tell_gaps(io, common, gaps);
@@ -93,15 +101,15 @@ Result<ImageVerifyResult> verify_layers(Subject& subject, Task& task) {
   return image::verify(*subject.snapshot, subject.container, *node, task);
 }
 
-Exit run_packages(const source::TargetQuery& query, const Common& common, Io& io) {
+Exit run_packages(const Arguments& arguments, const Common& common, Io& io) {
   return run<ImagePackagesResult>(
-      query, find_packages, report::image_packages_json, report::image_packages_text,
+      arguments, find_packages, report::image_packages_json, report::image_packages_text,
       [](const ImagePackagesResult&) { return false; }, common, io);
 }
 
-Exit run_verify(const source::TargetQuery& query, const Common& common, Io& io) {
+Exit run_verify(const Arguments& arguments, const Common& common, Io& io) {
   return run<ImageVerifyResult>(
-      query, verify_layers, report::image_verify_json, report::image_verify_text,
+      arguments, verify_layers, report::image_verify_json, report::image_verify_text,
       [](const ImageVerifyResult& result) {
         return std::ranges::any_of(
             result.layers, [](const LayerCheck& one) { return one.verdict == LayerVerdict::differs; });
@@ -109,21 +117,37 @@ Exit run_verify(const source::TargetQuery& query, const Common& common, Io& io) 
       common, io);
 }
 
-using Run = Exit (*)(const source::TargetQuery&, const Common&, Io&);
+Result<ImageDepsResult> find_libraries(Subject& subject, Task& task) {
+  image::ContainerFiles files(*subject.snapshot, subject.container.id);
+  auto packages = image::Packages::read(files, task);
+  if (!packages) return std::move(packages).error();
+  return image::find_deps(files, *packages, subject.container, subject.all, task);
+}
+
+Exit run_deps(const Arguments& arguments, const Common& common, Io& io) {
+  return run<ImageDepsResult>(
+      arguments, find_libraries, report::image_deps_json, report::image_deps_text,
+      [](const ImageDepsResult&) { return false; }, common, io);
+}
+
+using Run = Exit (*)(const Arguments&, const Common&, Io&);
 
 void add_one(CLI::App& parent, const Common& common, Action& chosen, const char* name, const char* what,
-             Run run, const char* footer) {
-  auto query = std::make_shared<source::TargetQuery>();
+             Run run, const char* footer, bool deps = false) {
+  auto arguments = std::make_shared<Arguments>();
   CLI::App* sub = parent.add_subcommand(name, what);
-  sub->add_option("source", query->token,
+  sub->add_option("source", arguments->query.token,
                   "a container, running or not: shop/web-7d9f, a name, an ID; or an image: an OCI layout, "
                   "the archive of "
                   "docker save or podman save")
       ->required();
-  add_target_options(*sub, *query);
+  add_target_options(*sub, arguments->query);
+  add_spool_option(*sub, arguments->query.spool);
+  if (deps)
+    sub->add_flag("--all", arguments->all, "every ELF program, not only the one that the image starts");
   sub->footer(footer);
-  sub->callback([query, run, &common, &chosen] {
-    chosen = [query, run, &common](Io& io) { return run(*query, common, io); };
+  sub->callback([arguments, run, &common, &chosen] {
+    chosen = [arguments, run, &common](Io& io) { return run(*arguments, common, io); };
   });
 }
 
@@ -144,6 +168,13 @@ void add_image(CLI::App& app, const Common& common, Action& chosen) {
           "The layers in the engine's store against their digests: 1 where one differs", run_verify,
           "Examples:\n  ctriage image verify shop/web-7d9f -c app\n  ctriage image verify web --root "
           "/mnt/disk\n");
+  add_one(
+      *sub, common, chosen, "deps",
+      "The libraries that its programs load, their packages, and packages that nothing loads", run_deps,
+      "What a program loads by itself (dlopen) is not in its file.\n"
+      "Examples:\n  ctriage image deps image.tar\n  ctriage image deps shop/web-7d9f --all --json | jq -r "
+      "'.files[] | [.package, .version, .sha256] | @tsv'\n",
+      true);
 }
 
 }  // namespace ctriage

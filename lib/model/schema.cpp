@@ -10,6 +10,7 @@
 #include "lib/model/difference.h"
 #include "lib/model/fields.h"
 #include "lib/model/image.h"
+#include "lib/model/image_deps.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
 #include "lib/model/object.h"
@@ -153,8 +154,9 @@ std::string schema_markdown() {
                 FoundString, SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject,
                 ObjectPacket, ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer,
                 ComparedList, ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult,
-                LayerCheck, EntryDifference, PackageCheck, SweepResult, SweptTarget, SweptContainer,
-                SweptProgram, IndicatorMatch, SharedThing, Replica>(out);
+                LayerCheck, EntryDifference, PackageCheck, ImageDepsResult, LoadedFile, NeededPackage,
+                SweepResult, SweptTarget, SweptContainer, SweptProgram, IndicatorMatch, SharedThing, Replica>(
+      out);
   return out;
 }
 
