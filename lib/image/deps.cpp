@@ -132,9 +132,11 @@ class Closure {
       if (!looked_[at].elf) continue;
       const elf::ElfFile file = *looked_[at].elf;
       if (!file.interpreter.empty()) {
+        interpreters_.emplace(name_of(file.interpreter.view()));
         if (auto looked = look(file.interpreter.raw, file.interpreter.raw, at); !looked) return looked;
       }
       for (const Bytes& needed : file.needed) {
+        if (interpreters_.contains(needed.raw)) continue;  // libc needs the loader, which is there already
         const std::string path = find_library(needed.raw, at);
         auto looked = path.empty() ? add_missing(needed.raw, at, "in none of the loader's directories")
                                    : look(path, needed.raw, at);
@@ -230,6 +232,7 @@ class Closure {
   std::deque<std::size_t> todo_;
   std::set<std::string> seen_;
   std::set<std::size_t> loaded_;
+  std::set<std::string> interpreters_;  // last names
   std::map<std::string, bool> there_;
   std::map<std::string, LoaderSettings> settings_;
 };

@@ -1,5 +1,6 @@
 """Images in archives: what Docker and Podman save, in each form, against what was put into the image."""
 import os
+import shutil
 import subprocess
 
 import engines
@@ -100,3 +101,63 @@ class OfDocker(Saved):
         layers = self.expect(ctriage("image", "verify", path, "--json"), 0).json()["layers"]
         inspected = self.engine.run("image", "inspect", "--format", "{{join .RootFS.Layers \" \"}}", engines.IMAGE).stdout
         self.assertEqual([layer["digest"] for layer in layers], inspected.split())
+
+
+class Libraries(Case):
+    """An image of this machine's own programs and libraries, against ldd and dpkg."""
+
+    def test_deps(self):
+        lab.need("bash", "ldd", "dpkg")
+        base = self.temp()
+        program = os.path.realpath("/bin/bash")
+        listed = subprocess.run(["ldd", program], stdout=subprocess.PIPE, check=True, text=True).stdout
+        libraries = {word for line in listed.splitlines() for word in line.split() if word.startswith("/")}
+        lower, upper = os.path.join(base, "lower"), os.path.join(base, "upper")
+        for path in sorted(libraries | {program}):
+            real = os.path.realpath(path)
+            for name in {path, real}:
+                to = upper + os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))
+                os.makedirs(os.path.dirname(to), exist_ok=True)
+                shutil.copyfile(real, to)
+                os.chmod(to, 0o755)
+        os.makedirs(lower + "/var/lib/dpkg/info")
+        for name in ("lib", "lib64", "bin"):
+            if os.path.islink(f"/{name}"):
+                os.symlink(os.readlink(f"/{name}"), f"{lower}/{name}")
+        packages = [name for name in ("bash", "libc6", "libtinfo6", "tzdata", "base-files")
+                    if subprocess.run(["dpkg", "-s", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      check=False).returncode == 0]
+        with open(lower + "/var/lib/dpkg/status", "w", encoding="utf-8") as status:
+            for name in packages:
+                status.write(subprocess.run(["dpkg", "-s", name], stdout=subprocess.PIPE, check=True, text=True).stdout + "\n")
+                owned = subprocess.run(["dpkg", "-L", name], stdout=subprocess.PIPE, check=True, text=True).stdout
+                with open(f"{lower}/var/lib/dpkg/info/{name}.list", "w", encoding="utf-8") as file:
+                    file.write(owned)
+        archive = os.path.join(base, "image.tar")
+        lab.image_archive(archive, "localhost/deps:1", [lower, upper], [program])
+        told = self.expect(ctriage("image", "deps", archive, "--json"), 0).json()
+        files = {file["path"]: file for file in told["files"]}
+        self.assertEqual([file for file in told["files"] if "missing" in file], [])
+        self.assertEqual({file["needed_as"] for file in told["files"]} - {program},
+                         {path if "/ld-" in path else os.path.basename(path) for path in libraries})
+        self.assertEqual(files[program]["sha256"], lab.sha256_file(program))
+        role = {package["name"]: package["role"] for package in told["packages"]}
+        self.assertEqual(set(role), set(packages))
+        self.assertEqual((role["bash"], role["libc6"]), ("loaded", "loaded"))
+        if "tzdata" in role:
+            self.assertEqual(role["tzdata"], "never_loaded")
+        if "base-files" in role:  # bash pre-depends on it
+            self.assertEqual(role["base-files"], "dependency")
+        text = self.expect(ctriage("image", "deps", archive, "--all"), 0).out
+        self.assertIn(lab.sha256_file(program).encode(), text)
+
+    def test_a_library_that_is_not_there(self):
+        base = self.temp()
+        os.makedirs(base + "/lower/bin")
+        os.makedirs(base + "/upper")
+        shutil.copyfile("/bin/bash", base + "/lower/bin/bash")
+        os.chmod(base + "/lower/bin/bash", 0o755)
+        archive = os.path.join(base, "image.tar")
+        lab.image_archive(archive, "localhost/deps:2", [base + "/lower", base + "/upper"], ["bash"])
+        told = self.expect(ctriage("image", "deps", archive, "--json"), 0).json()
+        self.assertIn("libc.so.6", {file["needed_as"] for file in told["files"] if "missing" in file})
