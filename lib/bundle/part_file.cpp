@@ -214,6 +214,8 @@ Status PartFile::roll_back(Error error) {
   if (is_full(error)) error.code = Errc::full;
   if (!directory_ || encryptor_) {
     broken_ = true;
+    if (error.number == EPIPE)
+      error = {Errc::full, part_name_ + ": nobody takes it any more", error.number};  // as good as no room
     return error;
   }
   auto cut = sys::ftruncate(file_.get(), length_, part_name_);

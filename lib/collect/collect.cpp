@@ -279,7 +279,10 @@ Status run_phase(Collection& in, Phase phase, const Status& so_far) {
       in.task.gaps.add({Impact::lost, name, in.snapshot.name(), Error(going.error()).within("not reached")});
       continue;
     }
-    auto taken = collector.take(in);
+    const bool can_wait = in.options.may_take && collector.volatility != Volatility::process &&
+                          collector.group != kCollectors.front().group;
+    auto taken = can_wait ? in.options.may_take(collector) : Status(Done{});
+    if (taken) taken = collector.take(in);
     if (taken) continue;
     in.task.gaps.add({Impact::lost, name, in.snapshot.name(), taken.error()});
     if (ends_the_run(taken.error())) going = std::move(taken);
@@ -399,7 +402,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
   writing.max_bytes = options.max_bytes;
   writing.recipients = options.recipients;
   writing.signer = options.signer;
-  auto writer = create_writer(output, bundle_name(options.about.id, *source, snapshot), writing, task);
+  auto writer = create_writer(output, options.name.empty() ? bundle_name(options.about.id, *source, snapshot) : options.name, writing, task);
   if (!writer) return std::move(writer).error();
   bundle::Writer& out = **writer;
   if (auto status = out.add("bundle.json", bundle_json(*source, options, tool_digest), "ctriage"); !status) {

@@ -13,6 +13,7 @@
 //   ending    the examiner's files, findings, gaps, custody, SUMMARY.txt, seal
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -66,6 +67,10 @@ struct Options {
   std::uint64_t volume_max_bytes = kVolumeMaxBytes;  // of a file in a volume that is no program
   Case about;
   std::vector<Attachment> attachments;
+  std::string name;  // of the bundle; empty: bundle_name() at the start
+  // Asked before each collector of what is not gone with a process. An error leaves that one out, as lost: who
+  // takes the bundle is too slow.
+  std::function<Status(const struct Collector&)> may_take;
   std::vector<bundle::AgeRecipient> recipients;  // none: not encrypted
   std::shared_ptr<bundle::Signer> signer;        // none: not signed
 };

@@ -76,10 +76,10 @@ Result<std::vector<Delivered>> Relay::begin(std::string_view name, std::uint64_t
   return std::move(heard->destinations);
 }
 
-Result<Relayed> Relay::finish(std::uint64_t size_bytes, const std::optional<Digest>& manifest) {
+Result<Relayed> Relay::finish(const std::optional<Digest>& manifest) {
   pipe_.reset();
   if (auto sent =
-          child_.channel().send(std::to_string(size_bytes) + " " + (manifest ? to_hex(*manifest) : "-"));
+          child_.channel().send(manifest ? to_hex(*manifest) : "-");
       !sent)
     return std::move(sent).error();
   auto heard = hear_report(child_.channel());

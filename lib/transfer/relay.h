@@ -61,9 +61,9 @@ class Relay {
   Result<std::vector<Delivered>> begin(std::string_view name, std::uint64_t spill_bytes);
   // The end that the bundle is written to; once.
   UniqueFd take_pipe() { return std::move(pipe_); }
-  // After the last byte was written. `size_bytes`: of all that was. `manifest`: none when the bundle was not
-  // sealed: then nobody gets a COMPLETE marker.
-  Result<Relayed> finish(std::uint64_t size_bytes, const std::optional<Digest>& manifest);
+  // After the last byte was written. `manifest`: none when the bundle was not sealed: then nobody gets a
+  // COMPLETE marker.
+  Result<Relayed> finish(const std::optional<Digest>& manifest);
 
  private:
   Relay(Child child, UniqueFd pipe) : child_(std::move(child)), pipe_(std::move(pipe)) {}

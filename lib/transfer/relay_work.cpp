@@ -179,11 +179,9 @@ Status RelayWork::look_for_end(bool wait) {
   if (end_ || (!wait && !parent_->ready())) return Done{};
   const auto message = parent_->receive(kMaxReceipt, never_);
   if (!message) return message.error();
-  const auto fields = *message ? split(**message, ' ') : std::vector<std::string_view>();
-  const auto size = fields.size() == 2 ? parse_number<std::uint64_t>(fields[0]) : std::nullopt;
-  if (!size) return Error{Errc::io, "the writer of the bundle ended before it"};
-  end_ = End{*size, std::nullopt};
-  if (Digest digest{}; parse_digest(fields[1], digest)) end_->manifest = digest;
+  if (!*message) return Error{Errc::io, "the writer of the bundle ended before it"};
+  end_.emplace();
+  if (Digest digest{}; parse_digest(**message, digest)) end_->manifest = digest;
   return Done{};
 }
 
@@ -194,20 +192,22 @@ Result<bool> RelayWork::fill(std::span<std::byte> into, std::size_t& filled) {
   for (;;) {
     pump(0);
     if (auto looked = look_for_end(false); !looked) return std::move(looked).error();
-    if (end_ && read_bytes_ == end_->size_bytes) return false;
     if (!any_left() && (!options_.spill || !spill_why_.empty()))
       return Error{Errc::io, "no destination is left"};
     std::array<pollfd, 1> watched{{{pipe_.get(), POLLIN, 0}}};
-    const auto ready = sys::poll(watched, kLookNs);
+    const auto ready = sys::poll(watched, end_ ? 0 : kLookNs);
     if (!ready && ready.error().number != EINTR) return ready.error();
-    if (!ready || *ready == 0) continue;
+    if (!ready) continue;
+    if (*ready == 0) {
+      if (end_) return false;  // all had been written when that was said
+      continue;
+    }
     const bool full = filled == into.size();  // one byte more says that it is not the last
     const auto got =
         sys::read(pipe_.get(), full ? std::span(&next, 1) : into.subspan(filled), "the bundle's pipe");
     if (!got && got.error().number != EINTR) return got.error();
     if (!got) continue;
     if (*got == 0) return false;
-    read_bytes_ += *got;
     if (full) {
       ahead_ = next;
       return true;
@@ -257,7 +257,7 @@ void RelayWork::add(Note note) {
 }
 
 void RelayWork::send_end(bool whole) {
-  const bool sealed = whole && end_->manifest && end_->size_bytes == read_bytes_;
+  const bool sealed = whole && end_->manifest;
   if (sealed) {
     std::vector<Item> volumes;
     for (const Parcel& parcel : parcels_)

@@ -40,8 +40,7 @@ class RelayWork {
   };
   static constexpr std::size_t kSlots = 2;
   struct End {  // what the writer says when it has written all: others may keep the pipe open
-    std::uint64_t size_bytes = 0;
-    std::optional<Digest> manifest;
+    std::optional<Digest> manifest;  // none: not sealed
   };
 
   void start_couriers();
@@ -81,7 +80,6 @@ class RelayWork {
   std::string spill_why_;
   std::optional<std::byte> ahead_;  // of the next volume: the one before it was not the last
   std::size_t volumes_ = 0;
-  std::uint64_t read_bytes_ = 0;
   Channel* parent_ = nullptr;
   std::optional<End> end_;
   const std::atomic<bool> never_{false};
