@@ -95,6 +95,7 @@ int run(int argc, char** argv) {
   add_files(app, common, chosen);
   add_search(app, common, chosen);
   add_strings(app, common, chosen);
+  add_scan(app, common, chosen);
   add_dump(app, common, chosen);
   add_extract(app, common, chosen);
   add_image(app, common, chosen);
@@ -103,6 +104,7 @@ int run(int argc, char** argv) {
   add_hashes(app, common, chosen);
   add_iocs(app, common, chosen);
   add_verify(app, common, chosen);
+  add_export(app, common, chosen);
   add_rules(app, common, chosen);
   add_completion(app, chosen);
   try {

@@ -47,7 +47,7 @@ bool is_member_name(std::string_view name) {
 }
 
 bool is_closing_member(std::string_view name) {
-  return name == kSums || name == kManifest || name == kManifestDigest;
+  return name == kSums || name == kManifest || name == kManifestSignature || name == kManifestDigest;
 }
 
 bool looks_numbered(std::string_view path) { return number_bytes(path) != 0; }

@@ -12,6 +12,7 @@ constexpr std::string_view kCustody = "custody.jsonl";
 constexpr std::string_view kGaps = "gaps.jsonl";
 constexpr std::string_view kSums = "SHA256SUMS";
 constexpr std::string_view kManifest = "manifest.json";
+constexpr std::string_view kManifestSignature = "manifest.json.sig";
 constexpr std::string_view kManifestDigest = "manifest.json.sha256";
 constexpr std::string_view kZstdSuffix = ".zst";
 constexpr std::string_view kJsonlSuffix = ".jsonl";
@@ -20,7 +21,7 @@ constexpr std::uint32_t kWholeStream = UINT32_MAX;  // index of a member that is
 
 // Relative, of [A-Za-z0-9._~%/-], no empty, "." or ".." component, at most 255 bytes.
 bool is_member_name(std::string_view name);
-// True for the three members that end a bundle.
+// True for the members that end a bundle.
 bool is_closing_member(std::string_view name);
 // The path itself ends like a chunk, so its members are always numbered.
 bool looks_numbered(std::string_view path);

@@ -17,6 +17,7 @@ constexpr std::uint64_t kAheadBytes = 32 << 20;   // allocated at a time
 constexpr std::uint64_t kStatfsMargin = 4 << 20;  // where nothing can be allocated: others write there too
 constexpr unsigned kMaxCopies = 10'000;           // NAME-2 ... of one second
 constexpr std::string_view kSuffix = ".ctriage.tar";
+constexpr std::string_view kEncrypted = ".age";
 
 std::uint64_t tail_for(Priority priority) {
   switch (priority) {
@@ -45,6 +46,21 @@ bool is_full(const Error& error) { return error.code == Errc::full || error.numb
 
 }  // namespace
 
+class PartFile::Tail final : public ByteSink {
+ public:
+  explicit Tail(PartFile& part) : part_(part) {}
+  Status write(std::span<const std::byte> bytes) override {
+    auto written = part_.directory_
+                       ? sys::pwrite_all(part_.file_.get(), bytes, part_.stored_, part_.part_name_)
+                       : sys::write_all(part_.file_.get(), bytes, part_.part_name_);
+    if (written) part_.stored_ += bytes.size();
+    return written;
+  }
+
+ private:
+  PartFile& part_;
+};
+
 PartFile::PartFile(PartFile&& other) noexcept
     : directory_(std::move(other.directory_)),
       file_(std::move(other.file_)),
@@ -53,13 +69,47 @@ PartFile::PartFile(PartFile&& other) noexcept
       copy_(other.copy_),
       max_bytes_(other.max_bytes_),
       length_(other.length_.load()),
+      stored_(other.stored_.load()),
       ending_(other.ending_.load()),
       allocated_(other.allocated_.load()),
       allocates_(other.allocates_),
       broken_(other.broken_),
-      hash_(std::move(other.hash_)) {}
+      hash_(std::move(other.hash_)),
+      encryptor_(std::move(other.encryptor_)) {}
 
-Result<PartFile> PartFile::create(const Root& directory, std::string_view name, std::uint64_t max_bytes) {
+Status PartFile::encrypt_to(std::span<const AgeRecipient> recipients) {
+  if (recipients.empty()) return Done{};
+  auto encryptor = AgeEncryptor::create(recipients);
+  if (!encryptor) return std::move(encryptor).error();
+  encryptor_.emplace(*std::move(encryptor));
+  return Done{};
+}
+
+Status PartFile::begin() {
+  if (!encryptor_) return Done{};
+  return Tail(*this).write(bytes_in(encryptor_->header()));
+}
+
+std::string PartFile::file_name(unsigned copy) const {
+  return numbered(name_, copy).append(encryptor_ ? kEncrypted : "");
+}
+
+// A name stands for one bundle, encrypted or not: later hands write beside it.
+bool PartFile::is_taken(unsigned copy, Status& looked) const {
+  for (const std::string_view end : {std::string_view(), kEncrypted}) {
+    auto found = sys::stat_at(directory_->fd(), numbered(name_, copy).append(end));
+    if (found) return true;
+    if (found.error().code != Errc::not_found) looked = std::move(found).error();
+  }
+  return false;
+}
+
+std::uint64_t PartFile::stored_for(std::uint64_t plain_bytes) const {
+  return encryptor_ ? encryptor_->stored_bytes(plain_bytes) : plain_bytes;
+}
+
+Result<PartFile> PartFile::create(const Root& directory, std::string_view name, std::uint64_t max_bytes,
+                                  std::span<const AgeRecipient> recipients) {
   if (max_bytes < kLeastBundle)
     return Error{Errc::limit, "the size limit is below 2 MiB, the least that a bundle needs"};
   auto own = directory.duplicate();
@@ -67,12 +117,12 @@ Result<PartFile> PartFile::create(const Root& directory, std::string_view name, 
   PartFile part(max_bytes);
   part.directory_ = *std::move(own);
   part.name_ = name;
+  if (auto able = part.encrypt_to(recipients); !able) return std::move(able).error();
   for (unsigned copy = 1; copy < kMaxCopies && !part.file_; ++copy) {
-    const std::string final_name = numbered(name, copy);
-    auto taken = sys::stat_at(part.directory_->fd(), final_name);
-    if (taken) continue;
-    if (taken.error().code != Errc::not_found) return std::move(taken).error();
-    part.part_name_ = final_name + ".part";
+    auto looked = Status(Done{});
+    if (part.is_taken(copy, looked)) continue;
+    if (!looked) return std::move(looked).error();
+    part.part_name_ = part.file_name(copy) + ".part";
     auto made = sys::openat2(part.directory_->fd(), part.part_name_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
                              RESOLVE_BENEATH, 0600);
     if (made) {
@@ -82,8 +132,9 @@ Result<PartFile> PartFile::create(const Root& directory, std::string_view name, 
       return std::move(made).error();
     }
   }
-  if (!part.file_) return Error{Errc::limit, "every name like " + numbered(name, 1) + " is taken"};
+  if (!part.file_) return Error{Errc::limit, "every name like " + part.file_name(1) + " is taken"};
   auto room = part.make_room(kTailBytes);
+  if (room) room = part.begin();
   if (room) room = sys::fsync_directory(part.directory_->fd(), part.directory_->name());
   if (!room) {  // empty, and ours: nothing is lost with it
     const auto gone = sys::unlinkat(part.directory_->fd(), part.part_name_);
@@ -92,24 +143,29 @@ Result<PartFile> PartFile::create(const Root& directory, std::string_view name, 
   return part;
 }
 
-PartFile PartFile::stream(UniqueFd file, std::string_view name, std::uint64_t max_bytes) {
+Result<PartFile> PartFile::stream(UniqueFd file, std::string_view name, std::uint64_t max_bytes,
+                                  std::span<const AgeRecipient> recipients) {
   PartFile part(max_bytes);
   part.file_ = std::move(file);
-  part.part_name_ = numbered(name, 1);
+  part.name_ = name;
+  if (auto able = part.encrypt_to(recipients); !able) return std::move(able).error();
+  part.part_name_ = part.file_name(1);
+  if (auto begun = part.begin(); !begun) return std::move(begun).error();
   return part;
 }
 
 bool PartFile::surely_fits(std::uint64_t more_bytes) const {
-  const std::uint64_t end = length_ + more_bytes + ending_ + kTailBytes;
+  const std::uint64_t end = stored_for(length_ + more_bytes + ending_ + kTailBytes);
   return (end <= allocated_ || !directory_) && end <= max_bytes_;
 }
 
-// Blocks up to `end` belong to the file afterwards, or Errc::full.
-Status PartFile::make_room(std::uint64_t end) {
+// Blocks for that many plain bytes belong to the file afterwards, or Errc::full.
+Status PartFile::make_room(std::uint64_t plain_end) {
+  const std::uint64_t end = stored_for(plain_end);
   if (end > max_bytes_) return Error{Errc::full, part_name_ + ": the size limit is reached"};
   if (end <= allocated_ || !directory_) return Done{};
   if (!allocates_) return ask_file_system(end);
-  const std::uint64_t from = std::max(allocated_.load(), length_.load());
+  const std::uint64_t from = std::max(allocated_.load(), stored_.load());
   const std::uint64_t ahead = std::min(end + kAheadBytes, max_bytes_);
   auto made = sys::fallocate(file_.get(), FALLOC_FL_KEEP_SIZE, from, ahead - from, part_name_);
   if (made) {
@@ -134,7 +190,7 @@ Status PartFile::ask_file_system(std::uint64_t end) {
   auto info = sys::statfs(file_.get(), part_name_);
   if (!info) return std::move(info).error();
   const auto block = static_cast<std::uint64_t>(info->f_frsize > 0 ? info->f_frsize : info->f_bsize);
-  const std::uint64_t missing = end - length_ + kStatfsMargin;
+  const std::uint64_t missing = end - stored_ + kStatfsMargin;
   if (block == 0 || info->f_bavail < missing / block + 1)
     return Error{Errc::full, part_name_ + ": no space left"};
   return Done{};
@@ -146,8 +202,8 @@ Status PartFile::append(std::span<const std::byte> bytes, Priority priority) {
     auto room = make_room(length_ + bytes.size() + ending_ + tail_for(priority));
     if (!room) return room;
   }
-  auto written = directory_ ? sys::pwrite_all(file_.get(), bytes, length_, part_name_)
-                            : sys::write_all(file_.get(), bytes, part_name_);
+  Tail tail(*this);
+  auto written = encryptor_ ? encryptor_->write(bytes, tail) : tail.write(bytes);
   if (!written) return roll_back(std::move(written).error());
   if (hash_) hash_->update(bytes);
   length_ += bytes.size();
@@ -156,7 +212,7 @@ Status PartFile::append(std::span<const std::byte> bytes, Priority priority) {
 
 Status PartFile::roll_back(Error error) {
   if (is_full(error)) error.code = Errc::full;
-  if (!directory_) {
+  if (!directory_ || encryptor_) {
     broken_ = true;
     return error;
   }
@@ -185,12 +241,18 @@ Status PartFile::sync() {
 
 Result<std::string> PartFile::seal() {
   if (broken_) return Error{Errc::io, part_name_ + ": damaged by an earlier error"};
-  if (!directory_) return part_name_;
-  auto done = sys::ftruncate(file_.get(), length_, part_name_);
+  auto done = Status(Done{});
+  if (encryptor_) {
+    Tail tail(*this);
+    done = encryptor_->finish(tail);
+    broken_ = !done;
+  }
+  if (!directory_ && done) return part_name_;
+  if (done) done = sys::ftruncate(file_.get(), stored_, part_name_);
   if (done) done = sys::fsync(file_.get(), part_name_);
   if (!done) return std::move(done).error();
   for (unsigned copy = copy_; copy < kMaxCopies; ++copy) {
-    const std::string final_name = numbered(name_, copy);
+    const std::string final_name = file_name(copy);
     auto renamed = rename_new(*directory_, part_name_, final_name);
     if (renamed) {
       part_name_ = final_name;
@@ -200,7 +262,7 @@ Result<std::string> PartFile::seal() {
     }
     if (renamed.error().number != EEXIST) return std::move(renamed).error();
   }
-  return Error{Errc::limit, "every name like " + numbered(name_, 1) + " is taken"};
+  return Error{Errc::limit, "every name like " + file_name(1) + " is taken"};
 }
 
 }  // namespace ctriage::bundle

@@ -1,6 +1,7 @@
 #pragma once
 // The file that grows: whole members are appended or nothing, and the room for the ending is always kept
-// free.
+// free. It may be encrypted on its way: lengths, hashes and marks are those of the plain tar all the same,
+// limits and room those of what is stored.
 #include <atomic>
 #include <cstdint>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "lib/bundle/age.h"
 #include "lib/core/hash.h"
 #include "lib/core/root.h"
 #include "lib/core/unique_fd.h"
@@ -27,20 +29,24 @@ constexpr std::uint64_t kLeastBundle = 2 << 20;  // smallest max_bytes
 class PartFile {
  public:
   // NAME.ctriage.tar.part in `directory`, or NAME-2, ... Errc::full when there is no room for the ending.
-  static Result<PartFile> create(const Root& directory, std::string_view name, std::uint64_t max_bytes);
+  // With recipients: NAME.ctriage.tar.age.
+  static Result<PartFile> create(const Root& directory, std::string_view name, std::uint64_t max_bytes,
+                                 std::span<const AgeRecipient> recipients = {});
 
   // A pipe or a file that was given: written from where it stands, without names, room or a way back.
-  static PartFile stream(UniqueFd file, std::string_view name, std::uint64_t max_bytes);
+  static Result<PartFile> stream(UniqueFd file, std::string_view name, std::uint64_t max_bytes,
+                                 std::span<const AgeRecipient> recipients = {});
 
-  // All of it or nothing: what was written of a failed append is cut off again, but not of a stream, which
-  // ends there. Errc::full, io.
+  // All of it or nothing: what was written of a failed append is cut off again, but not of a stream nor of
+  // what is encrypted, which end there (a chunk's nonce is used once). Errc::full, io.
   Status append(std::span<const std::byte> bytes, Priority priority);
   // What the ending will take grows by this much.
   void expect_ending(std::uint64_t more_bytes) { ending_.fetch_add(more_bytes); }
   // True when an append of this much data cannot fail for lack of room. Any thread.
   [[nodiscard]] bool surely_fits(std::uint64_t more_bytes) const;
 
-  [[nodiscard]] std::uint64_t length() const { return length_; }  // any thread
+  [[nodiscard]] std::uint64_t length() const { return length_; }        // plain bytes; any thread
+  [[nodiscard]] std::uint64_t stored_bytes() const { return stored_; }  // any thread
   // SHA-256 of all bytes so far, once: hashing of the file ends with it.
   std::optional<Digest> take_digest();
   Status sync();
@@ -53,8 +59,14 @@ class PartFile {
   PartFile& operator=(PartFile&&) = delete;
 
  private:
+  class Tail;  // where stored bytes go
   explicit PartFile(std::uint64_t max_bytes) : max_bytes_(max_bytes) {}
-  Status make_room(std::uint64_t end);
+  Status encrypt_to(std::span<const AgeRecipient> recipients);
+  Status begin();
+  [[nodiscard]] std::string file_name(unsigned copy) const;
+  [[nodiscard]] bool is_taken(unsigned copy, Status& looked) const;
+  [[nodiscard]] std::uint64_t stored_for(std::uint64_t plain_bytes) const;
+  Status make_room(std::uint64_t plain_end);
   Status ask_file_system(std::uint64_t end);
   Status roll_back(Error error);
 
@@ -65,11 +77,13 @@ class PartFile {
   unsigned copy_ = 1;  // its number among those of the same name
   std::uint64_t max_bytes_;
   std::atomic<std::uint64_t> length_{0};
+  std::atomic<std::uint64_t> stored_{0};  // in the file; without encryption the same
   std::atomic<std::uint64_t> ending_{0};
   std::atomic<std::uint64_t> allocated_{0};  // the file has blocks up to here
   bool allocates_ = true;                    // the file system knows fallocate(2) with FALLOC_FL_KEEP_SIZE
   bool broken_ = false;                      // the tail could not be cut off: no further byte may follow it
   std::optional<Sha256> hash_{std::in_place};
+  std::optional<AgeEncryptor> encryptor_;
 };
 
 }  // namespace ctriage::bundle

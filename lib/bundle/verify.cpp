@@ -1,21 +1,69 @@
 #include "lib/bundle/verify.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "lib/bundle/chunk_check.h"
+#include "lib/bundle/peek_source.h"
 #include "lib/bundle/verifier.h"
 #include "lib/core/limits.h"
+#include "lib/core/text.h"
 
 namespace ctriage::bundle {
 namespace {
 
 using archive::kTarBlock;
 
+// Hashes manifest.json a second way while it is read: signatures are over SHA-512.
+class WideSource final : public ByteSource {
+ public:
+  explicit WideSource(ByteSource& in) : in_(in) {}
+  Result<std::size_t> read(std::span<std::byte> into) override {
+    auto got = in_.read(into);
+    if (got) hash_.update(into.first(*got));
+    return got;
+  }
+  Status drain() {
+    std::array<std::byte, 4'096> rest{};
+    while (true) {
+      auto got = read(rest);
+      if (!got) return std::move(got).error();
+      if (*got == 0) return Done{};
+    }
+  }
+  [[nodiscard]] Digest512 digest() const { return hash_.digest(); }
+
+ private:
+  ByteSource& in_;
+  Sha512 hash_;
+};
+
+// The plain bytes of an encrypted bundle. How they end is kept, and is the end for who reads.
+class Opened final : public ByteSource {
+ public:
+  explicit Opened(ByteSource& in) : in_(in) {}
+  Result<std::size_t> read(std::span<std::byte> into) override {
+    if (ended_) return std::size_t{0};
+    auto got = in_.read(into);
+    const bool about_content =
+        !got && (got.error().code == Errc::truncated || got.error().code == Errc::mismatch ||
+                 got.error().code == Errc::malformed);
+    if (!about_content) return got;
+    ended_.emplace(std::move(got).error());
+    return std::size_t{0};
+  }
+  [[nodiscard]] const std::optional<Error>& ended() const { return ended_; }
+
+ private:
+  ByteSource& in_;
+  std::optional<Error> ended_;
+};
+
 class Verifier {
  public:
-  Verifier(ByteSource& file, const std::optional<Digest>& expected, Task& task)
-      : in_(file), expected_(expected), task_(task) {}
+  Verifier(ByteSource& file, const VerifyOptions& options, Task& task)
+      : in_(file), options_(options), task_(task) {}
 
   Result<Report> run() {
     while (true) {
@@ -39,7 +87,7 @@ class Verifier {
 
  private:
   enum class Next : std::uint8_t { member, end };
-  enum class Place : std::uint8_t { members, after_sums, after_manifest, after_digest };
+  enum class Place : std::uint8_t { members, after_sums, after_manifest, after_signature, after_digest };
 
   // A block of 512 bytes, or less at the end of the file.
   Result<std::size_t> read_block(archive::TarBlock& block) {
@@ -132,10 +180,7 @@ class Verifier {
   }
 
   Status check_closing(const archive::TarHeader& header, Content& content) {
-    const Place needed = header.name == kSums       ? Place::members
-                         : header.name == kManifest ? Place::after_sums
-                                                    : Place::after_manifest;
-    if (place_ != needed) {
+    if (!stands_right(header.name)) {
       problems_.add(header.name, "does not stand where the end of a bundle has it");
       return content.skip();
     }
@@ -145,17 +190,63 @@ class Verifier {
       checked = check_sums(content, seen_, problems_);
     } else if (header.name == kManifest) {
       place_ = Place::after_manifest;
-      checked = check_manifest(content, seen_, *mtime_seconds_, problems_, report_.not_whole);
+      WideSource wide(content);
+      checked = check_manifest(wide, seen_, *mtime_seconds_, problems_, report_.not_whole);
       if (!checked && !content.cut() && is_about_content(checked.error())) {
         problems_.add(kManifest, checked.error().what);
         checked = Done{};
       }
+      if (checked) checked = wide.drain();
+      manifest_wide_ = wide.digest();
+    } else if (header.name == kManifestSignature) {
+      place_ = Place::after_signature;
+      return check_signature_member(content);
     } else {
       place_ = Place::after_digest;
+      if (place_signature_missing())
+        problems_.add(kManifest, "is not signed, and must be by one of --signers");
     }
     if (checked) checked = content.skip();
     if (!checked) return checked;
     check_closing_digest(header.name, content.digest());
+    return Done{};
+  }
+
+  [[nodiscard]] bool stands_right(std::string_view name) const {
+    if (name == kSums) return place_ == Place::members;
+    if (name == kManifest) return place_ == Place::after_sums;
+    if (name == kManifestSignature) return place_ == Place::after_manifest;
+    return place_ == Place::after_manifest || place_ == Place::after_signature;
+  }
+
+  [[nodiscard]] bool place_signature_missing() const {
+    return options_.signers != nullptr && !has_signature_;
+  }
+
+  // The signature of manifest.json, which stands before it and so has been hashed.
+  Status check_signature_member(Content& content) {
+    has_signature_ = true;
+    auto text = read_all(content, kMaxSignatureBytes);
+    if (!text && text.error().code != Errc::limit) return std::move(text).error();
+    if (auto skipped = content.skip(); !skipped) return skipped;
+    auto signature = text ? parse_signature(*text) : Result<SshSignature>(std::move(text).error());
+    auto good = signature ? check_signature(*signature, {*report_.manifest_digest, manifest_wide_})
+                          : Status(std::move(signature).error());
+    // Only the form that our writer makes: no other text means the same.
+    if (good && text && !is_exact_armor(*text))
+      good = Error{Errc::malformed, "not in the form that is written"};
+    if (!good) {
+      problems_.add(kManifestSignature, good.error().what);
+      return Done{};
+    }
+    report_.signed_by = ssh_fingerprint(signature->public_blob);
+    if (options_.signers == nullptr) return Done{};
+    auto who = options_.signers->find(signature->public_blob, kSealNamespace, task_.now());
+    if (who) {
+      report_.signer = *std::move(who);
+    } else {
+      problems_.add(kManifestSignature, "signed by " + report_.signed_by + ": " + who.error().what);
+    }
     return Done{};
   }
 
@@ -168,7 +259,7 @@ class Verifier {
       if (digest != seen_.sums.digest()) problems_.add(kSums, "is not the list of what is in the file");
     } else if (name == kManifest) {
       report_.manifest_digest = digest;
-      if (expected_ && digest != *expected_)
+      if (options_.digest && digest != *options_.digest)
         problems_.add(kManifest, "its SHA-256 is " + to_hex(digest) + ", not the one given");
     } else {
       const std::string line = sums_line(*report_.manifest_digest, kManifest);
@@ -199,7 +290,7 @@ class Verifier {
   }
 
   Input in_;
-  const std::optional<Digest>& expected_;
+  const VerifyOptions& options_;
   Task& task_;
   Report report_;
   Problems problems_{report_};
@@ -208,13 +299,58 @@ class Verifier {
   ChunkCheck chunks_{in_, seen_, custody_, problems_};
   std::optional<std::int64_t> mtime_seconds_;
   Place place_ = Place::members;
+  Digest512 manifest_wide_{};
+  bool has_signature_ = false;
   bool cut_ = false;
 };
 
+Result<Report> verify_encrypted(ByteSource& file, const VerifyOptions& options, Task& task) {
+  auto source = AgeSource::open(file, options.identities);
+  if (!source) return std::move(source).error();
+  Opened plain(**source);
+  auto report = Verifier(plain, options, task).run();
+  if (!report) return report;
+  report->encrypted = true;
+  if (!plain.ended()) return report;
+  const bool changed = plain.ended()->code != Errc::truncated;
+  if (changed || report->verdict == Verdict::wrong) {
+    ++report->problem_count;
+    report->problems.insert(report->problems.begin(), plain.ended()->what);
+  }
+  if (changed) {
+    report->verdict = Verdict::wrong;
+  } else if (report->verdict == Verdict::whole) {
+    report->verdict = Verdict::cut;
+  }
+  return report;
+}
+
 }  // namespace
 
+Result<Report> verify(ByteSource& file, const VerifyOptions& options, Task& task) {
+  PeekSource peeked(file);
+  auto first = peeked.peek(kAgeIntroBytes);
+  if (!first) return std::move(first).error();
+  switch (age_form(*first)) {
+    case AgeForm::none:
+      return Verifier(peeked, options, task).run();
+    case AgeForm::armored:
+      return Error{Errc::unsupported, "encrypted in age's text form: age -d opens it, then verify"};
+    case AgeForm::binary:
+      break;
+  }
+  if (!options.identities.empty()) return verify_encrypted(peeked, options, task);
+  auto info = describe_age(peeked);
+  if (!info) return std::move(info).error();
+  if (info->passphrase)
+    return Error{Errc::denied, "encrypted with a passphrase: age -d opens it, then verify"};
+  return Error{Errc::denied, "encrypted to " +
+                                 counted(info->recipients + info->others, "recipient", "recipients") +
+                                 ": --identity KEYFILE opens it"};
+}
+
 Result<Report> verify(ByteSource& file, const std::optional<Digest>& expected, Task& task) {
-  return Verifier(file, expected, task).run();
+  return verify(file, VerifyOptions{expected}, task);
 }
 
 }  // namespace ctriage::bundle

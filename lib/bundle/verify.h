@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/bundle/age.h"
+#include "lib/bundle/sshsig.h"
 #include "lib/core/hash.h"
 #include "lib/core/stream.h"
 #include "lib/core/task.h"
@@ -35,11 +37,22 @@ struct Report {
   std::uint64_t custody_records = 0;
   std::vector<StreamState> not_whole;  // records that the writer could not end, by the manifest; bounded
   std::optional<Digest> manifest_digest;
+  std::string signed_by;   // fingerprint of the key whose signature fits; empty: not signed
+  std::string signer;      // who that is, by `signers`
+  bool encrypted = false;  // read through age
   std::string last_phase;  // a cut bundle: the last phase whose end custody.jsonl vouches for
   std::vector<StreamState> salvage;
 };
 
-// `expected`: --digest HEX, what manifest.json must hash to.
+struct VerifyOptions {
+  std::optional<Digest> digest;                  // --digest HEX, what manifest.json must hash to
+  const AllowedSigners* signers = nullptr;       // --signers: by one of them it must be signed
+  std::span<const AgeIdentity> identities = {};  // --identity
+};
+// A bundle, or an encrypted one: its first bytes say which. What is encrypted is a plain bundle inside: a
+// file that ends early is cut, a changed chunk wrong. Errc::denied when it is encrypted and no identity fits;
+// the message then says to how many.
+Result<Report> verify(ByteSource& file, const VerifyOptions& options, Task& task);
 Result<Report> verify(ByteSource& file, const std::optional<Digest>& expected, Task& task);
 
 }  // namespace ctriage::bundle

@@ -57,7 +57,16 @@ class BundleWriter final : public Writer {
 
   // The first record of custody.jsonl.
   Status begin() {
-    return record("begin", {{"tool", options_.tool}, {"started_at", to_rfc3339(options_.started_at)}});
+    std::vector<Detail> details{{"tool", options_.tool}, {"started_at", to_rfc3339(options_.started_at)}};
+    std::string recipients;
+    for (const AgeRecipient& recipient : options_.recipients)
+      recipients += (recipients.empty() ? "" : " ") + recipient.text();
+    if (!recipients.empty()) details.emplace_back("encrypted_to", std::move(recipients));
+    if (options_.signer) {
+      details.emplace_back("signing_key", options_.signer->fingerprint());
+      details.emplace_back("signing_public_key", ssh_public_line(options_.signer->public_blob()));
+    }
+    return record("begin", details);
   }
 
   Result<std::unique_ptr<Stream>> open(std::string path, Encoding encoding, std::string source) override {
@@ -153,11 +162,11 @@ class BundleWriter final : public Writer {
 
     Sealed sealed;
     if (!whole) sealed.custody_why = whole.error().what;
-    if (auto ended = write_ending(sealed.manifest_digest); !ended) return std::move(ended).error();
+    if (auto ended = write_ending(sealed); !ended) return std::move(ended).error();
     auto name = pipeline.part().seal();
     if (!name) return std::move(name).error();
     sealed.path = *std::move(name);
-    sealed.size_bytes = pipeline.part().length();
+    sealed.size_bytes = pipeline.part().stored_bytes();
     return sealed;
   }
 
@@ -217,7 +226,8 @@ class BundleWriter final : public Writer {
 
   // One member of the end: the same pieces twice, first for the size.
   using Document = std::function<Status(const Piece&)>;
-  Result<Digest> write_member(std::string_view name, const Document& document) {
+  // `wide` gets what is written, too.
+  Result<Digest> write_member(std::string_view name, const Document& document, Sha512* wide = nullptr) {
     PartFile& part = shared_->pipeline.part();
     std::uint64_t size = 0;
     const auto count = [&](std::string_view text) -> Status {
@@ -233,6 +243,7 @@ class BundleWriter final : public Writer {
     const auto pass_on = [&](std::string_view text) -> Status {
       hash.update(text);
       const auto bytes = as_bytes(text);
+      if (wide != nullptr) wide->update(bytes);
       out.insert(out.end(), bytes.begin(), bytes.end());
       if (out.size() < kEndingPiece) return Done{};
       auto written = part.append(out, Priority::ending);
@@ -245,15 +256,30 @@ class BundleWriter final : public Writer {
     return hash.digest();
   }
 
-  Status write_ending(Digest& manifest_digest) {
+  // Whatever becomes of it, the bundle is sealed: what fails here is only said.
+  Status write_signature(const Digest512& manifest, Sealed& sealed) {
+    if (!options_.signer) return Done{};
+    auto signature = options_.signer->sign(manifest);
+    if (!signature) {
+      sealed.unsigned_why = signature.error().what;
+      return Done{};
+    }
+    auto written = write_member(kManifestSignature, [&](const Piece& piece) { return piece(*signature); });
+    if (!written) return std::move(written).error();
+    return Done{};
+  }
+
+  Status write_ending(Sealed& sealed) {
     const ManifestHead head{options_.tool, options_.started_at, shared_->now()};
     return shared_->pipeline.with_ledger([&](const Ledger& ledger) -> Status {
       auto sums = write_member(kSums, [&](const Piece& piece) { return write_sums(ledger, piece); });
       if (!sums) return std::move(sums).error();
-      auto manifest =
-          write_member(kManifest, [&](const Piece& piece) { return write_manifest(ledger, head, piece); });
+      Sha512 wide;
+      auto manifest = write_member(
+          kManifest, [&](const Piece& piece) { return write_manifest(ledger, head, piece); }, &wide);
       if (!manifest) return std::move(manifest).error();
-      manifest_digest = *manifest;
+      sealed.manifest_digest = *manifest;
+      if (auto written = write_signature(wide.digest(), sealed); !written) return written;
       auto digest = write_member(kManifestDigest,
                                  [&](const Piece& piece) { return piece(sums_line(*manifest, kManifest)); });
       if (!digest) return std::move(digest).error();
@@ -282,6 +308,7 @@ Result<std::unique_ptr<Writer>> begin_writing(PartFile part, const WriterOptions
     encoders.push_back(*std::move(encoder));
   }
   part.expect_ending(kEndingBase);
+  if (options.signer) part.expect_ending(kMaxSignatureBytes + 2 * archive::kTarBlock);
   auto shared = std::make_shared<Shared>(std::move(part), std::move(encoders), options, task);
   auto writer = std::make_unique<BundleWriter>(std::move(shared), options);
   if (auto begun = writer->begin(); !begun) return std::move(begun).error();
@@ -301,14 +328,16 @@ Result<std::unique_ptr<Writer>> Writer::create(const Root& directory, std::strin
   if (!is_member_name(name) || name.find('/') != std::string_view::npos) {
     return Error{Errc::malformed, "not a name for a bundle: " + std::string(name)};
   }
-  auto part = PartFile::create(directory, name, options.max_bytes);
+  auto part = PartFile::create(directory, name, options.max_bytes, options.recipients);
   if (!part) return std::move(part).error();
   return begin_writing(*std::move(part), options, task);
 }
 
 Result<std::unique_ptr<Writer>> Writer::stream(UniqueFd out, std::string_view name,
                                                const WriterOptions& options, const Task& task) {
-  return begin_writing(PartFile::stream(std::move(out), name, options.max_bytes), options, task);
+  auto part = PartFile::stream(std::move(out), name, options.max_bytes, options.recipients);
+  if (!part) return std::move(part).error();
+  return begin_writing(*std::move(part), options, task);
 }
 
 }  // namespace ctriage::bundle

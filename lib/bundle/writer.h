@@ -2,6 +2,7 @@
 // Writes a bundle: a canonical tar that grows as NAME.ctriage.tar.part and is renamed when sealed. Format:
 // FORMAT.md here.
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,7 +11,9 @@
 #include <variant>
 #include <vector>
 
+#include "lib/bundle/age.h"
 #include "lib/bundle/outcome.h"
+#include "lib/bundle/sshsig.h"
 #include "lib/core/hash.h"
 #include "lib/core/root.h"
 #include "lib/core/stream.h"
@@ -32,13 +35,16 @@ struct WriterOptions {
   int level = -1;
   std::uint64_t max_bytes = UINT64_MAX;  // the whole file, ending included; at least 2 MiB
   std::string tool = "ctriage";          // name and version, for the manifest
+  std::vector<AgeRecipient> recipients;  // none: not encrypted
+  std::shared_ptr<Signer> signer;        // none: not signed. Asked once, at the end
 };
 
 struct Sealed {
-  std::string path;  // final name, relative to the directory
-  std::uint64_t size_bytes = 0;
-  Digest manifest_digest{};  // of manifest.json: names every byte of the file
-  std::string custody_why;   // why custody.jsonl is not whole; empty: it is
+  std::string path;              // final name, relative to the directory
+  std::uint64_t size_bytes = 0;  // of the file
+  Digest manifest_digest{};      // of manifest.json: names every byte of the file
+  std::string custody_why;       // why custody.jsonl is not whole; empty: it is
+  std::string unsigned_why;      // why there is no signature though there is a signer
 };
 
 // One stream. Not finished when destroyed: the manifest says partial, "not finished".
@@ -63,8 +69,8 @@ using Detail = std::pair<std::string, std::variant<std::string, std::uint64_t>>;
 // One caller at a time, for the writer and all its streams; the task stays with the caller for as long.
 class Writer {
  public:
-  // Creates NAME.ctriage.tar.part (O_EXCL, 0600) in `directory`; NAME-2, NAME-3, ... when NAME is taken as
-  // either. Starts the worker threads: fork before.
+  // Creates NAME.ctriage.tar.part or, encrypted, NAME.ctriage.tar.age.part (O_EXCL, 0600) in `directory`;
+  // NAME-2, NAME-3, ... when NAME is taken as either. Starts the worker threads: fork before.
   static Result<std::unique_ptr<Writer>> create(const Root& directory, std::string_view name,
                                                 const WriterOptions& options, const Task& task);
   // The same bundle to a pipe, from its first byte to its last.
@@ -96,8 +102,8 @@ class Writer {
   };
   virtual Result<Mark> end_phase(std::string_view phase) = 0;
 
-  // Writes SHA256SUMS, manifest.json, manifest.json.sha256, the end of the tar, syncs and renames. Also after
-  // Errc::full: the room for it was reserved. Nothing can be written afterwards.
+  // Writes SHA256SUMS, manifest.json, its signature, manifest.json.sha256, the end of the tar, syncs and
+  // renames. Also after Errc::full: the room for it was reserved. Nothing can be written afterwards.
   virtual Result<Sealed> seal() = 0;
 
   [[nodiscard]] virtual std::uint64_t size_bytes() const = 0;

@@ -397,6 +397,8 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
   writing.workers = options.workers;
   writing.tool = options.tool;
   writing.max_bytes = options.max_bytes;
+  writing.recipients = options.recipients;
+  writing.signer = options.signer;
   auto writer = create_writer(output, bundle_name(options.about.id, *source, snapshot), writing, task);
   if (!writer) return std::move(writer).error();
   bundle::Writer& out = **writer;
@@ -489,6 +491,11 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
     return summary;
   }
   if (!sealed->custody_why.empty()) tell_late("custody.jsonl", sealed->custody_why);
+  if (!sealed->unsigned_why.empty()) {
+    tell_late("manifest.json.sig", "NOT SIGNED: " + sealed->unsigned_why);
+  } else if (options.signer) {
+    summary.signed_by = options.signer->fingerprint();
+  }
   summary.path = sealed->path;
   summary.size_bytes = sealed->size_bytes;
   summary.manifest_digest = sealed->manifest_digest;

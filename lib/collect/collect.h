@@ -66,6 +66,8 @@ struct Options {
   std::uint64_t volume_max_bytes = kVolumeMaxBytes;  // of a file in a volume that is no program
   Case about;
   std::vector<Attachment> attachments;
+  std::vector<bundle::AgeRecipient> recipients;  // none: not encrypted
+  std::shared_ptr<bundle::Signer> signer;        // none: not signed
 };
 
 struct MemoryCounts {
@@ -108,6 +110,7 @@ struct Summary {
   std::string not_sealed;  // why it is still NAME.part, else empty
   std::uint64_t size_bytes = 0;
   Digest manifest_digest{};
+  std::string signed_by;  // fingerprint; empty: there is no signature
   Counts counts;
   source::HoldCounts held;
   std::int64_t took_ns = 0;

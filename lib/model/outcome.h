@@ -66,6 +66,8 @@ struct CollectResult {
   std::uint64_t size_bytes = 0;
   bool complete = false;
   std::optional<Bytes> not_sealed;
+  std::vector<Bytes> encrypted_to;
+  std::optional<std::string> signed_by;
   std::int32_t exit_status = 0;
   CollectCounts counts;
   std::int64_t hold_ns = 0;
@@ -83,6 +85,8 @@ struct CollectResult {
     v("size_bytes", self.size_bytes, "of the bundle");
     v("complete", self.complete, "sealed and nothing lost");
     v("not_sealed", self.not_sealed, "why the bundle is still NAME.part");
+    v("encrypted_to", self.encrypted_to, "age recipients; empty: not encrypted");
+    v("signed_by", self.signed_by, "fingerprint of the key that signed; absent: not signed");
     v("exit_status", self.exit_status, "0 complete, 3 evidence was lost, 4 findings at or above --fail-on");
     v("counts", self.counts, "how much was taken and missed");
     v("hold_ns", self.hold_ns, "until everything was open that would be gone with the container");
@@ -156,6 +160,9 @@ struct VerifyResult {
   std::uint64_t custody_records = 0;
   std::vector<SalvagedStream> not_whole;
   std::optional<std::string> manifest_sha256;
+  std::optional<std::string> signed_by;
+  std::optional<Bytes> signer;
+  bool encrypted = false;
   std::optional<Bytes> last_phase;
   std::uint64_t problem_count = 0;
   std::vector<Bytes> problems;
@@ -172,6 +179,9 @@ struct VerifyResult {
     v("custody_records", self.custody_records, "records of the custody chain");
     v("not_whole", self.not_whole, "records that the run could not write to their end, by the manifest");
     v("manifest_sha256", self.manifest_sha256, "SHA-256 of manifest.json");
+    v("signed_by", self.signed_by, "fingerprint of the key of a signature that fits; absent: there is none");
+    v("signer", self.signer, "who that is, by --signers; absent: nobody said whether to trust the key");
+    v("encrypted", self.encrypted, "it was read through age");
     v("last_phase", self.last_phase, "of a bundle that is cut: the last phase that is vouched for");
     v("problem_count", self.problem_count, "all problems, those not listed too");
     v("problems", self.problems, "each names the member and what is wrong");

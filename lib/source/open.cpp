@@ -10,15 +10,18 @@
 #include "lib/archive/bytes_at.h"
 #include "lib/archive/pipe_bytes.h"
 #include "lib/archive/tar_header.h"
+#include "lib/bundle/age.h"
 #include "lib/core/path.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
+#include "lib/core/text.h"
 #include "lib/source/bundle/source.h"
 #include "lib/source/checkpoint/source.h"
 #include "lib/source/choose.h"
 #include "lib/source/disk.h"
 #include "lib/source/ended.h"
 #include "lib/source/image/source.h"
+#include "lib/source/live/code.h"
 #include "lib/verdict/verdict.h"
 
 namespace ctriage::source {
@@ -108,6 +111,15 @@ struct Opened {  // a file, and what is written to where the user asked for it
   bool seekable = true;
 };
 
+// Views read here and there, and age is a stream.
+Error encrypted(const std::string& name) {
+  const std::string word = shell_word(name);
+  const std::string plain =
+      name.ends_with(".age") ? shell_word(name.substr(0, name.size() - 4)) : "BUNDLE.ctriage.tar";
+  return Error{Errc::unsupported,
+               name + ": an encrypted bundle. First: age -d -i KEYFILE -o " + plain + " " + word};
+}
+
 // What has to be read again lies in the spool then, unpacked.
 Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const Wanted& wanted, Task& task) {
   const std::string name = wanted.path == "-" ? "standard input" : wanted.path;
@@ -121,9 +133,10 @@ Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const Wanted& wante
   } else {
     bytes = archive::bytes_of_pipe(*std::move(again), name, task);
   }
-  std::array<std::byte, 8> first{};
+  std::array<std::byte, bundle::kAgeIntroBytes> first{};
   const auto got = bytes->read_at(0, first);
   if (!got) return got.error();
+  if (bundle::age_form(std::span(first).first(*got)) != bundle::AgeForm::none) return encrypted(name);
   CheckpointStore::TarOptions options;
   const auto compression = archive::find_compression(std::span(first).first(*got));
   if (opened.spool && (!opened.seekable || compression != archive::Compression::none)) {
@@ -388,7 +401,16 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, rules::R
                                               int writable) {
   auto opened = open_any(query, !rules.rules.empty(), task, writable);
   if (!opened || rules.rules.empty()) return opened;
-  return verdict::judged(*std::move(opened), std::move(rules));
+  // Whether somebody vouches for a changed file is told by its hash.
+  if (auto* checkpoint = dynamic_cast<CheckpointSnapshot*>(opened->get()); checkpoint && rules.known_good)
+    checkpoint->hash_changes();
+  verdict::ListPatchedCode patched;
+  if (auto* live = dynamic_cast<LiveSnapshot*>(opened->get())) {
+    patched = [live](const std::string& container, const Emit<verdict::PatchedCode>& emit, Task& to) {
+      return list_patched_code(*live, container, emit, to);
+    };
+  }
+  return verdict::judged(*std::move(opened), std::move(rules), std::move(patched));
 }
 
 }  // namespace ctriage::source
