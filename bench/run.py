@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures collect beside what a responder would use otherwise: same bytes, same run, warm cache.
 
-usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [search] [checkpoint] [million]        all of them without a name
+usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [search] [checkpoint] [million] [seal]        all of them without a name
 Each figure is the best of three, peers and ctriage in turn. Output goes to a tmpfs, so that no disk is measured.
 """
 import argparse
@@ -326,6 +326,47 @@ class Bench:
         self.row("memory there: peak sum of PSS", f"{peak:.1f} MiB", f"<= {LIMIT_MIB} MiB", peak <= LIMIT_MIB,
                  f"{self.shown(ours)}  ({samples} samples)")
 
+    def seal(self):
+        """DESIGN.md and issue 7: 1 GiB encrypted as fast as age does it; hashed and sealed as fast as openssl hashes."""
+        key = os.path.join(self.out, "..", os.path.basename(self.out) + ".key")
+        try:
+            subprocess.run(["age-keygen", "-o", key], check=True, stderr=subprocess.DEVNULL)
+            recipient = subprocess.run(["age-keygen", "-y", key], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+            with Box("while :; do sleep 1000; done", disk=True) as box:
+                large = os.path.join(box.upper, "large")
+                with open(os.path.join(box.root, "large"), "wb") as file:
+                    for _ in range(1024):
+                        file.write(os.urandom(1 << 20))
+                only = ("--only", "upper", "--compress", "none")
+                commands = {
+                    "age": f"age -r {recipient} -o {self.out}/peer.age {large}",
+                    "openssl": f"openssl dgst -sha256 {large}",
+                    "cat": f"cat {large} >{self.out}/copy",
+                    "plain": self.collect(box, "--no-encrypt", *only),
+                    "encrypted": self.collect(box, "--encrypt-to", recipient, *only),
+                }
+                best = {}
+                for _ in range(ROUNDS):
+                    for name, command in commands.items():
+                        self.fresh()
+                        took, _ = timed(command, shell=isinstance(command, str))
+                        best[name] = min(took, best.get(name, took))
+                print("\nsealing 1 GiB that does not compress")
+                for name in ("age", "openssl", "cat"):
+                    self.row(name, f"{best[name]:.2f} s", None, None, commands[name])
+                limit = (best["openssl"] + best["cat"]) * 1.1
+                self.row("collect: hashed, sealed, written", f"{best['plain']:.2f} s", f"<= (openssl + cat) x 1.1 ({limit:.2f} s)",
+                         best["plain"] <= limit, self.shown(commands["plain"]))
+                more = best["encrypted"] - best["plain"]
+                self.row("collect --encrypt-to: the same, encrypted", f"{best['encrypted']:.2f} s", None, None,
+                         self.shown(commands["encrypted"]))
+                self.row("of which for the encryption", f"{more:.2f} s", f"<= age x 1.1 ({best['age'] * 1.1:.2f} s)",
+                         more <= best["age"] * 1.1)
+                self.memory("memory there", commands["encrypted"])
+        finally:
+            if os.path.exists(key):
+                os.unlink(key)
+
 
 def make_checkpoint(path, needle):
     """A plain tar: the images of a real checkpoint, one of whose processes has 1 GiB more, below all of its other memory."""
@@ -391,7 +432,7 @@ def find(document, key):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--ctriage", required=True)
-    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million"])
+    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal"])
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: needs root: it makes namespaces and mounts")
@@ -404,7 +445,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit(1))
     bench = Bench(options.ctriage)
     try:
-        for name in options.names or ["answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million"]:
+        for name in options.names or ["answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal"]:
             getattr(bench, name)()
     finally:
         shutil.rmtree(bench.out, ignore_errors=True)

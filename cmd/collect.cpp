@@ -139,6 +139,9 @@ Exit run_collect(const CollectArguments& typed, const Common& common, Io& io) {
                          std::to_string(targets->targets.size()) +
                          " targets; use -o DIR, or labels that mean one");
   }
+  if (targets && !arguments.plan) {  // each opens its own; what cannot be opened is known before any is held
+    if (auto sealing = open_sealing(arguments.seal); !sealing) return fail(io, sealing.error());
+  }
   if (targets) return collect_many({arguments, *wanted, common}, *targets, gaps, io);
   OneTarget one{arguments, *wanted, common, arguments.query, 1, nullptr};
   if (!arguments.targets.empty()) one.query.token = arguments.targets.front();
@@ -191,11 +194,13 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
   sub->add_option("--authority", arguments->about.authority, "on whose authority");
   sub->add_option("--note", arguments->about.note, "free text for the bundle");
   sub->add_option("--attach", arguments->attach, "a file that goes into the bundle, too; may be given again");
+  add_seal_options(*sub, arguments->seal);
   add_rule_options(*sub, common);
   sub->footer(
       "Examples:\n  ctriage collect shop/web-7d9f -o /evidence --case IR-41\n"
       "  ctriage collect pid:48213 -o /mnt/usb --json\n"
       "  ctriage collect shop/web-7d9f --skip logs --deadline 90s -o - | ssh host 'cat > web.ctriage.tar'\n"
+      "  ctriage collect shop/web-7d9f -o /evidence --sign agent --encrypt-to age1...\n"
       "  ctriage collect batch/export --wait 10m -o /evidence\n"
       "  ctriage collect -l app=web -o /evidence\n"
       "  ctriage collect --all-pods --deadline 10m -o /evidence\n");

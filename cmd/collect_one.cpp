@@ -194,6 +194,8 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
     if (!out) return std::move(out).error();
     pipe = *std::move(out);
   }
+  auto sealing = open_sealing(arguments.seal);
+  if (!sealing) return std::move(sealing).error();
   auto attachments = open_attachments(arguments.attach, task);
   if (!attachments) return std::move(attachments).error();
   auto opened = source::open_held(one.query, {one.hold_share, wanted.wait_s}, task);
@@ -244,6 +246,9 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   options.volume_max_bytes = wanted.volume_max_bytes;
   options.about = arguments.about;
   options.attachments = *std::move(attachments);
+  options.recipients = sealing->recipients;
+  options.signer = sealing->signer;
+  if (!sealing->told.empty()) where->text += ", " + sealing->told;
   screen.line("target", target_text(snapshot, *source));
 
   rules::Engine engine(*std::move(rules));
@@ -259,6 +264,8 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   taken.high = screen.findings().of(Severity::high);
   const std::string folder = piped ? "" : arguments.output + (arguments.output.ends_with('/') ? "" : "/");
   taken.result = result_of(folder + summary->path, *summary, options.left_out, taken.exit);
+  for (const bundle::AgeRecipient& recipient : options.recipients)
+    taken.result.encrypted_to.emplace_back(recipient.text());
   report::Closing closing = closing_of(taken.result, *summary, screen, piped);
   closing.every_gap = common.verbose;
   closing.left_out = left_out_lines(options.left_out, *summary);

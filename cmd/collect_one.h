@@ -9,6 +9,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/freeze.h"
+#include "cmd/seal_options.h"
 #include "lib/collect/collect.h"
 #include "lib/model/outcome.h"
 #include "lib/report/collect_screen.h"
@@ -37,6 +38,7 @@ struct CollectArguments {
   std::vector<std::string> skip;
   std::vector<std::string> attach;
   bool plan = false;
+  SealArguments seal;
   collect::Case about;
 };
 

@@ -109,6 +109,7 @@ CollectResult result_of(const std::string& path, const collect::Summary& summary
   } else {
     result.not_sealed = Bytes(summary.not_sealed);
   }
+  if (!summary.signed_by.empty()) result.signed_by = summary.signed_by;
   result.size_bytes = summary.size_bytes;
   result.complete = exit == Exit::complete || (exit == Exit::findings && summary.lost == 0);
   result.exit_status = static_cast<std::int32_t>(exit);
@@ -188,8 +189,12 @@ report::Closing closing_of(const CollectResult& result, const collect::Summary& 
   closing.bundle_bytes = summary.size_bytes;
   closing.partial = !summary.not_sealed.empty();
   if (result.manifest_sha256) closing.sha256 = *result.manifest_sha256;
+  closing.recipients = result.encrypted_to.size();
+  closing.signed_by = summary.signed_by;
   const std::string word = shell_word(result.path.raw);
-  if (!piped)
+  if (!piped && closing.recipients > 0)
+    closing.next = {{"ctriage verify --identity KEYFILE " + word, "check every byte, where the key is"}};
+  else if (!piped)
     closing.next = {{"ctriage show " + word, "what was seen"},
                     {"ctriage verify " + word, "check every byte"}};
   return closing;

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cmd/commands.h"
+#include "lib/bundle/seal_inputs.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/text.h"
 #include "lib/report/collect_screen.h"
@@ -14,6 +15,8 @@ namespace {
 struct VerifyArguments {
   std::string path;
   std::string digest;
+  std::string signers;
+  std::string identity;
   bool salvage = false;
 };
 
@@ -40,12 +43,70 @@ VerifyResult result_of(const std::string& path, const bundle::Report& report, bo
   result.size_bytes = report.size_bytes;
   result.custody_records = report.custody_records;
   if (report.manifest_digest) result.manifest_sha256 = to_hex(*report.manifest_digest);
+  if (!report.signed_by.empty()) result.signed_by = report.signed_by;
+  result.signer = if_any(report.signer);
+  result.encrypted = report.encrypted;
   result.last_phase = if_any(report.last_phase);
   result.problem_count = report.problem_count;
   for (const std::string& problem : report.problems) result.problems.emplace_back(problem);
   result.not_whole = streams_of(report.not_whole);
   if (salvage) result.salvage = streams_of(report.salvage);
   return result;
+}
+
+// Files of keys: read before the sandbox, parsed inside.
+struct KeyFiles {
+  std::string signers;
+  std::string identity;
+};
+
+Result<KeyFiles> read_key_files(const VerifyArguments& arguments) {
+  KeyFiles files;
+  if (!arguments.signers.empty()) {
+    auto text = bundle::read_key_file(arguments.signers, bundle::Secrecy::open);
+    if (!text) return std::move(text).error().within("--signers");
+    files.signers = *std::move(text);
+  }
+  if (!arguments.identity.empty()) {
+    auto text = bundle::read_key_file(arguments.identity, bundle::Secrecy::open);
+    if (!text) return std::move(text).error().within("--identity");
+    files.identity = *std::move(text);
+  }
+  return files;
+}
+
+struct Keys {
+  std::optional<bundle::AllowedSigners> signers;
+  std::vector<bundle::AgeIdentity> identities;
+};
+
+Result<Keys> parse_key_files(const VerifyArguments& arguments, KeyFiles& files, GapLog& gaps) {
+  Keys keys;
+  if (!arguments.signers.empty()) {
+    auto signers = bundle::AllowedSigners::parse(files.signers);
+    if (!signers) return std::move(signers).error().within("--signers " + arguments.signers);
+    for (const std::string& line : signers->skipped)
+      gaps.add({Impact::note, "signers", arguments.signers, Error{Errc::unsupported, "skipped " + line}});
+    keys.signers = *std::move(signers);
+  }
+  if (!arguments.identity.empty()) {
+    auto identities = bundle::parse_identities(files.identity);
+    bundle::wipe(files.identity);
+    if (!identities) return std::move(identities).error().within("--identity " + arguments.identity);
+    keys.identities = *std::move(identities);
+  }
+  return keys;
+}
+
+// What to type when it is encrypted and cannot be opened.
+Exit fail_encrypted(const VerifyArguments& arguments, Io& io, const Error& error) {
+  (void)fail(io, Error(error).within(arguments.path));
+  if (error.code == Errc::denied && arguments.path != "-" && arguments.identity.empty()) {
+    const std::string word = shell_word(arguments.path);
+    io.err("  ctriage verify --identity KEYFILE " + word + "\n  age -d -i KEYFILE " + word +
+           " | ctriage verify -\n");
+  }
+  return Exit::failed;
 }
 
 Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) {
@@ -62,10 +123,18 @@ Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) 
   Task task = make_task(gaps, io);
   auto file = source::open_file(arguments.path);
   if (!file) return fail(io, file.error());
+  auto files = read_key_files(arguments);
+  if (!files) return fail(io, files.error());
   if (auto inside = enter_sandbox({}, task.gaps); !inside) return fail(io, inside.error());
+  auto keys = parse_key_files(arguments, *files, task.gaps);
+  if (!keys) return fail(io, keys.error());
   FdSource bytes(*std::move(file), arguments.path, task);
-  auto report = bundle::verify(bytes, expected, task);
-  if (!report) return fail(io, report.error());
+  bundle::VerifyOptions options;
+  options.digest = expected;
+  options.signers = keys->signers ? &*keys->signers : nullptr;
+  options.identities = keys->identities;
+  auto report = bundle::verify(bytes, options, task);
+  if (!report) return fail_encrypted(arguments, io, report.error());
   VerifyResult result = result_of(arguments.path, *report, arguments.salvage);
   gaps.finish();
   result.gaps = report::records_of(gaps.kept(), task.now());
@@ -94,10 +163,17 @@ void add_verify(CLI::App& app, const Common& common, Action& chosen) {
       ->required();
   sub->add_option("--digest", arguments->digest,
                   "what collect printed as sha256, of manifest.json: the bundle must be that one");
+  sub->add_option(
+      "--signers", arguments->signers,
+      "who may have signed, as ssh-keygen -Y verify takes it (allowed signers): one of them must have");
+  sub->add_option("--identity", arguments->identity,
+                  "age identity file (AGE-SECRET-KEY-1...) of an encrypted bundle");
   sub->add_flag("--salvage", arguments->salvage, "list what can be read of a bundle that is cut");
   sub->footer(
       "Exit status: 0 whole, 1 wrong, 3 cut but whole so far.\n"
-      "Examples:\n  ctriage verify BUNDLE.ctriage.tar\n  ctriage verify --salvage BUNDLE.ctriage.tar.part\n");
+      "Examples:\n  ctriage verify BUNDLE.ctriage.tar\n"
+      "  ctriage verify --signers examiners --identity KEYFILE BUNDLE.ctriage.tar.age\n"
+      "  ctriage verify --salvage BUNDLE.ctriage.tar.part\n");
   sub->callback([arguments, &common, &chosen] {
     chosen = [arguments, &common](Io& io) { return run_verify(*arguments, common, io); };
   });

@@ -73,10 +73,10 @@ inline WriterOptions inline_options() {
   return options;
 }
 
-inline Report verify_bytes(std::string_view bytes, const std::optional<Digest>& expected = std::nullopt) {
+inline Report verify_bytes(std::string_view bytes, const VerifyOptions& options) {
   TestTask t;
   MemorySource in(bytes);
-  auto report = verify(in, expected, t.task);
+  auto report = verify(in, options, t.task);
   if (!report) {
     Report broken;
     broken.verdict = Verdict::wrong;
@@ -86,6 +86,10 @@ inline Report verify_bytes(std::string_view bytes, const std::optional<Digest>& 
   return *std::move(report);
 }
 
+inline Report verify_bytes(std::string_view bytes, const std::optional<Digest>& expected = std::nullopt) {
+  return verify_bytes(bytes, VerifyOptions{expected});
+}
+
 inline std::string problems_of(const Report& report) {
   std::string text;
   for (const auto& problem : report.problems) text += problem + "\n";
@@ -93,9 +97,9 @@ inline std::string problems_of(const Report& report) {
 }
 
 // One of everything, small enough to flip each byte of it.
-inline std::string small_bundle(const TempDir& dir, const std::string& name = "small", unsigned workers = 0) {
+inline std::string small_bundle(const TempDir& dir, const std::string& name = "small", unsigned workers = 0,
+                                WriterOptions options = inline_options()) {
   TestTask t;
-  auto options = inline_options();
   options.workers = workers;
   auto writer = Writer::create(dir.root(), name, options, t.task).value();
   EXPECT_TRUE(writer->record("hold", {{"target", "shop/web-7d9f"}, {"files", std::uint64_t{3}}}));
@@ -122,9 +126,9 @@ inline std::string small_bundle(const TempDir& dir, const std::string& name = "s
 }
 
 // Less, for what is done at each of its bytes: a chunk of each encoding, a mark, the end.
-inline std::string tiny_bundle(const TempDir& dir) {
+inline std::string tiny_bundle(const TempDir& dir, const WriterOptions& options = inline_options()) {
   TestTask t;
-  auto writer = Writer::create(dir.root(), "tiny", inline_options(), t.task).value();
+  auto writer = Writer::create(dir.root(), "tiny", options, t.task).value();
   auto packed = writer->open("a.zst", Encoding::zstd, "overlay").value();
   EXPECT_TRUE(packed->write(bytes_of("hello hello hello hello")));
   EXPECT_TRUE(packed->finish(Outcome::collected, ""));

@@ -1,5 +1,7 @@
 #include "lib/report/collect_many.h"
 
+#include <algorithm>
+
 #include "lib/core/text.h"
 #include "lib/report/collect_screen.h"
 #include "lib/report/document.h"
@@ -65,14 +67,19 @@ std::string collect_many_text(const CollectManyResult& result, bool every_gap, c
   out += labelled("findings", findings_text(critical, high, findings));
   out += gaps.total() == 0 ? labelled("gaps", "none") : gaps_block(gaps, every_gap, style);
   add_left_out(result.left_out, out);
+  const bool plain = std::any_of(
+      result.bundles.begin(), result.bundles.end(),
+      [](const CollectedTarget& taken) { return taken.bundle && taken.bundle->encrypted_to.empty(); });
+  const std::string encrypted = result.bundles.empty() || plain ? ", NOT ENCRYPTED" : ", encrypted";
   out += labelled("bundles",
-                  human_size(result.size_bytes) + ", NOT ENCRYPTED; note the digests down, off this node");
+                  human_size(result.size_bytes) + encrypted + "; note the digests down, off this node");
   std::vector<std::pair<std::string, std::string>> hints;
   for (const CollectedTarget& taken : result.bundles) {
     if (!taken.bundle) continue;
     out += labelled(
         "", (taken.bundle->manifest_sha256 ? *taken.bundle->manifest_sha256 : std::string("not sealed")) +
                 "   " + safe(taken.bundle->path.raw));
+    if (!taken.bundle->encrypted_to.empty()) continue;
     if (hints.empty() || taken.critical > 0) {
       if (hints.size() < 3)
         hints.emplace_back("ctriage show " + shell_word(taken.bundle->path.raw), "what was seen");

@@ -57,11 +57,14 @@ void Screen::closing(const Closing& closing) const {
   }
   if (!closing.touched.empty()) out += labelled("touched", safe(closing.touched));
   if (!closing.bundle.empty()) {
-    out += labelled("bundle",
-                    fmt::format("{}   {}{}{}", safe(closing.bundle.raw), human_size(closing.bundle_bytes),
-                                closing.encrypted ? "" : ", NOT ENCRYPTED",
-                                closing.partial ? ", NOT SEALED (.part)" : ""));
+    out += labelled(
+        "bundle", fmt::format("{}   {}{}{}", safe(closing.bundle.raw), human_size(closing.bundle_bytes),
+                              closing.recipients > 0
+                                  ? ", encrypted to " + counted(closing.recipients, "recipient", "recipients")
+                                  : ", NOT ENCRYPTED",
+                              closing.partial ? ", NOT SEALED (.part)" : ""));
   }
+  if (!closing.signed_by.empty()) out += labelled("signed", "by " + safe(closing.signed_by));
   if (!closing.sha256.empty()) {
     out += labelled("sha256", safe(closing.sha256) + "   note it down, off this node");
   }

@@ -28,8 +28,9 @@ struct Closing {  // the end of a collect
   std::string touched;                // "0 bytes in the container, 0 ms frozen, access times unchanged"
   Bytes bundle;                       // path; empty when there is none
   std::uint64_t bundle_bytes = 0;
-  bool encrypted = false;
-  bool partial = false;  // still NAME.part
+  std::uint64_t recipients = 0;  // of the encryption; none: NOT ENCRYPTED
+  std::string signed_by;         // fingerprint; empty: no word about it
+  bool partial = false;          // still NAME.part
   bool every_gap = false;
   std::string sha256;
   std::vector<Hint> next;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "lib/archive/tar_header.h"
+#include "lib/bundle/age.h"
 #include "lib/bundle/reader.h"
 #include "lib/core/limits.h"
 #include "lib/core/root.h"
@@ -96,7 +97,10 @@ class Lister {
     if (!is_tar) {
       ListedArchive wrong = empty(path, ArchiveKind::checkpoint, size);
       if (name.find(".ctriage.tar") != std::string_view::npos) wrong.kind = ArchiveKind::bundle;
-      wrong.error = Bytes(header ? "begins with nothing but zeros" : header.error().what);
+      if (bundle::age_form(head) != bundle::AgeForm::none)
+        wrong.error = Bytes("encrypted: age -d opens it");
+      else
+        wrong.error = Bytes(header ? "begins with nothing but zeros" : header.error().what);
       return met_of(add(std::move(wrong)));
     }
     if ((*header)->name == kBundleHeader) return Met::bundle;

@@ -10,9 +10,11 @@
 #include "lib/archive/bytes_at.h"
 #include "lib/archive/pipe_bytes.h"
 #include "lib/archive/tar_header.h"
+#include "lib/bundle/age.h"
 #include "lib/core/path.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
+#include "lib/core/text.h"
 #include "lib/source/bundle/source.h"
 #include "lib/source/checkpoint/source.h"
 #include "lib/source/choose.h"
@@ -98,6 +100,15 @@ struct Opened {  // a file, and what is written to where the user asked for it
   bool seekable = true;
 };
 
+// Views read here and there, and age is a stream.
+Error encrypted(const std::string& name) {
+  const std::string word = shell_word(name);
+  const std::string plain =
+      name.ends_with(".age") ? shell_word(name.substr(0, name.size() - 4)) : "BUNDLE.ctriage.tar";
+  return Error{Errc::unsupported,
+               name + ": an encrypted bundle. First: age -d -i KEYFILE -o " + plain + " " + word};
+}
+
 // What has to be read again lies in the spool then, unpacked.
 Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const Wanted& wanted, Task& task) {
   const std::string name = wanted.path == "-" ? "standard input" : wanted.path;
@@ -111,9 +122,10 @@ Result<std::unique_ptr<Snapshot>> open_opened(Opened opened, const Wanted& wante
   } else {
     bytes = archive::bytes_of_pipe(*std::move(again), name, task);
   }
-  std::array<std::byte, 8> first{};
+  std::array<std::byte, bundle::kAgeIntroBytes> first{};
   const auto got = bytes->read_at(0, first);
   if (!got) return got.error();
+  if (bundle::age_form(std::span(first).first(*got)) != bundle::AgeForm::none) return encrypted(name);
   CheckpointStore::TarOptions options;
   const auto compression = archive::find_compression(std::span(first).first(*got));
   if (opened.spool && (!opened.seekable || compression != archive::Compression::none)) {
