@@ -48,6 +48,7 @@ struct Common {  // options that several subcommands take
   std::string format = "text";
   bool json = false;
   std::string rules_directory;
+  std::string known_good;
   std::string fail_on;
   std::string color = "auto";
   bool quiet = false;
@@ -69,10 +70,13 @@ void add_extract(CLI::App& app, const Common& common, Action& chosen);
 void add_image(CLI::App& app, const Common& common, Action& chosen);
 void add_whois(CLI::App& app, const Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
+void add_export(CLI::App& app, const Common& common, Action& chosen);
 void add_selftest(CLI::App& app, const Common& common, Action& chosen);
 // search and strings.
 void add_search(CLI::App& app, const Common& common, Action& chosen);
 void add_strings(CLI::App& app, const Common& common, Action& chosen);
+// scan --yara.
+void add_scan(CLI::App& app, Common& common, Action& chosen);
 void add_hashes(CLI::App& app, const Common& common, Action& chosen);
 void add_iocs(CLI::App& app, Common& common, Action& chosen);
 void add_rotate(CLI::App& app, Common& common, Action& chosen);
@@ -92,7 +96,7 @@ void add_label_option(CLI::App& sub, std::vector<std::string>& labels);
 void add_spool_option(CLI::App& sub, std::string& spool);
 // --swap, of what reads memory of live processes.
 void add_swap_option(CLI::App& sub, SwapIn& choice);
-// --rules and --fail-on, of the subcommands that have findings.
+// --rules, --known-good and --fail-on, of the subcommands that have findings.
 void add_rule_options(CLI::App& sub, Common& common);
 Task make_task(GapLog& gaps, const Io& io);
 // Of the directory of -o, which is called `path`: what its file system has left for us.

@@ -4,6 +4,7 @@
 #include "lib/core/root.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/source/open.h"
 #include "lib/source/several.h"
 
 namespace ctriage {
@@ -48,6 +49,10 @@ void add_swap_option(CLI::App& sub, SwapIn& choice) {
 void add_rule_options(CLI::App& sub, Common& common) {
   sub.add_option("--rules", common.rules_directory,
                  "directory of rule files that join the built-in ones; a bundle's findings are fixed");
+  sub.add_option("--known-good", common.known_good,
+                 "file of SHA-256, one a line or as sha256sum has them: findings about these files alone are "
+                 "counted and kept back")
+      ->option_text("HASHES");
   sub.add_option("--fail-on", common.fail_on,
                  "exit 4 when a finding is at or above: info, low, medium, high, critical")
       ->check(CLI::IsMember({"info", "low", "medium", "high", "critical"}));
@@ -73,8 +78,29 @@ Exit fail(Io& io, const Error& error) {
   return error.code == Errc::stopped || error.code == Errc::timeout ? Exit::lost : Exit::failed;
 }
 
+namespace {
+
+Result<std::shared_ptr<const rules::KnownGood>> read_known_good(const std::string& path) {
+  auto file = source::open_file(path);
+  if (!file) return std::move(file).error().within("--known-good");
+  GapLog none;
+  const std::atomic<bool> no_stop{false};
+  const Task task{none, no_stop, [] { return sys::realtime(); }};
+  FdSource bytes(*std::move(file), path, task);
+  auto read = rules::read_known_good(bytes);
+  if (!read) return std::move(read).error().within("--known-good " + path);
+  return std::make_shared<const rules::KnownGood>(*std::move(read));
+}
+
+}  // namespace
+
 Result<rules::RuleSet> load_rules(const Common& common) {
   auto loaded = rules::builtin_rules();
+  if (loaded && !common.known_good.empty()) {
+    auto known = read_known_good(common.known_good);
+    if (!known) return std::move(known).error();
+    loaded->known_good = *std::move(known);
+  }
   if (!loaded || common.rules_directory.empty()) return loaded;
   auto directory = Root::open(common.rules_directory);
   if (!directory) return std::move(directory).error().within("--rules");

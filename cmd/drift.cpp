@@ -60,6 +60,9 @@ Exit run_drift(const DriftArguments& arguments, const source::TargetQuery& query
       facts.counts.explained += changes;
       facts.reasons.push_back({reason, changes});
     }
+    if (tally.known_good > 0) facts.kept_back.push_back({"", "known good", "", false, tally.known_good});
+    for (const rules::Suppressed& entry : tally.suppressed)
+      facts.kept_back.push_back({entry.rule, entry.reason, entry.until, entry.expired, entry.count});
     judging->options = {};
   }
   if (!judged) {
@@ -96,7 +99,8 @@ void add_drift(CLI::App& app, Common& common, Action& chosen) {
   sub->footer(
       "A finding is consistent with an intrusion; it is no proof of one. Of a bundle the findings that "
       "collect\n"
-      "wrote down come first, with their numbers, and then what all rules find beyond them.\n"
+      "wrote down come first, with their numbers and whatever is known good, and then what all rules find "
+      "beyond them.\n"
       "Examples:\n  ctriage drift shop/web-7d9f\n  ctriage drift checkpoint.tar --json\n"
       "  ctriage drift BUNDLE.ctriage.tar --fail-on high\n  ctriage drift -l app=web --explained\n");
   sub->callback([arguments, &common, &chosen] {

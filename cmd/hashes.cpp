@@ -7,9 +7,11 @@
 
 #include "cmd/commands.h"
 #include "lib/core/sys.h"
-#include "lib/report/document.h"
 #include "lib/report/indicators.h"
+#include "lib/report/listing.h"
+#include "lib/source/checkpoint/source.h"
 #include "lib/source/open.h"
+#include "lib/verdict/verdict.h"
 #include "lib/views/indicators.h"
 
 namespace ctriage {
@@ -37,13 +39,18 @@ Exit run_hashes(const HashArguments& arguments, const source::TargetQuery& query
   if (!opened) return fail(io, opened.error());
   const bool terminal = sys::is_terminal(STDOUT_FILENO);
   const bool text = common.output_format() == report::Format::text;
-  const Emit<FileHash> write = [&](FileHash&& hash) {
-    return io.out(text ? report::hash_lines(hash, arguments.options.md5 || arguments.options.sha1, terminal)
-                       : report::document(hash));
+  const report::ListAll<FileHash> list = [&](const Emit<FileHash>& emit) {
+    return views::list_hashes(**opened, arguments.options, emit, task);
   };
-  const Status told = views::list_hashes(**opened, arguments.options, write, task);
+  const bool tagged = arguments.options.md5 || arguments.options.sha1;
+  const Emit<FileHash> write = [&](FileHash&& hash) {
+    return io.out(report::hash_lines(hash, tagged, terminal));
+  };
+  const Status told = text ? list(write)
+                           : report::list_as_json<FileHash>("ctriage.hashes/1", "hashes", list,
+                                                            common.output_format(), io.out, task);
   gaps.finish();
-  tell_gaps(io, common, gaps);
+  if (text || !told) tell_gaps(io, common, gaps);
   if (!told) return fail(io, told.error());
   return exit_for(common, std::nullopt, gaps.count(Impact::lost));
 }
@@ -58,16 +65,30 @@ Exit run_indicators(const IndicatorArguments& arguments, const source::TargetQue
   if (!opened) return fail(io, opened.error());
   const views::IndicatorOptions options{parse_enum<Severity>(arguments.least).value_or(Severity::medium),
                                         arguments.all};
+  // Of a checkpoint's files hashes are made where they are asked for.
+  if (auto* checkpoint = dynamic_cast<source::CheckpointSnapshot*>(&verdict::source_of(**opened)))
+    checkpoint->hash_changes();
   const auto found = views::find_indicators(**opened, options, task);
   const auto source = (*opened)->describe(task);
+  const bool text = common.output_format() == report::Format::text;
   gaps.finish();
-  tell_gaps(io, common, gaps);
+  if (text || !found || !source) tell_gaps(io, common, gaps);
   if (!found) return fail(io, found.error());
   if (!source) return fail(io, source.error());
+  if (!text) {
+    const report::ListAll<Indicator> list = [&](const Emit<Indicator>& emit) -> Status {
+      for (const Indicator& indicator : *found) {
+        if (auto done = emit(Indicator(indicator)); !done) return done;
+      }
+      return Done{};
+    };
+    auto told = report::list_as_json<Indicator>("ctriage.iocs/1", "indicators", list, common.output_format(),
+                                                io.out, task);
+    if (!told) return fail(io, told.error());
+    return exit_for(common, std::nullopt, gaps.count(Impact::lost));
+  }
   std::string out;
-  if (common.output_format() != report::Format::text) {
-    for (const Indicator& indicator : *found) out += report::document(indicator);
-  } else if (arguments.form == "misp") {
+  if (arguments.form == "misp") {
     out = report::indicators_misp(*found, *source);
   } else if (arguments.form == "stix") {
     out = report::indicators_stix(*found, *source);

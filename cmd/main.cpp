@@ -96,6 +96,7 @@ int run(int argc, char** argv) {
   add_files(app, common, chosen);
   add_search(app, common, chosen);
   add_strings(app, common, chosen);
+  add_scan(app, common, chosen);
   add_dump(app, common, chosen);
   add_extract(app, common, chosen);
   add_image(app, common, chosen);
@@ -107,6 +108,7 @@ int run(int argc, char** argv) {
   add_pack(app, chosen);
   add_custody(app, chosen);
   add_receive(app, chosen);
+  add_export(app, common, chosen);
   add_rules(app, common, chosen);
   add_completion(app, chosen);
   try {

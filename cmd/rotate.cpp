@@ -2,7 +2,8 @@
 #include <CLI/CLI.hpp>
 
 #include "cmd/commands.h"
-#include "lib/report/document.h"
+#include "lib/core/text.h"
+#include "lib/report/listing.h"
 #include "lib/report/text.h"
 #include "lib/source/open.h"
 #include "lib/views/credentials.h"
@@ -27,6 +28,19 @@ std::string line_of(const Credential& credential) {
   if (credential.pids.size() > kShown) line += ", ... " + std::to_string(credential.pids.size()) + " in all";
   if (credential.pids.empty()) line += credential.readers_known ? "no process of now" : "(not known)";
   return line + "\n";
+}
+
+std::string search_line(const views::FoundCredentials& found) {
+  const CredentialSearch& search = found.search;
+  std::string line = "-- " + counted(found.credentials.size(), "credential", "credentials") + "; looked at ";
+  line += counted(search.variables, "variable", "variables") + " of " +
+          counted(search.processes, "process", "processes") + " and the specification, " +
+          counted(search.changed_files, "changed file", "changed files") + ", " +
+          counted(search.tree_files, "file", "files") + " of tmpfs and volumes, " +
+          counted(search.homes, "home directory", "home directories") + ", " +
+          counted(search.mounted, "mounted secret", "mounted secrets") + "; " +
+          counted(search.files_read, "file", "files") + " read for what is in them\n";
+  return line;
 }
 
 // The process of a finding, or all of its container.
@@ -56,14 +70,22 @@ Exit run_rotate(const RotateArguments& arguments, const Common& common, Io& io) 
     if (auto met = narrow(**opened, arguments.finding, options, task); !met) return fail(io, met.error());
   }
   const auto found = views::find_credentials(**opened, options, task);
-  gaps.finish();
-  tell_gaps(io, common, gaps);
-  if (!found) return fail(io, found.error());
   const bool text = common.output_format() == report::Format::text;
-  for (const Credential& credential : *found) {
-    auto written = io.out(text ? line_of(credential) : report::document(credential));
-    if (!written) return fail(io, written.error());
-  }
+  gaps.finish();
+  if (text || !found) tell_gaps(io, common, gaps);
+  if (!found) return fail(io, found.error());
+  const report::ListAll<Credential> list = [&](const Emit<Credential>& emit) -> Status {
+    for (const Credential& credential : found->credentials) {
+      if (auto done = emit(Credential(credential)); !done) return done;
+    }
+    return Done{};
+  };
+  const auto behind = [&](report::Document& document) { return document.one("looked_at", found->search); };
+  auto told = text ? list([&](Credential&& credential) { return io.out(line_of(credential)); })
+                   : report::list_as_json<Credential>("ctriage.rotate/1", "credentials", list,
+                                                      common.output_format(), io.out, task, behind);
+  if (told && text) told = io.out(search_line(*found));
+  if (!told) return fail(io, told.error());
   return exit_for(common, std::nullopt, gaps.count(Impact::lost));
 }
 

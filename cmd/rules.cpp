@@ -92,6 +92,7 @@ void add_rules(CLI::App& app, Common& common, Action& chosen) {
   CLI::App* sub = app.add_subcommand("rules", "List the rules, or check rule files");
   sub->group("Other");
   sub->require_subcommand(1);
+  sub->footer("Examples:\n  ctriage rules list\n  ctriage rules check mine.json sigma/\n");
   CLI::App* list = sub->add_subcommand("list", "Rules that are evaluated, Sigma's of --rules too");
   list->add_option("--rules", common.rules_directory, "directory of rule files that join the built-in ones");
   list->footer("Examples:\n  ctriage rules list\n  ctriage rules list --rules /etc/ctriage/rules --json\n");

@@ -5,6 +5,9 @@
 #include "cmd/commands.h"
 #include "cmd/pid_option.h"
 #include "lib/source/open.h"
+#include "lib/verdict/verdict.h"
+#include "lib/views/events.h"
+#include "lib/views/order.h"
 
 namespace ctriage {
 namespace {
@@ -42,6 +45,19 @@ Exit run_show(const ShowArguments& arguments, const source::TargetQuery& query, 
   const bool text = format == report::Format::text;
   Result<report::Outcome> shown = report::Outcome{};
   if (!arguments.finding.empty()) {
+    // Of what was found, not what was found again.
+    Snapshot& bare = verdict::source_of(snapshot);
+    options.around = [&bare](Timestamp at, const Emit<Event>& emit, Task& to) {
+      const views::ListEventsAgain list = [&](const Emit<Event>& each, Task& with) {
+        return views::list_events(bare, each, {}, with);
+      };
+      views::OrderOptions order;
+      order.since = Timestamp(at);
+      order.since->seconds -= report::kAroundSeconds;
+      order.until = Timestamp(at);
+      order.until->seconds += report::kAroundSeconds;
+      return views::give_in_order(list, order, emit, to);
+    };
     shown = text ? report::show_finding_text(snapshot, arguments.finding, options, io.out_style, io.out, task)
                  : report::show_finding_json(snapshot, arguments.finding, options, format, io.out, task);
   } else {

@@ -12,6 +12,7 @@
 #include "lib/source/open.h"
 #include "lib/source/several.h"
 #include "lib/sweep/sweep.h"
+#include "lib/verdict/verdict.h"
 
 namespace ctriage {
 namespace {
@@ -79,6 +80,8 @@ class Sweeper {
     Task task = make_task(gaps, io_);
     task.meter = nullptr;
     auto opened = source::open_source(query, rules_, task);
+    // The node is the same for all of its pods: drift looks at it.
+    if (auto* judging = opened ? verdict::judging_of(**opened) : nullptr) judging->options.node = false;
     auto swept = opened ? sweep::look(**opened, indicators_, task) : Result<SweptTarget>(opened.error());
     SweptTarget answer;
     if (swept) {

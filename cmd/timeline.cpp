@@ -5,6 +5,7 @@
 
 #include "cmd/commands.h"
 #include "lib/core/text.h"
+#include "lib/report/listing.h"
 #include "lib/source/open.h"
 #include "lib/views/events.h"
 #include "lib/views/order.h"
@@ -23,6 +24,7 @@ struct TimelineArguments {
 
 struct TimelineAsked {
   report::TimelineForm form = report::TimelineForm::text;
+  bool one_document = false;  // of the form jsonl
   views::OrderOptions order;
 };
 
@@ -38,6 +40,7 @@ Result<TimelineAsked> read_timeline_options(const TimelineArguments& arguments, 
   TimelineAsked asked;
   asked.form = parse_enum<report::TimelineForm>(arguments.form).value_or(asked.form);
   if (common.output_format() != report::Format::text) asked.form = report::TimelineForm::jsonl;
+  asked.one_document = common.output_format() == report::Format::json;
   std::string_view skew = arguments.skew;
   const bool back = skew.starts_with('-');
   if (back || skew.starts_with('+')) skew.remove_prefix(1);
@@ -96,21 +99,26 @@ Exit run_timeline(const TimelineAsked& asked, const source::TargetQuery& query, 
     names.emplace(container.id, report::container_name(container));
     return Done{};
   };
+  const bool json = asked.form == report::TimelineForm::jsonl;
+  const views::ListEventsAgain list = [&](const Emit<Event>& emit, Task& to) {
+    return views::list_events(snapshot, emit, {}, to);
+  };
+  const report::ListAll<Event> in_order = [&](const Emit<Event>& emit) {
+    return views::give_in_order(list, asked.order, emit, task);
+  };
   Status told = snapshot.list_containers(name, task);
   if (told) told = io.out(report::timeline_head(asked.form));
   if (told && asked.form == report::TimelineForm::bodyfile) {
     told = write_bodyfile(snapshot, asked, names, io.out, task);
+  } else if (told && json) {
+    told = report::list_as_json<Event>("ctriage.timeline/1", "events", in_order,
+                                       asked.one_document ? report::Format::json : report::Format::jsonl,
+                                       io.out, task);
   } else if (told) {
-    const Emit<Event> write = [&](Event&& event) {
-      return io.out(report::timeline_line(asked.form, event, names));
-    };
-    const views::ListEventsAgain list = [&](const Emit<Event>& emit, Task& to) {
-      return views::list_events(snapshot, emit, {}, to);
-    };
-    told = views::give_in_order(list, asked.order, write, task);
+    told = in_order([&](Event&& event) { return io.out(report::timeline_line(asked.form, event, names)); });
   }
   gaps.finish();
-  tell_gaps(io, common, gaps);
+  if (!json || !told) tell_gaps(io, common, gaps);
   if (!told) return fail(io, told.error());
   return exit_for(common, std::nullopt, gaps.count(Impact::lost));
 }

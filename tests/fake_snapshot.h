@@ -18,6 +18,8 @@ struct FakeSnapshot final : Snapshot {
   std::vector<Socket> sockets;
   std::vector<Mount> mounts;
   std::vector<FileChange> changes;
+  std::vector<Posture> postures;     // none: this source does not know
+  std::vector<NodeFact> node_facts;  // likewise
   std::vector<Finding> findings;
   std::vector<GapRecord> gaps;
   std::vector<Facet> missing;  // covers() calls these none
@@ -53,6 +55,12 @@ struct FakeSnapshot final : Snapshot {
   Status list_logs(const std::string&, const Emit<LogFile>&, Task&) override { return Done{}; }
   Status list_changes(const std::string& c, const Emit<FileChange>& emit, Task&) override {
     return of(changes, c, emit);
+  }
+  Status list_postures(const Emit<Posture>& emit, Task& task) override {
+    return postures.empty() ? Snapshot::list_postures(emit, task) : all(postures, emit);
+  }
+  Status list_node_facts(const Emit<NodeFact>& emit, Task& task) override {
+    return node_facts.empty() ? Snapshot::list_node_facts(emit, task) : all(node_facts, emit);
   }
   Status list_findings(const Emit<Finding>& emit, Task&) override { return all(findings, emit); }
   Status list_gaps(const Emit<GapRecord>& emit, Task&) override { return all(gaps, emit); }

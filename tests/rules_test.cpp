@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -260,8 +261,10 @@ TEST(RuleFile, FoldersJoinAndReplace) {
   join_rules(*all, *std::move(rules));
   EXPECT_EQ(all->rules.size(), before + 1);
   EXPECT_EQ(all->rules.back().id, "X-1");
-  EXPECT_EQ(all->rules[1].id, "CT-EXEC-001");
-  EXPECT_EQ(all->rules[1].severity, Severity::low);
+  const auto replaced = std::ranges::find(all->rules, "CT-EXEC-001", &Rule::id);
+  ASSERT_NE(replaced, all->rules.end());
+  EXPECT_EQ(replaced->severity, Severity::low);
+  EXPECT_EQ(std::ranges::count(all->rules, "CT-EXEC-001", &Rule::id), 1);
 
   std::ofstream(base + "/d.json") << kGood;
   const auto twice = load_rules(*root);
@@ -393,6 +396,12 @@ TEST(BuiltIn, FindingSaysWhatWhereAndNext) {
   EXPECT_EQ(finding.artifact, "process");
   EXPECT_EQ(finding.what.raw, "pid 48213 (17 inside), uid 0, runs a deleted file: /tmp/.x/kworkerd");
   EXPECT_EQ(finding.next.raw, "ctriage show {source} F1");
+  Process archived = process_of(Origin::upper, true);
+  archived.pid = archived.container_pid;  // as in a checkpoint
+  EXPECT_EQ(evaluate(archived).findings.at(0).what.raw,
+            "pid 17, uid 0, runs a deleted file: /tmp/.x/kworkerd");
+  archived.exe.path = Bytes("/tmp/pid 17 (17 inside)");
+  EXPECT_TRUE(evaluate(archived).findings.at(0).what.raw.ends_with("/tmp/pid 17 (17 inside)"));
   // printf '11:CT-EXEC-00111:c1/48213/99' | sha256sum | cut -c1-12
   EXPECT_EQ(finding.key, "7920b0b3980e");
 }

@@ -127,7 +127,7 @@ class LocalFolder : public testing::Test {
 
 TEST_F(LocalFolder, PutsWholeItemsAndProvesThem) {
   const auto folder = open();
-  const Item item = to_item({"a", "evidence"});
+  Item item = to_item({"a", "evidence"});
   EXPECT_EQ(std::get<Proof>(send_item(*folder, item, Proof::reread, {}, task)), Proof::reread);
   EXPECT_EQ(std::get<Proof>(send_item(*folder, item, Proof::size, {}, task)), Proof::size);  // it is there
   EXPECT_EQ(read(dir / "a"), "evidence");
@@ -147,8 +147,8 @@ TEST_F(LocalFolder, AHalfItemHasNoFinalName) {
   auto refused = folder->put(item, task);
   EXPECT_THAT(std::get<Refusal>(refused).error.what, HasSubstr("the disk died"));
   EXPECT_FALSE(std::filesystem::exists(dir / "a"));
-  EXPECT_EQ(std::get<Proof>(send_item(*folder, to_item({"a", "evidence"}), Proof::reread, {}, task)),
-            Proof::reread);
+  Item again = to_item({"a", "evidence"});
+  EXPECT_EQ(std::get<Proof>(send_item(*folder, again, Proof::reread, {}, task)), Proof::reread);
 }
 
 }  // namespace

@@ -163,8 +163,9 @@ class VerdictOf : public testing::Test {
         [&](Finding&& finding) {
           ids_.push_back(finding.id);
           if (finding.severity >= from)
-            found.push_back(finding.rule + ' ' +
-                            (finding.pid ? std::to_string(*finding.pid) : finding.path->raw));
+            found.push_back(
+                finding.rule + ' ' +
+                (finding.pid ? std::to_string(*finding.pid) : finding.path.value_or(Bytes()).raw));
           return Status(Done{});
         },
         tally_, task);
@@ -241,6 +242,32 @@ TEST_F(VerdictOf, MemorySocketsMounts) {
             (Found{"CT-MEM-001 10", "CT-NET-001 10", "CT-MNT-002 /proc/7", "CT-MNT-001 /etc/cron.d"}));
 }
 
+TEST_F(VerdictOf, CodeOfACheckpoint) {
+  const struct {
+    const char* path;
+    const char* protection;
+    std::optional<std::uint64_t> dumped;
+    bool found;
+  } cases[] = {{"/usr/bin/x", "r-xp", 8'192, true},
+               {"/usr/bin/x", "r-xp", 4'096, false},
+               {"/usr/bin/x", "r-xp", std::nullopt, false},
+               {"/usr/bin/x", "rw-p", 8'192, false},
+               {"/usr/bin/x (deleted)", "r-xp", 8'192, false},
+               {"[vdso]", "r-xp", 8'192, false}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.path);
+    Mapping mapping;
+    mapping.container = "c1";
+    mapping.pid = 10;
+    mapping.inode.value = 7;
+    mapping.path = Bytes(std::string(c.path));
+    mapping.protection = c.protection;
+    mapping.dumped_bytes = c.dumped;
+    snapshot_.mappings = {mapping};
+    EXPECT_EQ(judge_all(), c.found ? Found{"CT-MEM-006 10"} : Found{});
+  }
+}
+
 TEST_F(VerdictOf, Changes) {
   add_change("/usr/local/bin/tool").program = true;
   add_change("/var/cache/x").program = true;  // code is not explained by where it lies
@@ -262,6 +289,155 @@ TEST_F(VerdictOf, Changes) {
                    "CT-FILE-007 /tmp/a\x1b[2J", "CT-FILE-009 /dev0", "CT-FILE-006 /opt/x"}));
   EXPECT_EQ(tally_.named, 11U);
   EXPECT_EQ(tally_.changes, 12U);
+}
+
+NodeFact newer(const char* group, const std::string& path, std::int64_t seconds) {
+  NodeFact fact;
+  fact.group = group;
+  fact.path = Bytes(path);
+  fact.newer = true;
+  fact.file.emplace().ctime.seconds = seconds;
+  return fact;
+}
+
+NodeFact setting(const char* group, const char* value) {
+  NodeFact fact;
+  fact.kind = NodeFactKind::setting;
+  fact.group = group;
+  fact.path = Bytes(std::string("/setting/") + group);
+  fact.value = Bytes(std::string(value));
+  return fact;
+}
+
+Grant grant(const char* source, const char* destination, bool writable) {
+  return {Bytes(std::string(destination)), Bytes(std::string(source)), Bytes(std::string("ext4")),
+          GrantKind::host_path, writable};
+}
+
+TEST_F(VerdictOf, TheNode) {
+  const auto admin = std::uint64_t{1} << 21;
+  struct Case {
+    const char* name;
+    std::vector<NodeFact> facts;
+    std::vector<Grant> grants;
+    bool privileged;
+    std::uint64_t effective;
+    Found findings;
+  };
+  std::vector<NodeFact> upgrade;
+  for (int i = 0; i < 12; ++i)
+    upgrade.push_back(newer("programs", "/usr/bin/p" + std::to_string(i), 1000 + i * 60));
+  std::vector<NodeFact> upgrade_and_key = upgrade;
+  upgrade_and_key.push_back(newer("keys", "/root/.ssh/authorized_keys", 1100));
+  const std::vector<Case> cases{
+      {"nobody could", {newer("cron", "/etc/cron.d/x", 5)}, {}, false, 0, {"CT-NODE-005 /etc/cron.d/x"}},
+      {"a writable part of the node",
+       {newer("cron", "/etc/cron.d/x", 5)},
+       {grant("/etc/cron.d", "/host/cron", true)},
+       false,
+       0,
+       {"CT-POD-003 ", "CT-NODE-003 /etc/cron.d/x"}},
+      {"one that can be read",
+       {newer("cron", "/etc/cron.d/x", 5)},
+       {grant("/etc", "/host/etc", false)},
+       false,
+       0,
+       {"CT-NODE-005 /etc/cron.d/x"}},
+      {"another one",
+       {newer("cron", "/etc/cron.d/x", 5)},
+       {grant("/etc/cron", "/host/cron", true)},
+       false,
+       0,
+       {"CT-POD-003 ", "CT-NODE-005 /etc/cron.d/x"}},
+      {"privileged",
+       {newer("keys", "/root/.ssh/authorized_keys", 5)},
+       {},
+       true,
+       0,
+       {"CT-POD-001 ", "CT-NODE-004 /root/.ssh/authorized_keys"}},
+      {"a capability",
+       {newer("units", "/etc/systemd/system/x.service", 5)},
+       {},
+       false,
+       admin,
+       {"CT-POD-001 ", "CT-NODE-004 /etc/systemd/system/x.service"}},
+      {"an upgrade of packages", upgrade, {}, true, 0, {"CT-POD-001 ", "CT-NODE-008 /usr/bin/p0"}},
+      {"an upgrade in reach, and a key",
+       upgrade_and_key,
+       {grant("/", "/host", true)},
+       false,
+       0,
+       {"CT-POD-002 ", "CT-NODE-009 /usr/bin/p0", "CT-NODE-003 /root/.ssh/authorized_keys"}},
+      {"the network's own programs",
+       {newer("cni", "/opt/cni/bin/x", 5)},
+       {grant("/opt/cni/bin", "/host", true)},
+       false,
+       0,
+       {"CT-POD-003 ", "CT-NODE-004 /opt/cni/bin/x"}},
+      {"preload",
+       {newer("preload", "/etc/ld.so.preload", 5)},
+       {},
+       false,
+       0,
+       {"CT-NODE-006 /etc/ld.so.preload"}},
+      {"plain settings",
+       {setting("core_pattern", "core"), setting("modprobe", "/sbin/modprobe"), setting("uevent_helper", ""),
+        setting("core_pattern", "|/usr/lib/systemd/systemd-coredump %P"), setting("release_agent", ""),
+        setting("binfmt_misc", "enabled"), setting("poweroff", "/sbin/poweroff"),
+        setting("binfmt_misc", "enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: OCF")},
+       {},
+       true,
+       0,
+       {"CT-POD-001 "}},
+      {"an escape by core_pattern",
+       {setting("core_pattern", "|/var/lib/docker/overlay2/x/diff/run.sh")},
+       {},
+       false,
+       0,
+       {"CT-NODE-001 /setting/core_pattern"}},
+      {"by the root of a process",
+       {setting("modprobe", "/proc/1234/root/x")},
+       {},
+       false,
+       0,
+       {"CT-NODE-001 /setting/modprobe"}},
+      {"by binfmt_misc",
+       {setting("binfmt_misc", "enabled\ninterpreter /tmp/x\nflags: C")},
+       {},
+       false,
+       0,
+       {"CT-NODE-001 /setting/binfmt_misc"}},
+      {"by a hostPath",
+       {setting("release_agent", "/opt/data/x")},
+       {grant("/opt/data", "/data", true)},
+       false,
+       admin,
+       {"CT-POD-001 ", "CT-NODE-001 /setting/release_agent"}},
+      {"another handler",
+       {setting("core_pattern", "|/opt/acme/cores %p")},
+       {},
+       true,
+       0,
+       {"CT-POD-001 ", "CT-NODE-002 /setting/core_pattern"}},
+      {"another handler that nobody could have set",
+       {setting("core_pattern", "|/opt/acme/cores %p")},
+       {},
+       false,
+       0,
+       {}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    Posture posture;
+    posture.container = "c1";
+    posture.name = Bytes(std::string("app"));
+    posture.grants = c.grants;
+    posture.privileged = c.privileged;
+    posture.capabilities.effective.value = c.effective;
+    snapshot_.postures = {posture};
+    snapshot_.node_facts = c.facts;
+    EXPECT_EQ(judge_all(Severity::info), c.findings);
+  }
 }
 
 TEST_F(VerdictOf, RecordedFindingsComeFirstAndAreNotRepeated) {

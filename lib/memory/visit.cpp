@@ -57,12 +57,23 @@ void tell_unmapped(const Root& process, const Plan& plan, std::int32_t pid, Task
                          Error(listed.error()).within("whether it has files in memory that nobody maps")));
 }
 
+bool is_code(const Plan& plan, const Region& region) {
+  return region.protection[2] == 'x' && !region.is_shared() &&
+         is_named_file(region.inode, plan.path_of(region));
+}
+
+enum class Which : std::uint8_t { all, code };
+
 // `whole`: all of it came.
 Status visit(const Root& proc, const Subject& subject, proc::Readers& readers, const PlanOptions& options,
-             const MemoryArea& like, MemoryVisitor& visitor, bool& whole, Task& task) {
+             Which which, const MemoryArea& like, MemoryVisitor& visitor, bool& whole, Task& task) {
   const std::int32_t pid = subject.stat.pid;
   Plan plan;
   if (auto listed = list_regions_of(subject, readers, plan, task); !listed) return listed;
+  if (which == Which::code) {
+    std::erase_if(plan.regions, [&](const Region& region) { return !is_code(plan, region); });
+    if (plan.regions.empty()) return Done{};
+  }
   choose_regions(subject.process, readers, options, plan, task);
   MemoryArea common = like;
   common.pid = pid;
@@ -96,9 +107,11 @@ Status visit(const Root& proc, const Subject& subject, proc::Readers& readers, c
   if (auto done = streamer.run(); !done) return done;
   const StateBytes& bytes = streamer.bytes_in();
   tell_lost(bytes, pid, task.gaps);
-  tell_left(bytes, pid, task.gaps);
-  tell_untouched(plan, pid, task.gaps);
-  tell_unmapped(subject.process, plan, pid, task);
+  if (which == Which::all) {
+    tell_left(bytes, pid, task.gaps);
+    tell_untouched(plan, pid, task.gaps);
+    tell_unmapped(subject.process, plan, pid, task);
+  }
   const bool same = subject.is_same();
   const auto of = [&](PageState state) { return bytes[static_cast<std::size_t>(state)]; };
   whole = same && of(PageState::unreadable) + of(PageState::timeout) + of(PageState::vanished) == 0;
@@ -116,10 +129,18 @@ Status visit_process(const Root& proc, proc::Readers& readers, std::int32_t pid,
   const auto subject = open_subject(proc, pid, start_ticks);
   if (!subject) return subject.error();
   bool whole = false;
-  auto visited = visit(proc, *subject, readers, options, like, visitor, whole, task);
+  auto visited = visit(proc, *subject, readers, options, Which::all, like, visitor, whole, task);
   // What it did not deliver of shared pages, the next one has.
   if (options.shared != nullptr && !whole) options.shared->forget(pid);
   return visited;
+}
+
+Status visit_code(const Root& proc, proc::Readers& readers, std::int32_t pid, std::uint64_t start_ticks,
+                  const MemoryArea& like, MemoryVisitor& visitor, Task& task) {
+  const auto subject = open_subject(proc, pid, start_ticks);
+  if (!subject) return subject.error();
+  bool whole = false;
+  return visit(proc, *subject, readers, {}, Which::code, like, visitor, whole, task);
 }
 
 }  // namespace ctriage::memory

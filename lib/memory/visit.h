@@ -16,4 +16,9 @@ namespace ctriage::memory {
 Status visit_process(const Root& proc, proc::Readers& readers, std::int32_t pid, std::uint64_t start_ticks,
                      const PlanOptions& options, const MemoryArea& like, MemoryVisitor& visitor, Task& task);
 
+// The same, of nothing but private copies of pages of files that are mapped privately, may be executed and
+// have a name still; the first page of a file is handed over as well. What is in swap is left there.
+Status visit_code(const Root& proc, proc::Readers& readers, std::int32_t pid, std::uint64_t start_ticks,
+                  const MemoryArea& like, MemoryVisitor& visitor, Task& task);
+
 }  // namespace ctriage::memory

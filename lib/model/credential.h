@@ -57,4 +57,29 @@ struct Credential {
 template <>
 inline constexpr std::string_view kKind<Credential> = "credential";
 
+struct CredentialSearch {  // what was looked at for them
+  std::uint64_t containers = 0;
+  std::uint64_t processes = 0;
+  std::uint64_t variables = 0;
+  std::uint64_t changed_files = 0;
+  std::uint64_t tree_files = 0;
+  std::uint64_t homes = 0;
+  std::uint64_t files_read = 0;
+  std::uint64_t mounted = 0;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("containers", self.containers, "that were looked at");
+    v("processes", self.processes, "whose environment was");
+    v("variables", self.variables, "of processes and of specifications");
+    v("changed_files", self.changed_files, "of the root file systems, by name");
+    v("tree_files", self.tree_files, "of tmpfs and volumes, by name");
+    v("homes", self.homes, "directories of users that could be listed");
+    v("files_read", self.files_read, "of all of them, for what is in them");
+    v("mounted", self.mounted, "secrets and tokens that the kubelet mounts");
+  }
+};
+template <>
+inline constexpr std::string_view kKind<CredentialSearch> = "credential_search";
+
 }  // namespace ctriage

@@ -19,6 +19,7 @@
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
 #include "lib/model/sweep.h"
+#include "lib/model/transfer.h"
 
 namespace ctriage {
 namespace {
@@ -299,5 +300,7 @@ template Result<GapRecord> parse_artifact<GapRecord>(std::string_view);
 template Result<CollectedTarget> parse_artifact<CollectedTarget>(std::string_view);
 template Result<SweptTarget> parse_artifact<SweptTarget>(std::string_view);
 template Result<PlanResult> parse_artifact<PlanResult>(std::string_view);
+template Result<SentItem> parse_artifact<SentItem>(std::string_view);
+template Result<ExportDestination> parse_artifact<ExportDestination>(std::string_view);
 
 }  // namespace ctriage

@@ -26,7 +26,7 @@ constexpr std::array kKinds{
     kind_of<Container>(),  kind_of<Process>(), kind_of<Thread>(),   kind_of<Mapping>(),
     kind_of<Descriptor>(), kind_of<Socket>(),  kind_of<Mount>(),    kind_of<Layer>(),
     kind_of<FileChange>(), kind_of<LogFile>(), kind_of<TreeFile>(), kind_of<NodeFact>(),
-    kind_of<ImageFacts>(), kind_of<Replica>(), kind_of<Seen>(),
+    kind_of<ImageFacts>(), kind_of<Replica>(), kind_of<Seen>(),     kind_of<Posture>(),
 };
 
 const Kind* find_kind(std::string_view name) {
@@ -60,6 +60,8 @@ constexpr std::array kJoins{
     Join{kKind<Socket>, "seen", kKind<Seen>},
     Join{kKind<Mount>, "seen", kKind<Seen>},
     Join{kKind<FileChange>, "seen", kKind<Seen>},
+    Join{kKind<NodeFact>, "seen", kKind<Seen>},
+    Join{kKind<Posture>, "seen", kKind<Seen>},
 };
 
 // Of unix sockets it is a path, which is no endpoint.

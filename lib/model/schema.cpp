@@ -7,9 +7,12 @@
 #include <type_traits>
 
 #include "lib/model/archive.h"
+#include "lib/model/credential.h"
 #include "lib/model/difference.h"
+#include "lib/model/event.h"
 #include "lib/model/fields.h"
 #include "lib/model/image.h"
+#include "lib/model/indicator.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
 #include "lib/model/object.h"
@@ -17,6 +20,9 @@
 #include "lib/model/search.h"
 #include "lib/model/selftest.h"
 #include "lib/model/sweep.h"
+#include "lib/model/transfer.h"
+#include "lib/model/verdict.h"
+#include "lib/model/yara.h"
 
 namespace ctriage {
 namespace {
@@ -38,7 +44,9 @@ Made from the tables in lib/model/*.h by `schema_markdown()`; change them, then 
   and `diff` are first the source, then the artifacts, then the coverage, then the gaps. `collect`, `verify`, `dump` and `selftest` end
   with one document, ctriage.collect/1, ctriage.verify/1, ctriage.dump/1 and ctriage.selftest/1, in either format. A document of `search` or
   `strings` is ctriage.search/1 or ctriage.strings/1, with `matches` or `strings`, then `summary`, then `gaps`; lines are
-  match or string, then the gaps, and last search_summary. `list DIR` is ctriage.list_archives/1; lines are archive, then the gaps.
+  match or string, then the gaps, and last search_summary. Those of `scan` are ctriage.scan/1 likewise, lines of matches are yara_match. Documents of `drift`, `timeline`, `hashes`, `iocs` and `rotate` are ctriage.drift/1,
+  ctriage.timeline/1, ctriage.hashes/1, ctriage.iocs/1 and ctriage.rotate/1, their lists `findings`, `events`, `hashes`, `indicators` and
+  `credentials`, with `gaps` at the end; lines are finding, event, hash, indicator or credential, and at the end the gaps. `list DIR` is ctriage.list_archives/1; lines are archive, then the gaps.
   A document of `diff` of two sources is ctriage.comparison/1, with
   `before` and `after` (each a source), `containers`, `differences`, `compared` and `gaps`; its lines are these in that order.
 - The lines of a bundle's .jsonl streams are bare: which artifact they hold is in this table. Those of the file
@@ -154,7 +162,9 @@ std::string schema_markdown() {
                 ObjectPacket, ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer,
                 ComparedList, ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult,
                 LayerCheck, EntryDifference, PackageCheck, SweepResult, SweptTarget, SweptContainer,
-                SweptProgram, IndicatorMatch, SharedThing, Replica>(out);
+                SweptProgram, IndicatorMatch, SharedThing, Replica, VerdictCounts, KeptBack, ExplainedChanges,
+                ExplainedChange, Event, FileHash, Indicator, Credential, CredentialSearch, YaraMatch,
+                YaraMeta, YaraString, ExportResult, ExportDestination, SentItem>(out);
   return out;
 }
 

@@ -53,4 +53,23 @@ struct VerdictCounts {  // file changes: changes = named + explained + other
 template <>
 inline constexpr std::string_view kKind<VerdictCounts> = "changes";
 
+struct KeptBack {  // findings that somebody does not want to see
+  std::string rule;
+  std::string reason;
+  std::string until;
+  bool expired = false;
+  std::uint64_t findings = 0;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("rule", self.rule, "rule id; empty: of any rule");
+    v("reason", self.reason, "of the suppression, or known good: the files are in --known-good");
+    v("until", self.until, "last day of the suppression; empty: for good");
+    v("expired", self.expired, "that day is over: these are findings again");
+    v("findings", self.findings, "that it keeps back, or would");
+  }
+};
+template <>
+inline constexpr std::string_view kKind<KeptBack> = "kept_back";
+
 }  // namespace ctriage

@@ -185,6 +185,12 @@ std::string counts_text(const DriftFacts& facts, const FindingTally& tally, cons
     if (facts.counts.explained > 0 && !options.explained) text += "; list: --explained";
   }
   text += '\n';
+  for (const KeptBack& each : facts.kept_back) {
+    text += fmt::format("-- {} kept back: {}{}{}\n", counted(each.findings, "finding", "findings"),
+                        each.rule.empty() ? std::string() : safe(each.rule) + ", ", safe(each.reason),
+                        each.until.empty() ? std::string() : ", until " + safe(each.until));
+    if (each.expired) text.replace(text.rfind("kept back: "), 9, "no longer kept back");
+  }
   if (facts.beyond > 0)
     text += fmt::format("-- {} more findings are not shown: too many\n", with_commas(facts.beyond));
   return text;
@@ -287,6 +293,7 @@ Result<Outcome> drift_json(Snapshot& snapshot, const DriftFacts& facts, const Dr
   if (auto done = list("findings", findings); !done) return std::move(done).error();
   if (auto done = document.one("changes", facts.counts); !done) return std::move(done).error();
   if (auto done = list("explained", facts.reasons); !done) return std::move(done).error();
+  if (auto done = list("kept_back", facts.kept_back); !done) return std::move(done).error();
   if (options.explained) {
     if (auto done = list("explained_changes", facts.explained); !done) return std::move(done).error();
   }

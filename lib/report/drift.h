@@ -23,6 +23,7 @@ struct DriftFacts {
   std::uint64_t beyond = 0;       // found and not kept here
   VerdictCounts counts;
   std::vector<ExplainedChanges> reasons;
+  std::vector<KeptBack> kept_back;
   std::vector<ExplainedChange> explained;  // where asked for, the first of them
 };
 

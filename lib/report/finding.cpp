@@ -8,6 +8,7 @@
 #include "lib/report/diff_internal.h"
 #include "lib/report/show_internal.h"
 #include "lib/report/text.h"
+#include "lib/report/timeline.h"
 
 namespace ctriage::report {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 constexpr std::size_t kMaxIdsNamed = 20;
 constexpr std::size_t kMaxParents = 32;
 constexpr std::uint64_t kMaxRelatives = 100;  // children shown, processes that run a file
+constexpr std::uint64_t kMaxEvents = 100;     // of the timeline around it
 
 std::string finding_block(const Finding& finding, const Style& style) {
   std::string out =
@@ -113,6 +115,53 @@ Status around_process(Snapshot& snapshot, const Container& container, std::int32
                          show_command(options, fmt::format("--maps --pid {}", pid))));
 }
 
+Status around_time(const Finding& finding, const ContainerNames& names, const ShowOptions& options,
+                   const Style& style, const Out& out, Task& task) {
+  if (!options.around) return Done{};
+  std::string text = "\nTIMELINE five minutes before and after\n";
+  if (!finding.at) return out(text + "   when it happened is not known\n");
+  std::uint64_t count = 0;
+  auto done = options.around(
+      *finding.at,
+      [&](Event&& event) -> Status {
+        if (++count > kMaxEvents) return Done{};
+        std::string line = timeline_line(TimelineForm::text, event, names);
+        line.pop_back();
+        text += fit(line, style.width) + '\n';
+        return Done{};
+      },
+      task);
+  if (!done) return done;
+  if (count == 0) text += "   nothing else is recorded\n";
+  if (count > kMaxEvents) {
+    Timestamp from = *finding.at;
+    Timestamp to = *finding.at;
+    from.seconds -= kAroundSeconds;
+    to.seconds += kAroundSeconds;
+    text += fmt::format("   ... {} more: ctriage timeline {} --since {} --until {}\n",
+                        with_commas(count - kMaxEvents),
+                        options.source.empty() ? "SOURCE" : safe(shell_word(options.source)),
+                        to_rfc3339(from), to_rfc3339(to));
+  }
+  return out(text);
+}
+
+// What is known of the file of a process or library, where it is not the image's.
+Status file_of_process(Snapshot& snapshot, const Container& container, const Bytes& path, const Out& out,
+                       Task& task) {
+  if (snapshot.covers(Facet::changes).level == Coverage::Level::none) return Done{};
+  std::string text;
+  auto done = snapshot.list_changes(
+      container.id,
+      [&](FileChange&& change) -> Status {
+        if (change.path == path) text += change_block(change);
+        return Done{};
+      },
+      task);
+  if (!done || text.empty()) return done;
+  return out("\nFILE\n" + text);
+}
+
 // Before and after of the finding's file, and who runs it.
 Status around_file(Snapshot& snapshot, const Container& container, const Bytes& path,
                    const ShowOptions& options, const Style& style, const Out& out, Task& task) {
@@ -161,9 +210,11 @@ std::string process_block(const Process& process, const Style& style) {
   std::vector<std::string> gids;
   for (const std::uint32_t gid : process.credentials.gids) gids.push_back(std::to_string(gid));
   std::string out;
-  out += line("pid", fmt::format("{} ({} inside), parent {}, session {}, {}", process.pid,
-                                 process.container_pid, process.ppid, process.session,
-                                 process.tty.value == 0 ? "no terminal" : "on a terminal"));
+  const std::string inside = process.container_pid != 0 && process.container_pid != process.pid
+                                 ? fmt::format(" ({} inside)", process.container_pid)
+                                 : std::string();
+  out += line("pid", fmt::format("{}{}, parent {}, session {}, {}", process.pid, inside, process.ppid,
+                                 process.session, process.tty.value == 0 ? "no terminal" : "on a terminal"));
   out += line("member", std::string(to_text(process.membership)));
   out += line("program", safe(process.exe.path.raw));
   out += line("from", from_text(process.exe) + ", " + std::string(to_text(process.exe.origin)) + ", mode " +
@@ -231,15 +282,20 @@ Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view wanted, c
   if (!finding) return std::move(finding).error();
   if (auto done = out(finding_block(*finding, style)); !done) return std::move(done).error();
   bool found = false;
+  ContainerNames names;
   auto listed = snapshot.list_containers(
       [&](Container&& container) -> Status {
+        names.emplace(container.id, container_name(container));
         if (container.id != finding->container) return Done{};
         found = true;
         auto done = out(labelled("where", safe(container_name(container)) + "  " + short_id(container.id) +
                                               "  " + safe(container.image.raw)));
         if (!done) return done;
-        if (finding->pid)
-          return around_process(snapshot, container, *finding->pid, options, style, out, task);
+        if (finding->pid) {
+          done = around_process(snapshot, container, *finding->pid, options, style, out, task);
+          if (done && finding->path) done = file_of_process(snapshot, container, *finding->path, out, task);
+          return done;
+        }
         if (finding->path) return around_file(snapshot, container, *finding->path, options, style, out, task);
         return Done{};
       },
@@ -250,6 +306,8 @@ Result<Outcome> show_finding_text(Snapshot& snapshot, std::string_view wanted, c
         out(labelled("where", "container " + short_id(finding->container) + ", which is not in this source"));
     if (!done) return std::move(done).error();
   }
+  if (auto done = around_time(*finding, names, options, style, out, task); !done)
+    return std::move(done).error();
   auto gaps = gaps_of(snapshot, task);
   if (!gaps) return std::move(gaps).error();
   if (auto done = out('\n' + gaps_block(*gaps, options.every_gap, style)); !done)

@@ -195,10 +195,16 @@ Result<Outcome> show_finding_json(Snapshot& snapshot, std::string_view wanted, c
   auto done = document.one("source", *source);
   if (done) done = document.one("finding", with_source(*finding, options.source));
   if (done) done = append_containers(document, snapshot, *containers, choice, task);
-  if (done && !finding->pid && finding->path) {
+  if (done && finding->path) {
     done = append_facet<FileChange>(
         document, snapshot, Facet::changes, &Snapshot::list_changes, *containers, task,
         [&finding](const FileChange& change) { return change.path == *finding->path; });
+  }
+  if (done && options.around && finding->at) {
+    done = document.many<Event>("timeline", [&](const auto& take) {
+      return options.around(
+          *finding->at, [&](Event&& event) { return take(event); }, task);
+    });
   }
   if (done) done = append_completeness(document, snapshot, task, outcome);
   if (done) done = document.end();

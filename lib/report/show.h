@@ -1,15 +1,19 @@
 #pragma once
 // `show SOURCE`, its sections, and `show SOURCE F1`. Works on every Snapshot.
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "lib/core/task.h"
+#include "lib/model/event.h"
 #include "lib/model/snapshot.h"
 #include "lib/report/report.h"
 
 namespace ctriage::report {
+
+constexpr std::int64_t kAroundSeconds = 300;
 
 struct ShowOptions {
   std::string source;  // what the user typed, for the "next" lines
@@ -26,6 +30,8 @@ struct ShowOptions {
   std::string container;            // of that pid, by id; empty: of any
   bool judge = false;               // evaluate the findings where the view does not list them, for --fail-on
   bool every_gap = false;           // all kinds of gaps, not the first few
+  // For show_finding: what happened kAroundSeconds before its time and as long after it, in order.
+  std::function<Status(Timestamp at, const Emit<Event>& emit, Task& task)> around = nullptr;
 
   using Section = bool ShowOptions::*;
   [[nodiscard]] bool names_a_section() const {

@@ -67,6 +67,36 @@ std::string key_of(const Rule& rule, const Context& context) {
   return sha256_hex(parts).substr(0, kKeyDigits);
 }
 
+// As people say it: rules and JSON have the words of the records.
+std::string spoken(const Record& record, std::string_view field, std::string value) {
+  if (record.kind() == kKind<FileChange> && field == "kind" && value == "unknown") return "added or changed";
+  if (field == "content.kind" || field == "exe.content.kind") {
+    constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kWords{
+        {{"elf_program", "program"},
+         {"elf_library", "library"},
+         {"elf_module", "kernel module"},
+         {"elf_object", "object file"},
+         {"elf_core", "memory dump"},
+         {"java_archive", "Java archive"},
+         {"java_class", "Java class"},
+         {"python_bytecode", "Python bytecode"}}};
+    for (const auto& [word, said] : kWords) {
+      if (value == word) return std::string(said);
+    }
+    if (value == "unknown" || value == "?") return "program or script";
+  }
+  return value;
+}
+
+// Of an archive the pid is the one inside: it is said once.
+void say_pid_once(std::string& what, const Record& record) {
+  const auto pid = record.values("pid");
+  const auto inside = record.values("container_pid");
+  if (pid.size() != 1 || inside.size() != 1 || (inside[0] != pid[0] && inside[0] != "0")) return;
+  const std::string twice = "pid " + pid[0] + " (" + inside[0] + " inside)";
+  if (what.starts_with(twice)) what.replace(0, twice.size(), "pid " + pid[0]);
+}
+
 Finding make_finding(const Rule& rule, const Record& record, const Context& context, std::string id) {
   const auto value = [&](std::string_view name) -> std::string {
     if (name == "source") return context.source.raw;
@@ -85,7 +115,10 @@ Finding make_finding(const Rule& rule, const Record& record, const Context& cont
   finding.pid = context.pid;
   finding.path = context.path;
   finding.at = context.at;
-  finding.what = Bytes(fill_template(rule.explain, value));
+  std::string what =
+      fill_template(rule.explain, [&](std::string_view name) { return spoken(record, name, value(name)); });
+  say_pid_once(what, record);
+  finding.what = Bytes(std::move(what));
   finding.next = Bytes(fill_template(rule.next, [&value](std::string_view name) {
     return name == "source" ? std::string(kSourcePlaceholder) : evidence_word(value(name));
   }));
@@ -166,6 +199,7 @@ Engine::Engine(RuleSet rules) : rules_(std::move(rules)) {
     assign_slots(explanation.detect, kind.memo);
   }
   suppressed_.resize(rules_.suppressions.size());
+  known_good_ = rules_.known_good;
 }
 
 Engine::ForKind& Engine::kind_of(const std::string& kind) {

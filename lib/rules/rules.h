@@ -93,7 +93,8 @@ struct RuleSet {
   std::vector<Rule> rules;
   std::vector<Suppression> suppressions;
   std::vector<Explanation> explanations;
-  std::vector<Mistake> unmet;  // Sigma rules that were not loaded
+  std::vector<Mistake> unmet;                   // Sigma rules that were not loaded
+  std::shared_ptr<const KnownGood> known_good;  // none: nobody vouches for any file
 };
 
 struct RuleFile {

@@ -20,6 +20,7 @@
 #include "lib/source/choose.h"
 #include "lib/source/disk.h"
 #include "lib/source/ended.h"
+#include "lib/source/live/code.h"
 #include "lib/verdict/verdict.h"
 
 namespace ctriage::source {
@@ -390,7 +391,16 @@ Result<std::unique_ptr<Snapshot>> open_source(const TargetQuery& query, rules::R
                                               int writable) {
   auto opened = open_any(query, !rules.rules.empty(), task, writable);
   if (!opened || rules.rules.empty()) return opened;
-  return verdict::judged(*std::move(opened), std::move(rules));
+  // Whether somebody vouches for a changed file is told by its hash.
+  if (auto* checkpoint = dynamic_cast<CheckpointSnapshot*>(opened->get()); checkpoint && rules.known_good)
+    checkpoint->hash_changes();
+  verdict::ListPatchedCode patched;
+  if (auto* live = dynamic_cast<LiveSnapshot*>(opened->get())) {
+    patched = [live](const std::string& container, const Emit<verdict::PatchedCode>& emit, Task& to) {
+      return list_patched_code(*live, container, emit, to);
+    };
+  }
+  return verdict::judged(*std::move(opened), std::move(rules), std::move(patched));
 }
 
 }  // namespace ctriage::source

@@ -300,7 +300,11 @@ Result<std::vector<Resolved>> resolve_each(const TargetQuery& query, const std::
     if (of.empty()) order.push_back(key);
     of.push_back(std::move(match));
   }
-  if (order.empty()) return unknown(query.labels.empty() ? "--all-pods" : labels_text(query), all);
+  if (order.empty() && query.labels.empty())
+    return Error{Errc::not_found, all.empty()
+                                      ? "no container of a known runtime was found on this node"
+                                      : "no container runs on this node: ctriage list has all of them"};
+  if (order.empty()) return unknown(labels_text(query), all);
   std::vector<Resolved> each;
   for (const std::string& label : order) {
     auto resolved = resolve_found(label, by_label[label], true, all);

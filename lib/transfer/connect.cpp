@@ -69,11 +69,12 @@ Answer<std::unique_ptr<Destination>> connect_again(const Url& url, const Options
                                                        [&] { return connect(url, options, task); });
 }
 
-Answer<Proof> send_item(Destination& destination, const Item& item, Proof wanted, const Retry& retry,
+Answer<Proof> send_item(Destination& destination, Item& item, Proof wanted, const Retry& retry,
                         const Task& task) {
   return again_and_again<Proof>(retry, task, [&]() -> Answer<Proof> {
     auto put = destination.put(item, task);
     if (auto* refused = std::get_if<Refusal>(&put)) return std::move(*refused);
+    if (!item.sha256 && item.measured) item.sha256 = *item.measured;
     return destination.prove(item, wanted, task);
   });
 }

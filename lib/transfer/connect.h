@@ -19,8 +19,8 @@ struct Retry {
 };
 Answer<std::unique_ptr<Destination>> connect_again(const Url& url, const Options& options, const Retry& retry,
                                                    const Task& task);
-// Put and proved; an item that turns out to be another one there is put again.
-Answer<Proof> send_item(Destination& destination, const Item& item, Proof wanted, const Retry& retry,
+// Put and proved. What was measured on the way is the item's digest then.
+Answer<Proof> send_item(Destination& destination, Item& item, Proof wanted, const Retry& retry,
                         const Task& task);
 
 }  // namespace ctriage::transfer

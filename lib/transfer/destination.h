@@ -12,21 +12,16 @@
 #include "lib/core/result.h"
 #include "lib/core/stream.h"
 #include "lib/core/task.h"
+#include "lib/model/transfer.h"
 
 namespace ctriage::transfer {
-
-// What is known of the bytes at the far end; each level says more than the one before.
-enum class Proof : std::uint8_t {
-  none,    // they were taken
-  size,    // there are as many
-  hash,    // the far end computed the digest
-  reread,  // every byte was fetched again and hashed here
-};
 
 struct Item {
   std::string name;  // one part of a path: [A-Za-z0-9._%~-]
   std::uint64_t size_bytes = 0;
   std::optional<Digest> sha256;  // where it is known: see digest_of()
+  // Of what was read last, where that was all of it; none: open() does not measure.
+  std::shared_ptr<std::optional<Digest>> measured;
   // From the first byte, anew for each attempt: exactly size_bytes.
   std::function<Result<std::unique_ptr<ByteSource>>()> open;
 };

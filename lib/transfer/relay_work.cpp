@@ -261,7 +261,7 @@ void RelayWork::send_end(bool whole) {
   if (sealed) {
     std::vector<Item> volumes;
     for (const Parcel& parcel : parcels_)
-      volumes.push_back({parcel.name, parcel.size_bytes, parcel.sha256, {}});
+      volumes.push_back({parcel.name, parcel.size_bytes, parcel.sha256, nullptr, {}});
     add(manifest_note(name_, *end_->manifest));
     add(complete_note(name_, volumes));
   }

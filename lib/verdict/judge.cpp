@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/core/text.h"
 #include "lib/model/record.h"
+#include "lib/verdict/node_look.h"
 
 namespace ctriage::verdict {
 namespace {
@@ -49,13 +51,97 @@ class Judge {
     scene_ = &scene;
     for (const auto& part :
          {&Judge::take_mounts, &Judge::take_processes, &Judge::judge_processes, &Judge::judge_mappings,
-          &Judge::judge_sockets, &Judge::judge_mounts, &Judge::judge_changes}) {
+          &Judge::judge_patched_code, &Judge::judge_sockets, &Judge::judge_mounts, &Judge::judge_changes}) {
       if (auto done = (this->*part)(); !done) return done;
     }
     return Done{};
   }
 
+  // What the containers may do, and what of the node changed that they may have reached.
+  Status judge_node() {
+    std::vector<Posture> postures;
+    GapLog aside;  // "this kind of source does not record it" is told by nobody else, and needs no telling
+    Task quiet = task_.with(aside);
+    auto listed = snapshot_.list_postures(
+        [&](Posture&& posture) {
+          if (postures.size() < kMaxProcessesKept) postures.push_back(std::move(posture));
+          return Status(Done{});
+        },
+        quiet);
+    if (!listed) return listed;
+    for (const Posture& posture : postures) {
+      rules::Context context = context_of_node(kKind<Posture>, posture.container, posture.container);
+      if (auto done = evaluate_node(posture, look_at(posture), context); !done) return done;
+    }
+    std::vector<NodeFact> facts;
+    std::uint64_t beyond = 0;
+    listed = snapshot_.list_node_facts(
+        [&](NodeFact&& fact) {
+          if (fact.value && fact.value->raw.size() > kMaxKeptArgumentBytes)
+            fact.value->raw.resize(kMaxKeptArgumentBytes);
+          if (facts.size() < kMaxNodeFacts) {
+            facts.push_back(std::move(fact));
+          } else {
+            ++beyond;
+          }
+          return Status(Done{});
+        },
+        quiet);
+    if (!listed) {
+      if (auto go_on = task_.check(); !go_on) return go_on;
+      aside.add({Impact::lost, "verdict.node", "the node", std::move(listed).error()});
+    }
+    if (beyond > 0)
+      aside.add({Impact::lost,
+                 "verdict.node",
+                 "the node",
+                 {Errc::limit, std::to_string(beyond) + " changes of the node are not judged"}});
+    tell_node_gaps(aside);
+    const NodeLook look(std::move(postures), facts);
+    std::set<std::size_t> told;  // bursts
+    for (const NodeFact& fact : facts) {
+      const Seen seen = look.look_at(fact);
+      const bool many = std::ranges::find(seen.traits, "many_at_once") != seen.traits.end();
+      if (many && !told.insert(look.burst_of(fact)).second) continue;
+      rules::Context context = context_of_node(kKind<NodeFact>, "node/" + fact.path.raw, {});
+      context.path = fact.path;
+      if (fact.file) context.at = fact.file->ctime;
+      if (auto done = evaluate_node(fact, seen, context); !done) return done;
+    }
+    return Done{};
+  }
+
  private:
+  // Of the container nothing is lost by it: one gap for all of the node.
+  void tell_node_gaps(const GapLog& aside) {
+    const std::uint64_t lost = aside.count(Impact::lost) + aside.count(Impact::degraded);
+    if (lost == 0) return;
+    const auto first =
+        std::ranges::find_if(aside.kept(), [](const Gap& gap) { return gap.impact != Impact::note; });
+    if (first == aside.kept().end()) return;
+    task_.gaps.add({Impact::degraded, "verdict.node", first->origin,
+                    Error(first->error)
+                        .within("of the node not all was looked at (" + counted(lost, "gap", "gaps") + ")")});
+  }
+
+  template <class T>
+  Status evaluate_node(const T& item, const Seen& seen, const rules::Context& context) {
+    const RecordOf<T> base(item);
+    const RecordOf<Seen> noticed(seen);
+    JoinedRecord record(base);
+    record.join("seen", &noticed);
+    return engine_.evaluate(record, context, emit_);
+  }
+  rules::Context context_of_node(std::string_view kind, const std::string& identity,
+                                 const std::string& container) const {
+    rules::Context context;
+    context.kind = kind;
+    context.identity = identity;
+    context.container = container;
+    context.source = Bytes(source_);
+    return context;
+  }
+
   template <class T>
   Status evaluate(const T& item, const Seen& seen, const rules::Context& context,
                   std::string_view relation = {}, const Process* relative = nullptr) {
@@ -161,6 +247,16 @@ class Judge {
         scene_->container.id,
         [&](Mapping&& mapping) -> Status {
           const Process* owner = find(mapping.pid);
+          if (has_copied_code(mapping)) {
+            Seen seen;
+            seen.traits.emplace_back("copied_code");
+            seen.size_bytes = mapping.dumped_bytes.value_or(0);
+            rules::Context context =
+                context_of(kKind<Mapping>, std::to_string(mapping.pid) + '/' + mapping.path.raw + "/copied");
+            context.pid = mapping.pid;
+            context.path = mapping.path;
+            if (auto done = evaluate(mapping, seen, context, "process", owner); !done) return done;
+          }
           if (foreign(mapping)) {
             if (owner != nullptr && owner->exe.origin == Origin::host) return Done{};
             if (!named.insert({mapping.device.value, mapping.inode.value}).second) return Done{};
@@ -192,6 +288,25 @@ class Judge {
       if (auto done = evaluate(found.largest, found.seen, context, "process", owner); !done) return done;
     }
     return Done{};
+  }
+
+  Status judge_patched_code() {
+    if (!options_.patched) return Done{};
+    return options_.patched(
+        scene_->container.id,
+        [&](PatchedCode&& code) -> Status {
+          Seen seen;
+          seen.traits.emplace_back(code.breakpoints ? "breakpoints" : "patched_code");
+          seen.count = code.pids.size();
+          seen.size_bytes = code.bytes;
+          seen.proof = Bytes("the first at " + JsonWriter::hex_text(Hex{code.first_offset}) +
+                             " of the file: " + code.was + " there, " + code.is + " in memory");
+          rules::Context context = context_of(kKind<Mapping>, code.mapping.path.raw + "/code/" + code.is);
+          context.pid = code.mapping.pid;
+          context.path = code.mapping.path;
+          return evaluate(code.mapping, seen, context, "process", find(code.mapping.pid));
+        },
+        task_);
   }
 
   Status judge_sockets() {
@@ -294,6 +409,13 @@ Status judge(Snapshot& snapshot, const rules::RuleSet& rules, const Options& opt
   Judge judge(snapshot, engine, *known, source->target.raw, options, emit, tally, task);
   for (const Container& container : containers) {
     if (auto done = judge.judge(container); !done) return done;
+  }
+  if (options.node) {
+    if (auto done = judge.judge_node(); !done) return done;
+  }
+  tally.known_good = engine.known_good_count();
+  for (rules::Suppressed& entry : engine.suppressed()) {
+    if (entry.count > 0) tally.suppressed.push_back(std::move(entry));
   }
   return Done{};
 }

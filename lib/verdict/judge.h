@@ -40,6 +40,9 @@ Seen look_at(Process& process, Scene& scene, Task& task);
 
 // Whether a mapping is executable memory of no file.
 bool is_anonymous_code(const Mapping& mapping);
+// Of a checkpoint: whether more pages of a file's code are in it than the one that CRIU's own code was
+// written over and put back. Only private copies are.
+bool has_copied_code(const Mapping& mapping);
 Seen look_at(const Socket& socket);
 // Neither the runtime's own nor asked for by the spec.
 Seen look_at(const Mount& mount, const Container& container);

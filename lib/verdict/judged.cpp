@@ -8,8 +8,8 @@ namespace {
 
 class JudgedSnapshot final : public Snapshot {
  public:
-  JudgedSnapshot(std::unique_ptr<Snapshot> inner, rules::RuleSet rules)
-      : inner_(std::move(inner)), rules_(std::move(rules)) {}
+  JudgedSnapshot(std::unique_ptr<Snapshot> inner, rules::RuleSet rules, ListPatchedCode patched)
+      : inner_(std::move(inner)), rules_(std::move(rules)), patched_(std::move(patched)) {}
 
   [[nodiscard]] Coverage covers(Facet facet) const override {
     Coverage own = inner_->covers(facet);
@@ -78,7 +78,9 @@ class JudgedSnapshot final : public Snapshot {
   }
   Status list_findings(const Emit<Finding>& emit, Task& task) override {
     judging_.tally = {};
-    return judge(*inner_, rules_, judging_.options, emit, judging_.tally, task);
+    Options options = judging_.options;
+    options.patched = patched_;
+    return judge(*inner_, rules_, options, emit, judging_.tally, task);
   }
   Status list_custody(const Emit<CustodyAction>& emit, Task& task) override {
     return inner_->list_custody(emit, task);
@@ -86,17 +88,25 @@ class JudgedSnapshot final : public Snapshot {
   Status list_gaps(const Emit<GapRecord>& emit, Task& task) override { return inner_->list_gaps(emit, task); }
 
   [[nodiscard]] Judging* judging() { return &judging_; }
+  [[nodiscard]] Snapshot& inner() { return *inner_; }
 
  private:
   std::unique_ptr<Snapshot> inner_;
   Judging judging_;
   rules::RuleSet rules_;
+  ListPatchedCode patched_;
 };
 
 }  // namespace
 
-std::unique_ptr<Snapshot> judged(std::unique_ptr<Snapshot> snapshot, rules::RuleSet rules) {
-  return std::make_unique<JudgedSnapshot>(std::move(snapshot), std::move(rules));
+std::unique_ptr<Snapshot> judged(std::unique_ptr<Snapshot> snapshot, rules::RuleSet rules,
+                                 ListPatchedCode patched) {
+  return std::make_unique<JudgedSnapshot>(std::move(snapshot), std::move(rules), std::move(patched));
+}
+
+Snapshot& source_of(Snapshot& snapshot) {
+  auto* judged = dynamic_cast<JudgedSnapshot*>(&snapshot);
+  return judged == nullptr ? snapshot : judged->inner();
 }
 
 Judging* judging_of(Snapshot& snapshot) {

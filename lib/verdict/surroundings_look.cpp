@@ -24,6 +24,13 @@ bool is_anonymous_code(const Mapping& mapping) {
   return path.empty() || path == "[heap]" || path.starts_with("[stack") || path.starts_with("[anon");
 }
 
+bool has_copied_code(const Mapping& mapping) {
+  constexpr std::uint64_t kPage = 4'096;
+  const std::string_view path = mapping.path.view();
+  return mapping.protection == "r-xp" && mapping.dumped_bytes.value_or(0) > kPage && path.starts_with('/') &&
+         !path.ends_with(" (deleted)");
+}
+
 Seen look_at(const Socket& socket) {
   Seen seen;
   if (socket.state == "LISTEN" && socket.family.starts_with("tcp")) seen.traits.emplace_back("listens");

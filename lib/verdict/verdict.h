@@ -24,12 +24,30 @@ struct Tally {  // file changes: seen = named + explained + other
   std::uint64_t named = 0;                         // by a rule, whatever its severity
   std::map<std::string, std::uint64_t> explained;  // reason -> how many
   std::uint64_t other = 0;                         // neither: plain data
+  std::vector<rules::Suppressed> suppressed = {};  // entries that met something, expired ones too
+  std::uint64_t known_good = 0;                    // findings about files that somebody vouches for
 };
 
 using EmitExplained = std::function<Status(const FileChange& change, const std::string& reason)>;
 
+// Code of a file that is other bytes in memory than in the file.
+struct PatchedCode {
+  Mapping mapping;                 // of one process that has it
+  std::vector<std::int32_t> pids;  // all of them
+  std::uint64_t bytes = 0;         // that differ
+  std::uint64_t first_offset = 0;  // in the file, of the first of them
+  std::string was;                 // hexadecimal, in the file and in memory: the first of them
+  std::string is;
+  bool breakpoints = false;  // nothing but single breakpoint instructions, as uprobes and debuggers set
+};
+// Of the processes of a container. None: this source does not tell.
+using ListPatchedCode =
+    std::function<Status(const std::string& container, const Emit<PatchedCode>& emit, Task& task)>;
+
 struct Options {
-  EmitExplained explained;  // none: they are only counted
+  EmitExplained explained = nullptr;  // none: they are only counted
+  bool node = true;                   // what of the node changed, too: the same for all pods of it
+  ListPatchedCode patched = nullptr;
 };
 
 // Findings of processes, mappings, sockets, mounts and changes, container by container, numbered in that
@@ -39,14 +57,17 @@ struct Options {
 Status judge(Snapshot& snapshot, const rules::RuleSet& rules, const Options& options,
              const Emit<Finding>& emit, Tally& tally, Task& task);
 
-// The same source with these findings: list_findings() is judge().
-std::unique_ptr<Snapshot> judged(std::unique_ptr<Snapshot> snapshot, rules::RuleSet rules);
+// The same source with these findings: list_findings() is judge(). `patched` may refer to `snapshot`.
+std::unique_ptr<Snapshot> judged(std::unique_ptr<Snapshot> snapshot, rules::RuleSet rules,
+                                 ListPatchedCode patched = nullptr);
 
 // How a judged source judges, and what its last list_findings() counted.
 struct Judging {
   Options options;
   Tally tally;
 };
+// What it was made of; of what judged() did not make itself.
+Snapshot& source_of(Snapshot& snapshot);
 // None: it was not made by judged().
 Judging* judging_of(Snapshot& snapshot);
 

@@ -58,7 +58,7 @@ class FindCredentials {
   FindCredentials(Snapshot& snapshot, const CredentialOptions& options, Task& task)
       : snapshot_(snapshot), options_(options), task_(task) {}
 
-  Result<std::vector<Credential>> find() {
+  Result<FoundCredentials> find() {
     std::vector<Container> containers;
     const Emit<Container> keep = [&](Container&& container) -> Status {
       if (options_.container.empty() || options_.container == container.id)
@@ -79,7 +79,7 @@ class FindCredentials {
                       "rotate",
                       "",
                       {Errc::limit, "over " + std::to_string(kMaxCredentials) + ": the rest is left out"}});
-    return std::move(found_);
+    return FoundCredentials{std::move(found_), search_};
   }
 
  private:
@@ -93,10 +93,12 @@ class FindCredentials {
 
   Status look_at(const Container& container) {
     const std::string& id = container.id;
+    ++search_.containers;
     readers_.clear();
     looked_.clear();
     std::map<std::pair<std::string, std::string>, Credential> variables;  // by name, and what may be told
     const auto variable = [&](const Bytes& text, std::optional<std::int32_t> pid) {
+      ++search_.variables;
       const auto equals = text.raw.find('=');
       if (equals == std::string::npos || equals > 256) return;
       const std::string name = text.raw.substr(0, equals);
@@ -114,6 +116,7 @@ class FindCredentials {
     bool any_process = false;
     const Emit<Process> process = [&](Process&& seen) -> Status {
       any_process = true;
+      ++search_.processes;
       for (const Bytes& text : seen.environ) variable(text, seen.pid);
       Reader reader;
       reader.pid = seen.pid;
@@ -133,11 +136,13 @@ class FindCredentials {
       add(std::move(found));
     }
     const Emit<FileChange> change = [&](FileChange&& seen) -> Status {
+      search_.changed_files += seen.after && seen.after->type == FileType::regular;
       if (seen.after) return look_into(id, seen.path, *seen.after, "upper");
       return Done{};
     };
     if (auto listed = snapshot_.list_changes(id, change, task_); !listed) return listed;
     const Emit<TreeFile> tree = [&](TreeFile&& seen) {
+      search_.tree_files += seen.file.type == FileType::regular;
       return look_into(id, seen.path, seen.file, "merged");
     };
     if (auto listed = snapshot_.list_trees(id, tree, task_); !listed) return listed;
@@ -162,13 +167,16 @@ class FindCredentials {
         const Emit<FileEntry> file = [&](FileEntry&& entry) {
           return look_into(id, entry.path, entry.file, "merged");
         };
-        if (auto listed = list_there(key, file); !listed) return listed;
+        bool is_there = false;
+        if (auto listed = list_there(key, file, &is_there); !listed) return listed;
+        search_.homes += below.empty() && is_there;
       }
     }
     return Done{};
   }
-  Status list_there(const FileKey& key, const Emit<FileEntry>& emit) {
+  Status list_there(const FileKey& key, const Emit<FileEntry>& emit, bool* is_there = nullptr) {
     auto listed = snapshot_.list_files(key, emit, task_);
+    if (is_there != nullptr) *is_there = bool(listed);
     if (listed || listed.error().code == Errc::not_found) return Done{};
     if (auto go_on = task_.check(); !go_on) return go_on;
     if (!homes_told_)
@@ -229,6 +237,7 @@ class FindCredentials {
     auto opened = snapshot_.open_file(key, task_);
     if (!opened) return std::move(opened).error();
     if (!opened->bytes) return Error{Errc::unsupported, "not a regular file any more"};
+    ++search_.files_read;
     std::string text(kMaxFileLooked, '\0');
     std::size_t size = 0;
     while (size < text.size()) {
@@ -269,6 +278,7 @@ class FindCredentials {
       found.container = posture.container;
       found.name = grant.destination;
       found.detail = Bytes("from " + grant.source.raw);
+      ++search_.mounted;
       add(std::move(found));
     }
     for (const TokenClaims& token : posture.tokens) {
@@ -276,6 +286,7 @@ class FindCredentials {
       found.kind = CredentialKind::token;
       found.container = posture.container;
       found.name = token.path;
+      ++search_.mounted;
       if (const auto claims = parse_claims(token.claims.view())) {
         found.detail = Bytes(claims->subject + " for " + claims->audience);
         found.expires_at = claims->expires_at;
@@ -292,13 +303,13 @@ class FindCredentials {
   std::size_t opened_ = 0;
   bool homes_told_ = false;
   bool left_out_ = false;
+  CredentialSearch search_;
   std::vector<Credential> found_;
 };
 
 }  // namespace
 
-Result<std::vector<Credential>> find_credentials(Snapshot& snapshot, const CredentialOptions& options,
-                                                 Task& task) {
+Result<FoundCredentials> find_credentials(Snapshot& snapshot, const CredentialOptions& options, Task& task) {
   return FindCredentials(snapshot, options, task).find();
 }
 

@@ -21,9 +21,13 @@ struct CredentialOptions {
   std::optional<std::int32_t> pid = {};                       // what this process has or may read
 };
 
+struct FoundCredentials {
+  std::vector<Credential> credentials;
+  CredentialSearch search;
+};
+
 // Of the homes of the container's own view, of what changed, of tmpfs and volumes. What the image has
 // elsewhere is not looked at.
-Result<std::vector<Credential>> find_credentials(Snapshot& snapshot, const CredentialOptions& options,
-                                                 Task& task);
+Result<FoundCredentials> find_credentials(Snapshot& snapshot, const CredentialOptions& options, Task& task);
 
 }  // namespace ctriage::views

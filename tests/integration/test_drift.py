@@ -70,6 +70,35 @@ class Intrusion(DriftCase):
         self.assertEqual([f["key"] for f in bundled["findings"]][:len(recorded)], [f["key"] for f in recorded])
         self.assertEqual([f["id"] for f in bundled["findings"]], [f"F{n}" for n in range(1, len(bundled["findings"]) + 1)])
 
+    def test_known_good_and_suppressed(self):
+        box = self.played()
+        findings = self.drift(f"pid:{box.pid}")["findings"]
+        folder = self.temp()
+        hashes = os.path.join(folder, "hashes")
+        with open(hashes, "w") as file:
+            file.write(lab.sha256_file(f"{box.root}/tmp/implant") + "  implant\n")
+        known = self.drift(f"pid:{box.pid}", "--known-good", hashes)
+        kept = sum(each["findings"] for each in known["kept_back"])
+        self.assertGreater(kept, 0)
+        self.assertEqual(len(known["findings"]) + kept, len(findings))
+        self.assertNotIn("/tmp/implant", [f.get("path") for f in known["findings"] if f["rule"] == "CT-FILE-002"])
+        rules = self.temp()
+        with open(os.path.join(rules, "own.json"), "w") as file:
+            file.write('{"version": 1, "suppress": [{"rule": "CT-FILE-001", "where": {"path": "/usr/local/bin/.httpd"}, '
+                       '"reason": "ours", "until": "2099-01-01"}, {"rule": "CT-FILE-005", "where": {"path": '
+                       '"/usr/local/bin/.httpd"}, "reason": "was ours", "until": "2001-01-01"}]}')
+        document = self.drift(f"pid:{box.pid}", "--rules", rules)
+        self.assertEqual(document["kept_back"], [
+            {"rule": "CT-FILE-001", "reason": "ours", "until": "2099-01-01", "expired": False, "findings": 1},
+            {"rule": "CT-FILE-005", "reason": "was ours", "until": "2001-01-01", "expired": True, "findings": 1}])
+        self.assertNotIn("CT-FILE-001", [f["rule"] for f in document["findings"]])
+        screen = self.expect(ctriage("drift", f"pid:{box.pid}", "--rules", rules), 0).out.decode()
+        self.assertIn("-- 1 finding kept back: CT-FILE-001, ours, until 2099-01-01", screen)
+        self.assertIn("-- 1 finding no longer kept back: CT-FILE-005, was ours, until 2001-01-01", screen)
+        with open(hashes, "w") as file:
+            file.write("nonsense\n")
+        self.assertIn(b"line 1", self.expect(ctriage("drift", f"pid:{box.pid}", "--known-good", hashes), 1).err)
+
     def test_screen(self):
         box = self.played()
         text = self.expect(ctriage("drift", f"pid:{box.pid}"), 0).out.decode()
@@ -94,6 +123,65 @@ class Unmodified(DriftCase):
         self.assertEqual(reasons["pid file or lock"], 1)
         listed = self.expect(ctriage("drift", f"pid:{box.pid}", "--explained"), 0).out.decode()
         self.assertIn("explained  /var/log/app.log  log", listed)
+
+
+class Patched(DriftCase):
+    """Pages of code that are written to through /proc/PID/mem become private copies, as ptrace(2) makes them."""
+
+    def setUp(self):
+        self.sleeper = self.box("sleep 7777 & while :; do sleep 1000; done")
+        time.sleep(0.5)
+        for pid in self.sleeper.pids():
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if file.read().startswith(b"sleep\x007777"):
+                    self.pid = pid
+        with open(f"/proc/{self.pid}/maps", encoding="ascii") as file:
+            code = next(line.split() for line in file if " r-xp " in line and line.rstrip().endswith("/bin/busybox"))
+        start, end = (int(word, 16) for word in code[0].split("-"))
+        self.address = end - 0x1800  # far from what runs
+        self.offset = int(code[2], 16) + self.address - start
+
+    def poke(self, data, at=0):
+        with open(f"/proc/{self.pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(self.address + at)
+            was = memory.read(len(data) or 4)
+            memory.seek(self.address + at)
+            memory.write(data or was)
+        return was
+
+    def code_findings(self):
+        document = self.drift(f"pid:{self.sleeper.pid}")
+        return [f for f in document["findings"] if f["rule"] in ("CT-MEM-004", "CT-MEM-005")]
+
+    def test_a_patch(self):
+        self.assertEqual(self.code_findings(), [])
+        was = self.poke(b"")  # a copy that is as the file
+        self.assertEqual(self.code_findings(), [])
+        patch = bytes(byte ^ 0xff for byte in was)
+        self.poke(patch)
+        (finding,) = self.code_findings()
+        self.assertEqual((finding["rule"], finding["severity"], finding["pid"], finding["path"]),
+                         ("CT-MEM-004", "high", self.pid, "/bin/busybox"))
+        self.assertIn(f"4 bytes differ, processes: 1): the first at {self.offset:#x} of the file: "
+                      f"{was.hex()} there, {patch.hex()} in memory", finding["what"])
+        self.poke(was)
+        self.assertEqual(self.code_findings(), [])
+
+    def test_a_breakpoint(self):
+        at = next(n for n in range(64) if self.poke(b"", n)[:1] != b"\xcc")
+        self.poke(b"\xcc", at)
+        (finding,) = self.code_findings()
+        self.assertEqual((finding["rule"], finding["severity"]), ("CT-MEM-005", "info"))
+
+
+class Archive(DriftCase):
+    def test_iocs_have_hashes_of_changed_files(self):
+        archive = os.path.join(os.path.dirname(__file__), "..", "..", "testdata", "checkpoint", "victim-podman.tar.zst")
+        rows = self.expect(ctriage("iocs", archive), 0, 3).out.decode().splitlines()
+        implant = self.expect(ctriage("hashes", archive), 0, 3).out.decode().splitlines()
+        digest = next(line.split()[0] for line in implant if line.endswith("  /tmp/implant"))
+        self.assertTrue([row for row in rows if row.startswith(f"sha256,{digest},")], rows)
+        self.assertNotIn("CT-MEM-006", [f["rule"] for f in self.drift(archive)["findings"]])
 
 
 class OneByOne(DriftCase):

@@ -52,6 +52,21 @@ class Node(Case):
         self.assertEqual([f["path"] for f in hidden], [f"/proc/{self.found['hidden']}"])
         self.assertTrue(hidden[0]["value"].startswith("tmpfs "), hidden)
 
+    def test_findings(self):
+        """The box has all capabilities: that is how it may have done it. Live and from the bundle the same."""
+        keys = []
+        for source, document in self.found["drift"].items():
+            with self.subTest(source):
+                found = {f["path"]: f for f in document["findings"] if f["artifact"] == "node_fact"}
+                job = found["/etc/cron.d/evil"]
+                self.assertEqual((job["rule"], job["severity"]), ("CT-NODE-004", "low"))
+                self.assertRegex(job["what"], "changed since the pod began; .* (is privileged|has CAP_)")
+                hidden = found[f"/proc/{self.found['hidden']}"]
+                self.assertEqual((hidden["rule"], hidden["severity"]), ("CT-NODE-007", "high"))
+                self.assertNotIn("/etc/cron.d/old", found)
+                keys.append((job["key"], hidden["key"]))
+        self.assertEqual(keys[0], keys[1])
+
     def test_kernel_log(self):
         if not os.path.exists("/dev/kmsg"):
             self.skipTest("no /dev/kmsg here")
@@ -132,6 +147,7 @@ def play():
                      if s.startswith(("node/newer/", "node/config/"))}
             kmsg = bundle.bytes("node/kmsg.zst").decode(errors="replace")[:200] if "node/kmsg.zst" in bundle.streams else ""
             json.dump({"status": done.status, "said": str(done), "newer": bundle.records("node/newer.jsonl"), "streams": texts,
+                       "drift": {word: ctriage("drift", word, "--json").json() for word in (f"pid:{box.pid}", path)},
                        "kmsg": kmsg, "hidden": hidden.pid, "engine": engine.pid,
                        "verified": ctriage("verify", path).status}, sys.stdout)
         run("umount", f"/proc/{hidden.pid}")

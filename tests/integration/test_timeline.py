@@ -47,7 +47,9 @@ class OfABundle(BoxCase):
         return run.stdout.decode()
 
     def test_forms(self):
-        events = [json.loads(line) for line in self.out("timeline", self.bundle, "--as", "jsonl").splitlines()]
+        lines = [json.loads(line) for line in self.out("timeline", self.bundle, "--as", "jsonl").splitlines()]
+        events = [line for line in lines if line["schema"] == "ctriage.event/1"]
+        self.assertLessEqual({line["schema"] for line in lines[len(events):]}, {"ctriage.gap/1"})
         self.assertEqual(events, sorted(events, key=lambda event: event["at"]))
         forged = [event for event in events if event.get("path") == "/root/forged"]
         self.assertEqual(forged[0]["at"], "2001-01-01T00:00:00.000000000Z")
@@ -60,6 +62,30 @@ class OfABundle(BoxCase):
         for form in "timesketch", "ecs":
             lines = self.out("timeline", self.bundle, "--as", form).splitlines()
             self.assertEqual(len([json.loads(line) for line in lines]), len(events))
+
+    def test_json_is_one_document(self):
+        for view, name, kind in (("timeline", "events", "event"), ("hashes", "hashes", "hash"),
+                                 ("iocs", "indicators", "indicator"), ("rotate", "credentials", "credential")):
+            with self.subTest(view):
+                document = json.loads(self.out(view, self.bundle, "--json"))
+                self.assertEqual(document["schema"], f"ctriage.{view}/1")
+                self.assertEqual(list(document)[-1], "gaps")
+                lines = [json.loads(line) for line in self.out(view, self.bundle, "--format", "jsonl").splitlines()]
+                items = [line for line in lines if line["schema"] == f"ctriage.{kind}/1"]
+                for item in items:
+                    del item["schema"]
+                self.assertEqual(items, document[name])
+                self.assertTrue(items or view == "iocs")
+                gaps = [line for line in lines if line.get("schema") == "ctriage.gap/1"]
+                self.assertEqual(lines[len(lines) - len(gaps):], gaps)
+                self.assertEqual(len(gaps), len(document["gaps"]))
+
+    def test_rotate_says_what_it_looked_at(self):
+        looked = json.loads(self.out("rotate", self.bundle, "--json"))["looked_at"]
+        self.assertGreater(looked["processes"], 0)
+        self.assertGreater(looked["variables"], 0)
+        self.assertGreater(looked["files_read"], 0)
+        self.assertIn("-- ", self.out("rotate", self.bundle).splitlines()[-1])
 
     def test_mactime_reads_it(self):
         if not shutil.which("mactime"):

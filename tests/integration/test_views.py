@@ -1,4 +1,5 @@
 """What the views say of one source must fit together: gaps, exit statuses, the commands they offer."""
+import datetime
 import os
 import pty
 import shlex
@@ -54,6 +55,20 @@ class Views(Case):
     def test_commands_can_be_copied(self):
         run = self.expect(ctriage("show", self.target, "F1"), 0, 3)
         self.assertIn(f"ctriage show {self.target} --maps --pid ".encode(), run.out)
+
+    def test_a_finding_with_what_happened_around_it(self):
+        for source in (self.target, self.bundle):
+            with self.subTest(source):
+                text = self.expect(ctriage("show", source, "F2"), 0, 3).out.decode()
+                self.assertIn("TIMELINE five minutes before and after\n", text)
+                document = self.expect(ctriage("show", source, "F2", "--json"), 0, 3).json()
+                events = document["timeline"]
+                self.assertTrue(any(event["kind"] == "process" for event in events))
+                self.assertTrue(any(event["kind"] == "file" for event in events))
+                times = [event["at"] for event in events]
+                self.assertEqual(times, sorted(times))
+                seconds = [datetime.datetime.fromisoformat(at[:19]) for at in (*times, document["finding"]["at"])]
+                self.assertTrue(all(abs((at - seconds[-1]).total_seconds()) <= 301 for at in seconds))
 
     def test_collect_json_carries_its_gaps(self):
         told = self.collected.json()

@@ -1,0 +1,17 @@
+#pragma once
+// What `export` says: ctriage.export/1, or text.
+#include <string>
+#include <string_view>
+
+#include "lib/model/transfer.h"
+#include "lib/report/report.h"
+
+namespace ctriage::report {
+
+std::string export_json(const ExportResult& result, Format format);
+// `again`: the command that sends what is missing.
+std::string export_text(const ExportResult& result, std::string_view again, const Style& style);
+// One line of a destination, for `collect --to` too.
+std::string destination_text(const ExportDestination& destination);
+
+}  // namespace ctriage::report

@@ -1,0 +1,248 @@
+"""`export` to real servers: a good login, a bad one, no room, an unknown key, a cut, no answer, a bundle larger than our memory."""
+import os
+import random
+import re
+import subprocess
+
+import lab
+from lab import Box, Case, ctriage
+from servers import Nginx, Proxy, Sshd, Vsftpd
+
+
+def text(run):
+    """What it printed, both streams."""
+    return (run.out + run.err).decode()
+
+
+def setUpModule():
+    lab.binary()
+    lab.need_root()
+    lab.need("sshd", "vsftpd", "nginx", "ssh-keygen", "openssl", "sha256sum")
+
+
+class Export(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.out = lab.tempfile.mkdtemp(prefix="ctriage-test-")
+        cls.addClassCleanup(lab.shutil.rmtree, cls.out)
+        box = Box("while :; do sleep 1000; done")
+        try:
+            with open(box.root + "/large", "wb") as file:
+                file.write(os.urandom(9 << 20))
+            cls.run_ = ctriage("collect", f"pid:{box.pid}", "-o", cls.out, "--skip", "node")
+        finally:
+            box.stop()
+
+    def setUp(self):
+        self.expect(self.run_, 0)
+        self.path = self.one_bundle(self.out)
+        self.name = os.path.basename(self.path)
+        self.stem = self.name.removesuffix(".ctriage.tar")
+        with open(self.path, "rb") as file:
+            self.data = file.read()
+        self.journal = lab.tempfile.mkdtemp(prefix="ctriage-test-")
+        self.addCleanup(lab.shutil.rmtree, self.journal)
+
+    def server(self, kind, *args, **named):
+        server = kind(*args, **named)
+        self.addCleanup(server.stop)
+        return server
+
+    def export(self, *words, split="4M", timeout=120):
+        return ctriage("export", self.path, *words, "--split", split, "--journal", self.journal, timeout=timeout)
+
+    def assert_whole(self, inbox):
+        """What lies there is the bundle, by what lies there alone."""
+        names = sorted(name for name in os.listdir(inbox) if name != ".tmp")
+        self.assertEqual([name for name in names if name.endswith(".part")], [])
+        check = subprocess.run(["sha256sum", "--strict", "-c", self.stem + ".COMPLETE"], cwd=inbox, check=False, capture_output=True, text=True)
+        self.assertEqual(check.returncode, 0, check.stdout + check.stderr)
+        volumes = [name for name in names if name.startswith(self.name)]
+        self.assertEqual(b"".join(open(os.path.join(inbox, name), "rb").read() for name in volumes), self.data)
+        verified = ctriage("verify", self.path, "--json")
+        self.expect(verified, 0)
+        digest = verified.json()["manifest_sha256"]
+        with open(os.path.join(inbox, self.stem + ".manifest.sha256"), encoding="ascii") as file:
+            self.assertEqual(file.read(), f"{digest}  manifest.json\n")
+        self.assertEqual(names, sorted(volumes + [self.stem + ".COMPLETE", self.stem + ".manifest.sha256"]))
+        return volumes
+
+
+    def assert_nothing_final(self, inbox):
+        self.assertEqual([name for name in os.listdir(inbox) if name.startswith(self.name) and not name.endswith(".part")], [])
+        self.assertFalse(os.path.exists(os.path.join(inbox, self.stem + ".COMPLETE")))
+
+    def each_server(self):
+        """Server, and the options that make it trust us and us it."""
+        sshd = self.server(Sshd)
+        yield "sftp", sshd, [*sshd.login(), "--known-hosts", sshd.known_hosts]
+        ftp = self.server(Vsftpd)
+        yield "ftp", ftp, [*ftp.login(), "--allow-plaintext"]
+        for tls in ("explicit", "implicit"):
+            ftps = self.server(Vsftpd, tls)
+            yield "ftp, TLS " + tls, ftps, ftps.login()
+        nginx = self.server(Nginx)
+        yield "https", nginx, nginx.login()
+
+    def test_each_takes_all_of_it_once(self):
+        for name, server, options in self.each_server():
+            with self.subTest(name):
+                run = self.export(server.url(), *options, "--verify", "reread", "--json")
+                self.expect(run, 0)
+                told = run.json()["destinations"][0]
+                self.assertEqual((told["complete"], told["proof"], told["volumes"], told["volumes_before"]), (True, "reread", 3, 0))
+                self.assertEqual(len(self.assert_whole(server.inbox)), 3)
+                again = self.export(server.url(), *options, "--json")
+                self.expect(again, 0)
+                told = again.json()["destinations"][0]
+                self.assertEqual((told["complete"], told["volumes_before"], told["size_bytes"]), (True, 3, 0))
+                # A journal that is lost costs a second look, and what is there stays.
+                os.unlink(os.path.join(self.journal, self.stem + ".sent.jsonl"))
+                self.expect(self.export(server.url(), *options), 0)
+                self.assert_whole(server.inbox)
+                os.unlink(os.path.join(self.journal, self.stem + ".sent.jsonl"))
+
+    def test_one_volume_keeps_its_name(self):
+        sshd = self.server(Sshd)
+        self.expect(self.export(sshd.url(), *sshd.login(), "--host-key", sshd.fingerprint(), split="1G"), 0)
+        self.assertEqual(self.assert_whole(sshd.inbox), [self.name])
+
+    def test_what_cannot_pass_is_not_tried_again(self):
+        sshd = self.server(Sshd)
+        known = ["--known-hosts", sshd.known_hosts]
+        empty = sshd.write("none", "")
+        other = sshd.write("other", open(sshd.known_hosts, encoding="ascii").read().split()[0] + " " +
+                           " ".join(open(sshd.base + "/stranger.pub", encoding="ascii").read().split()[:2]) + "\n")
+        ftp, ftps, nginx = self.server(Vsftpd), self.server(Vsftpd, "explicit"), self.server(Nginx)
+        for name, server, options in (
+                ("a stranger's key", sshd, [*sshd.login("stranger"), *known]),
+                ("an unknown host key", sshd, [*sshd.login(), "--known-hosts", empty]),
+                ("another host key", sshd, [*sshd.login(), "--known-hosts", other]),
+                ("another fingerprint", sshd, [*sshd.login(), "--host-key", "SHA256:" + "A" * 43]),
+                ("no known_hosts", sshd, [*sshd.login(), "--known-hosts", "/nonexistent/known_hosts"]),
+                ("no such user", ftp, [*ftp.login("eve"), "--allow-plaintext"]),
+                ("an unknown certificate, ftp", ftps, ftps.login()[:2]),
+                ("an unknown certificate, https", nginx, nginx.login()[:2]),
+                ("a bad password", nginx, nginx.login("wrong"))):
+            with self.subTest(name):
+                run = self.export(server.url(), *options, "--retry-for", "10m", timeout=60)
+                self.expect(run, 1)
+                self.assertIn("NOT COMPLETE", text(run))
+                self.assertNotIn("hunter2", text(run))
+                self.assert_nothing_final(server.inbox)
+
+    def test_insecure_is_loud_and_recorded(self):
+        sshd = self.server(Sshd)
+        run = self.export(sshd.url(), *sshd.login(), "--insecure", "--json")
+        self.expect(run, 0)
+        self.assertTrue(run.json()["insecure"])
+        self.assertIn("NOT checked", text(run))
+
+    def test_no_room(self):
+        for name, server, options in self.each_server():
+            with self.subTest(name):
+                server.small("6m")
+                run = self.export(server.url(), *options, "--retry-for", "20s", timeout=100)
+                self.expect(run, 1)
+                self.assertFalse(os.path.exists(os.path.join(server.inbox, self.stem + ".COMPLETE")))
+                for volume in os.listdir(server.inbox):  # what has its name is whole
+                    if re.fullmatch(re.escape(self.name) + r"\.\d+", volume):
+                        index = int(volume[-3:])
+                        with open(os.path.join(server.inbox, volume), "rb") as file:
+                            self.assertEqual(file.read(), self.data[index << 22:(index + 1) << 22])
+
+    def test_a_cut_is_tried_again(self):
+        chance = random.Random(7)
+        for name, server, options in self.each_server():
+            with self.subTest(name):
+                at = chance.randrange(1, 4 << 20)
+                # The control connection of FTP is what goes through the proxy: it is cut within the dialogue.
+                proxy = Proxy(server.port, cut_after=at if "ftp" not in name or name == "sftp" else chance.randrange(1, 200), times=2)
+                self.addCleanup(proxy.stop)
+                known = ["--known-hosts", server.known(proxy.port)] if name == "sftp" else []
+                run = self.export(server.url(port=proxy.port), *[o for o in options if not o.startswith("--known") and not "known_hosts." in o],
+                                  *known, "--retry-for", "1m")
+                self.expect(run, 0)
+                self.assertGreaterEqual(proxy.cuts, 1)
+                self.assert_whole(server.inbox)
+
+    def test_a_dead_destination_does_not_stop_another(self):
+        nginx, sshd = self.server(Nginx), self.server(Sshd)
+        proxy = Proxy(sshd.port, cut_after=1 << 20, times=100)
+        self.addCleanup(proxy.stop)
+        run = self.export(sshd.url(port=proxy.port), nginx.url(), *nginx.login(), *sshd.login(), "--known-hosts", sshd.known(proxy.port),
+                          "--retry-for", "5s")
+        self.expect(run, 3)
+        self.assert_whole(nginx.inbox)
+        self.assert_nothing_final(sshd.inbox)
+        self.assertIn("ctriage export", text(run))
+        self.assertIn(sshd.url(port=proxy.port), text(run).split("ctriage export")[1])
+
+    def test_a_file_that_is_there_is_not_replaced(self):
+        for name, server, options in self.each_server():
+            with self.subTest(name):
+                with open(os.path.join(server.inbox, self.name + ".001"), "w", encoding="ascii") as file:
+                    file.write("somebody's")
+                run = self.export(server.url(), *options)
+                self.expect(run, 1)
+                self.assertIn("was not replaced", text(run))
+                with open(os.path.join(server.inbox, self.name + ".001"), encoding="ascii") as file:
+                    self.assertEqual(file.read(), "somebody's")
+
+    def test_https_without_move(self):
+        nginx = self.server(Nginx, move=False)
+        self.expect(self.export(nginx.url(), *nginx.login(), "--verify", "reread"), 0)
+        self.assert_whole(nginx.inbox)
+
+    def test_a_signed_url_takes_the_bundle_alone(self):
+        nginx = self.server(Nginx)
+        url = nginx.write("url", f"{nginx.url()}/object?sig=hunter2\n")
+        run = self.export("@" + url, *nginx.login(), split="1G")
+        self.expect(run, 0)
+        self.assertNotIn("sig=", text(run) + open(os.path.join(self.journal, self.stem + ".sent.jsonl"), encoding="ascii").read())
+        with open(os.path.join(nginx.inbox, "object"), "rb") as file:
+            self.assertEqual(file.read(), self.data)
+        self.expect(self.export("@" + url, *nginx.login()), 2)  # three volumes
+        os.chmod(url, 0o644)
+        self.expect(self.export("@" + url, *nginx.login(), split="1G"), 2)
+
+    def test_usage(self):
+        for words in (["sftp://eve:hunter2@host/"], ["https://host/?sig=hunter2"], [], ["gopher://host"], ["ftp://127.0.0.1/"]):
+            with self.subTest(words):
+                run = self.export(*words)
+                self.expect(run, 2)
+                self.assertNotIn("hunter2", text(run))
+
+    def test_queue(self):
+        queue = lab.tempfile.mkdtemp(prefix="ctriage-test-")
+        self.addCleanup(lab.shutil.rmtree, queue)
+        lab.shutil.copy(self.path, queue)
+        lab.shutil.copy(self.path, os.path.join(queue, "other.ctriage.tar.part"))
+        nginx = self.server(Nginx)
+        for _ in range(2):
+            run = ctriage("export", "--queue", queue, nginx.url(), *nginx.login(), "--split", "4M")
+            self.expect(run, 0)
+            self.assertIn("1 bundle is not sealed", text(run))
+        self.assert_whole(nginx.inbox)
+
+    def test_a_server_that_stops_answering(self):
+        sshd = self.server(Sshd)
+        proxy = Proxy(sshd.port, cut_after=3 << 20, times=100, stall=True)
+        self.addCleanup(proxy.stop)
+        run = self.export(sshd.url(port=proxy.port), *sshd.login(), "--known-hosts", sshd.known(proxy.port), "--retry-for", "1s",
+                          "--stall", "3s", timeout=60)
+        self.expect(run, 1)
+        self.assert_nothing_final(sshd.inbox)
+
+    def test_larger_than_our_memory(self):
+        big = lab.tempfile.mkdtemp(prefix="ctriage-test-")
+        self.addCleanup(lab.shutil.rmtree, big)
+        path = os.path.join(big, "big.ctriage.tar.age")  # encrypted: nobody looks inside
+        with open(path, "wb") as file:
+            for _ in range(300):
+                file.write(os.urandom(1 << 20))
+        sshd = self.server(Sshd)
+        run = ctriage("export", path, sshd.url(), *sshd.login(), "--known-hosts", sshd.known_hosts, timeout=200)
+        self.expect(run, 0)
+        self.assertEqual(lab.sha256_file(path), subprocess.run(
+            f"cat {sshd.inbox}/big.ctriage.tar.age.* | sha256sum", shell=True, check=True, capture_output=True, text=True).stdout.split()[0])
