@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures collect beside what a responder would use otherwise: same bytes, same run, warm cache.
 
-usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [search] [checkpoint] [million] [seal]        all of them without a name
+usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [search] [checkpoint] [million] [seal] [drift] [timeline]        all of them without a name
 Each figure is the best of three, peers and ctriage in turn. Output goes to a tmpfs, so that no disk is measured.
 """
 import argparse
@@ -45,10 +45,10 @@ def pss_kib(pid):
         return 0
 
 
-def timed(command, shell=False):
+def timed(command, shell=False, quiet=False):
     """(seconds, stdout)."""
     began = time.monotonic()
-    done = subprocess.run(command, shell=shell, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    done = subprocess.run(command, shell=shell, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL if quiet else subprocess.PIPE, stderr=subprocess.PIPE,
                           check=False)
     took = time.monotonic() - began
     if done.returncode not in (0, 3) or (shell and done.returncode):
@@ -200,6 +200,63 @@ class Bench:
             took, _ = timed(self.collect(box))
             self.row("ctriage", f"{took:.1f} s", command=self.shown(self.collect(box)))
             self.memory("memory there", self.collect(box))
+
+    def drift(self):
+        """Issue 6: a container of a 165 MB, 10-layer image with 20,000 changed files; 200 rules beside none; 50 containers."""
+        with tempfile.TemporaryDirectory(prefix="ctriage-bench-", dir="/var/tmp") as layers, Layered(layers) as box:
+            make_changed(box.root)
+            target = f"pid:{box.pid}"
+            rules = os.path.join(layers, "rules")
+            write_rules(rules)
+            commands = {"tar | cat": f"tar -C {box.upper} -cf - . | cat > /dev/null",
+                        "sha256sum": f"find {box.upper} -type f -print0 | xargs -0 sha256sum > /dev/null",
+                        "drift": [self.ctriage, "drift", target, "--json"],
+                        "drift --rules (200 more)": [self.ctriage, "drift", target, "--json", "--rules", rules]}
+            best = self.best_of(commands)
+            print("\ndrift of a container: image of 10 layers, 165 MB; 20,000 changed files")
+            for name in ("tar | cat", "sha256sum"):
+                self.row(name, f"{best[name]:.2f} s", command=commands[name])
+            limit = 2 * best["tar | cat"]
+            self.row("drift", f"{best['drift']:.2f} s", f"<= 2 x tar ({limit:.2f} s)", best["drift"] <= limit, self.shown(commands["drift"]))
+            more = best["drift --rules (200 more)"]
+            self.row("drift, 200 rules more", f"{more:.2f} s", f"<= 1.1 x ({1.1 * best['drift']:.2f} s)", more <= 1.1 * best["drift"],
+                     self.shown(commands["drift --rules (200 more)"]))
+            self.memory("drift", commands["drift"])
+        self.sweep()
+
+    def best_of(self, commands):
+        best = {}
+        for _ in range(ROUNDS):
+            for name, command in commands.items():
+                took, _ = timed(command, shell=isinstance(command, str))
+                best[name] = min(took, best.get(name, took))
+        return best
+
+    def sweep(self):
+        boxes = []
+        try:
+            for _ in range(50):
+                boxes.append(Box("cp /bin/busybox /tmp/x; sleep 1000000 & exec sleep 1000000", size="16m"))
+            command = [self.ctriage, "sweep", "--json", *(f"pid:{box.pid}" for box in boxes)]
+            best = self.best_of({"sweep": command})["sweep"]
+            found = len(json.loads(timed(command)[1])["targets"])
+            self.row(f"sweep of {found} containers", f"{best:.2f} s", "<= 5 s", best <= 5, "ctriage sweep --json pid:N ...")
+        finally:
+            for box in boxes:
+                box.stop()
+
+    def timeline(self):
+        """A million changes: the memory that it takes, and that it ends."""
+        with Box("while :; do sleep 1000; done", size="4g", inodes=1_200_000) as box:
+            os.mkdir(box.root + "/many")
+            directory = os.open(box.root + "/many", os.O_DIRECTORY)
+            for number in range(1_000_000):
+                os.close(os.open(f"empty-{number}", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+            os.close(directory)
+            print("\ntimeline of 1,000,000 changes")
+            command = [self.ctriage, "timeline", f"pid:{box.pid}", "--format", "jsonl"]
+            self.row("timeline", f"{timed(command, quiet=True)[0]:.1f} s", command=self.shown(command))
+            self.memory("timeline", command)
 
     def dump(self):
         """DESIGN.md: a process with 1 GiB resident beside gcore, and one with 80 MiB of 16 GiB."""
@@ -415,6 +472,54 @@ def make_upper(root):
             file.write(os.urandom(16) + text[:number * 37 % 8192])
 
 
+class Layered(Box):
+    """A box on disk whose image has ten layers, 165 MB in 3,300 files."""
+
+    def __init__(self, base):
+        self.directories = [os.path.join(base, f"layer-{number}") for number in range(9)]
+        for number, directory in enumerate(self.directories):
+            for file in range(366):
+                path = f"{directory}/opt/part-{number}/{file % 20}/{file}"
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "wb") as out:
+                    out.write(os.urandom(50_000))
+        super().__init__("while :; do sleep 1000; done", disk=True, base="/var/tmp")
+
+    def _start(self, *arguments):
+        self.lowers = self.directories + self.lowers[1:]
+        super()._start(*arguments)
+
+
+def make_changed(root):
+    """20,000 files of up to 16 KiB; each twentieth is a program or a script."""
+    with open("/bin/busybox", "rb") as file:
+        program = file.read(16 << 10)
+    for number in range(20_000):
+        where = f"{root}/srv/{number % 200:03}"
+        if number < 200:
+            os.makedirs(where)
+        data = os.urandom(16) + bytes(number * 37 % 16384)
+        if number % 20 == 0:
+            data = program + data if number % 40 else b"#!/bin/sh\n" + data
+        with open(f"{where}/{number:05}", "wb") as file:
+            file.write(data)
+
+
+def write_rules(more):
+    """200 rules of each artifact's kinds, none of which matches."""
+    os.mkdir(more)
+    fields = {"process": "exe.path", "file_change": "path", "mapping": "path", "socket": "local"}
+    tests = ["contains", "startswith", "endswith", "glob", "re"]
+    rules = []
+    for number in range(200):
+        artifact = list(fields)[number % 4]
+        rules.append({"id": f"BENCH-{number:03}", "title": "none", "severity": "low", "artifact": artifact,
+                      "detect": {"a": {f"{fields[artifact]}|{tests[number % 5]}": [f"/nowhere/{number}/{word}" for word in "abc"]},
+                                 "condition": "a"}, "explain": "{id}", "next": "none"})
+    with open(os.path.join(more, "rules.json"), "w", encoding="ascii") as file:
+        json.dump({"version": 1, "rules": rules}, file)
+
+
 def find(document, key):
     """The value of `key` wherever it stands."""
     if isinstance(document, dict):
@@ -432,7 +537,7 @@ def find(document, key):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--ctriage", required=True)
-    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal"])
+    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal", "drift", "timeline"])
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: needs root: it makes namespaces and mounts")
@@ -445,7 +550,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit(1))
     bench = Bench(options.ctriage)
     try:
-        for name in options.names or ["answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal"]:
+        for name in options.names or ["answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal", "drift", "timeline"]:
             getattr(bench, name)()
     finally:
         shutil.rmtree(bench.out, ignore_errors=True)

@@ -1,9 +1,12 @@
 #pragma once
 // A snapshot of a small intrusion with names an attacker would choose: escape sequences, line ends, bidi
 // controls, bytes that are not UTF-8, blanks that would fake a column.
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "lib/core/stream.h"
 #include "lib/model/snapshot.h"
 
 namespace ctriage::test {
@@ -23,6 +26,8 @@ struct FakeSnapshot final : Snapshot {
   std::vector<Finding> findings;
   std::vector<GapRecord> gaps;
   std::vector<Facet> missing;  // covers() calls these none
+  std::map<std::string, std::string>
+      files;  // "layer:/path" -> bytes; "merged" is upper over image; none: no files at all
 
   [[nodiscard]] Coverage covers(Facet facet) const override {
     for (const Facet each : missing) {
@@ -63,9 +68,54 @@ struct FakeSnapshot final : Snapshot {
     return node_facts.empty() ? Snapshot::list_node_facts(emit, task) : all(node_facts, emit);
   }
   Status list_findings(const Emit<Finding>& emit, Task&) override { return all(findings, emit); }
+  Result<OpenedFile> open_file(const FileKey& key, Task& task) override {
+    if (files.empty()) return Snapshot::open_file(key, task);
+    OpenedFile opened;
+    opened.entry.path = Bytes(key.path);
+    const std::string* found = find(key);
+    if (found != nullptr) {
+      opened.entry.file.type = FileType::regular;
+      opened.entry.file.size_bytes = found->size();
+      opened.bytes = std::make_unique<MemorySource>(*found);
+      return opened;
+    }
+    const std::string below = key.path == "/" ? "/" : key.path + '/';
+    for (const auto& [name, text] : files) {
+      if (!is_in(name, key.layer) || !name.substr(name.find(':') + 1).starts_with(below)) continue;
+      opened.entry.file.type = FileType::directory;
+      return opened;
+    }
+    return Error{Errc::not_found, key.path};
+  }
+  Status list_files(const FileKey& key, const Emit<FileEntry>& emit, Task& task) override {
+    if (files.empty()) return Snapshot::list_files(key, emit, task);
+    std::vector<std::string> names;
+    for (const auto& [name, text] : files) {
+      const std::string path = name.substr(name.find(':') + 1);
+      if (is_in(name, key.layer) && path.starts_with(key.path == "/" ? "/" : key.path + '/')) names.push_back(path);
+    }
+    if (names.empty()) return Error{Errc::not_found, key.path};
+    for (const std::string& name : names) {
+      FileEntry entry;
+      entry.path = Bytes(name);
+      if (auto done = emit(std::move(entry)); !done) return done;
+    }
+    return Done{};
+  }
   Status list_gaps(const Emit<GapRecord>& emit, Task&) override { return all(gaps, emit); }
 
  private:
+  static bool is_in(const std::string& name, const std::string& layer) {
+    return name.starts_with(layer + ':') || layer == "merged";
+  }
+  [[nodiscard]] const std::string* find(const FileKey& key) const {
+    for (const std::string layer : {"upper", "image"}) {
+      if (layer != key.layer && key.layer != "merged") continue;
+      const auto at = files.find(layer + ':' + key.path);
+      if (at != files.end()) return &at->second;
+    }
+    return nullptr;
+  }
   template <class T>
   static Status all(const std::vector<T>& items, const Emit<T>& emit) {
     for (T item : items) {

@@ -12,6 +12,7 @@
 #include "lib/model/event.h"
 #include "lib/model/fields.h"
 #include "lib/model/image.h"
+#include "lib/model/image_deps.h"
 #include "lib/model/indicator.h"
 #include "lib/model/kinds.h"
 #include "lib/model/memory.h"
@@ -161,10 +162,11 @@ std::string schema_markdown() {
                 FoundString, SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject,
                 ObjectPacket, ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer,
                 ComparedList, ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult,
-                LayerCheck, EntryDifference, PackageCheck, SweepResult, SweptTarget, SweptContainer,
-                SweptProgram, IndicatorMatch, SharedThing, Replica, VerdictCounts, KeptBack, ExplainedChanges,
-                ExplainedChange, Event, FileHash, Indicator, Credential, CredentialSearch, YaraMatch,
-                YaraMeta, YaraString, ExportResult, ExportDestination, SentItem>(out);
+                LayerCheck, EntryDifference, PackageCheck, ImageDepsResult, LoadedFile, NeededPackage,
+                SweepResult, SweptTarget, SweptContainer, SweptProgram, IndicatorMatch, SharedThing, Replica,
+                VerdictCounts, KeptBack, ExplainedChanges, ExplainedChange, Event, FileHash, Indicator,
+                Credential, CredentialSearch, YaraMatch, YaraMeta, YaraString, ExportResult,
+                ExportDestination, SentItem>(out);
   return out;
 }
 

@@ -96,4 +96,41 @@ std::string image_verify_text(const ImageVerifyResult& result, bool every_gap, c
   return out + gaps_of(result.gaps, every_gap, style);
 }
 
+std::string image_deps_json(const ImageDepsResult& result) { return document(result); }
+
+std::string image_deps_text(const ImageDepsResult& result, bool every_gap, const Style& style) {
+  std::string out = image_text(result.image);
+  std::size_t missing = 0;
+  const std::vector<Column> columns{{"PACKAGE", 24}, {"VERSION", 24}, {"SHA256", 64}, {"FILE", 0}};
+  std::string rows;
+  for (const LoadedFile& file : result.files) {
+    missing += file.missing.has_value();
+    rows += table_row(columns,
+                      {file.package.empty() ? "-" : safe(file.package),
+                       file.version.empty() ? "-" : safe(file.version), file.sha256.value_or("-"),
+                       file.missing ? "MISSING " + safe(file.needed_as.raw) + ": " + safe(*file.missing)
+                                    : safe(file.path.raw)},
+                      style);
+  }
+  out += labelled("loads", counted(result.files.size() - missing, "file", "files") +
+                               (missing == 0 ? "" : ", " + with_commas(missing) + " MISSING"));
+  if (!result.files.empty()) out += table_head(columns) + rows;
+  const auto told = [&](PackageRole role, std::string_view label) {
+    std::vector<std::string> names;
+    for (const NeededPackage& one : result.packages)
+      if (one.role == role) names.push_back(safe(one.name) + " " + safe(one.version));
+    out += labelled(label, counted(names.size(), "package", "packages"));
+    for (const std::string& name : names) out += "  " + name + "\n";
+  };
+  told(PackageRole::loaded, "loaded");
+  told(PackageRole::dependency, "they need");
+  told(PackageRole::never_loaded, "never");
+  if (!result.not_installed.empty()) {
+    std::vector<std::string> names;
+    for (const std::string& name : result.not_installed) names.push_back(safe(name));
+    out += labelled("by others", join(names, ", ") + " (no package of that name)");
+  }
+  return out + gaps_of(result.gaps, every_gap, style);
+}
+
 }  // namespace ctriage::report

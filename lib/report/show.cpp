@@ -52,6 +52,9 @@ std::string container_lines(const Container& container, const Style& style) {
   if (!container.args.empty())
     out += labelled("command", '[' + fit(join(arguments, ", "), 2 * style.width) + ']');
 
+  // An image says who, and nothing of what the engine would add.
+  if (container.engine == "none" && container.init_pid == 0)
+    return out + labelled("runs as", "user " + user_text(container.uid) + ", as the image says");
   std::string rights = "user " + user_text(container.uid) + "  " +
                        counted(container.capabilities.size(), "capability", "capabilities");
   rights += container.seccomp ? "  seccomp filter" : "  seccomp off";
@@ -221,7 +224,8 @@ Status show_overview(Snapshot& snapshot, const ShowOptions& options, const Style
   outcome.lost = gaps->count(Impact::lost);
   std::string text = coverage_text(snapshot, *gaps, options.every_gap, style) + findings;
   if (!options.source.empty()) {
-    hints.emplace_back("ctriage diff " + shell_word(options.source), "file changes against the image");
+    if (snapshot.covers(Facet::changes).level != Coverage::Level::none)
+      hints.emplace_back("ctriage diff " + shell_word(options.source), "file changes against the image");
     if (source->kind == "checkpoint")
       hints.emplace_back("ctriage extract " + shell_word(options.source) + " -o out",
                          "deleted files, memfd, tmpfs, queues, changed files");

@@ -20,6 +20,7 @@
 #include "lib/source/choose.h"
 #include "lib/source/disk.h"
 #include "lib/source/ended.h"
+#include "lib/source/image/source.h"
 #include "lib/source/live/code.h"
 #include "lib/verdict/verdict.h"
 
@@ -71,10 +72,19 @@ Result<std::unique_ptr<Snapshot>> as_snapshot(Result<std::unique_ptr<bundle::Rea
   return std::unique_ptr<Snapshot>(*std::move(snapshot));
 }
 
+// A checkpoint, or images: told apart by content.
 Result<std::unique_ptr<Snapshot>> as_checkpoint(Result<std::unique_ptr<CheckpointStore>> store,
                                                 const std::string& path, const std::string& container,
                                                 Task& task) {
   if (!store) return std::move(store).error().within(path);
+  auto images = has_images(**store, task);
+  if (!images) return std::move(images).error().within(path);
+  if (*images) {
+    auto opened = ImageSnapshot::open(*std::move(store), task);
+    if (!opened) return std::move(opened).error().within(path);
+    if (auto kept = keep_meant(**opened, container, path, task); !kept) return std::move(kept).error();
+    return std::unique_ptr<Snapshot>(*std::move(opened));
+  }
   auto snapshot = CheckpointSnapshot::open(*std::move(store), task);
   if (!snapshot) return std::move(snapshot).error();
   if (auto kept = keep_meant(**snapshot, container, path, task); !kept) return std::move(kept).error();

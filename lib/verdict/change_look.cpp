@@ -12,10 +12,6 @@ namespace {
 
 constexpr std::string_view kWhiteoutPrefix = ".wh.";  // of layers as tar: overlayfs does not know it
 constexpr std::string_view kCapabilityXattr = "security.capability";
-constexpr std::array kPackageDatabases{"/var/lib/dpkg/status", "/lib/apk/db/installed",
-                                       "/usr/lib/apk/db/installed", "/var/lib/rpm/rpmdb.sqlite",
-                                       "/usr/lib/sysimage/rpm/rpmdb.sqlite"};
-
 const Bytes* capability_of(const std::optional<FileState>& state) {
   if (!state) return nullptr;
   const auto at =
@@ -43,6 +39,12 @@ bool is_code(const Content& content) {
   }
 }
 
+bool is_package_database(std::string_view path) {
+  return path.starts_with("/var/lib/dpkg/") || path.starts_with("/lib/apk/db/") ||
+         path.starts_with("/usr/lib/apk/db/") || path.starts_with("/var/lib/rpm/") ||
+         path.starts_with("/usr/lib/sysimage/rpm/");
+}
+
 // Only what may be code is opened: of 20,000 changed files most are not.
 bool may_be_code(const FileChange& change) {
   if (change.program) return true;
@@ -52,22 +54,6 @@ bool may_be_code(const FileChange& change) {
   return name == "core" || name.starts_with("core.") || name.find(".so.") != name.npos ||
          std::ranges::any_of(kEnds, [name](std::string_view end) { return name.ends_with(end); });
 }
-
-class NowFiles final : public image::Files {  // what the container sees now
- public:
-  NowFiles(Snapshot& snapshot, std::string container)
-      : snapshot_(snapshot), container_(std::move(container)) {}
-  Result<OpenedFile> open(const std::string& path, Task& task) override {
-    return snapshot_.open_file({container_, "merged", path, true}, task);
-  }
-  Status list(const std::string& directory, const Emit<FileEntry>& emit, Task& task) override {
-    return snapshot_.list_files({container_, "merged", directory, true}, emit, task);
-  }
-
- private:
-  Snapshot& snapshot_;
-  std::string container_;
-};
 
 }  // namespace
 
@@ -91,54 +77,32 @@ void ChangeLook::look_at_bytes(FileChange& change, Seen& seen, Task& task) {
   change.content = *std::move(content);
 }
 
-const image::Packages* ChangeLook::packages(const char* layer, std::optional<image::Packages>& kept,
-                                            bool& tried, Task& task) {
-  if (std::exchange(tried, true)) return kept ? &*kept : nullptr;
-  Result<image::Packages> read = Error{Errc::unsupported, "not read"};
-  if (std::string_view(layer) == "image") {
-    image::ContainerFiles files(scene_.snapshot, scene_.container.id);
-    read = image::Packages::read(files, task);
-  } else {
-    NowFiles files(scene_.snapshot, scene_.container.id);
-    read = image::Packages::read(files, task);
-  }
-  if (read && !read->manager().empty()) kept = *std::move(read);
-  return kept ? &*kept : nullptr;
-}
-
 void ChangeLook::look_at_package(FileChange& change, Seen& seen, Task& task) {
-  if (!scene_.image) return;  // its files cannot be looked at
+  if (change.kind == ChangeKind::deleted) return;
+  std::string path = change.path.raw;
+  const bool link = change.after && change.after->type == FileType::symlink;
+  const std::string layer = link && scene_.image ? "merged" : "upper";
   const auto fits = [&](const PackageOwner& owner) -> std::optional<bool> {
     if (owner.digest.empty()) return std::nullopt;
-    auto opened = scene_.snapshot.open_file({scene_.container.id, "upper", change.path.raw, false}, task);
+    auto opened = scene_.snapshot.open_file({scene_.container.id, layer, path, false}, task);
     if (!opened || !opened->bytes) return std::nullopt;
     const auto same = image::has_digest(*opened->bytes, owner.digest);
     return same ? std::optional(*same) : std::nullopt;
   };
-  if (change.before) {
-    const image::Packages* of_image = packages("image", of_image_, image_tried_, task);
-    auto owner = of_image == nullptr ? std::nullopt : of_image->find_owner(change.path.view());
-    if (owner && change.kind != ChangeKind::deleted) {
-      owner->fits = fits(*owner);
-      if (owner->fits == false) seen.traits.emplace_back("package_differs");
-    }
+  if (link) {      // of a service or a certificate: what it leads to is the package's
+    GapLog aside;  // it may lead nowhere
+    Task looking = task.with(aside);
+    const auto opened = scene_.snapshot.open_file({scene_.container.id, layer, path, true}, looking);
+    if (!opened) return;
+    path = opened->entry.path.raw;
+  } else if (change.before) {
+    auto owner = book_.find_in_image(path, task);
+    if (owner) owner->fits = fits(*owner);
+    if (owner && owner->fits == false) seen.traits.emplace_back("package_differs");
     change.package = std::move(owner);
   }
-  // What a package manager put there since is told by its database of now, where that has changed at all.
-  const auto changed = [&](const char* path) {
-    GapLog aside;
-    Task looking = task.with(aside);
-    const auto opened = scene_.snapshot.open_file({scene_.container.id, "upper", path, true}, looking);
-    return opened && !opened->entry.gone;
-  };
-  if (!now_tried_ && std::ranges::none_of(kPackageDatabases, changed)) now_tried_ = true;
-  // A database of a manager that the image has not is nobody's but the one's who wrote it.
-  const image::Packages* managed = packages("image", of_image_, image_tried_, task);
-  const image::Packages* of_now = packages("merged", of_now_, now_tried_, task);
-  auto owner = of_now == nullptr ? std::nullopt : of_now->find_owner(change.path.view());
-  if (!owner || managed == nullptr || owner->manager != managed->manager() ||
-      change.kind == ChangeKind::deleted)
-    return;
+  auto owner = book_.find_installed(path, task);
+  if (!owner) return;
   owner->fits = fits(*owner);
   if (owner->fits != true) return;
   std::erase(seen.traits, "package_differs");
@@ -158,17 +122,23 @@ Seen ChangeLook::look_at(FileChange& change, Task& task) {
   }
   const bool quiet = change.kind == ChangeKind::runtime_stub || change.kind == ChangeKind::unchanged;
   const bool there = change.after.has_value() && !quiet && change.kind != ChangeKind::deleted;
-  if (there && has_new_bytes(change)) seen.traits.emplace_back("new_bytes");
+  if (there && has_new_bytes(change) && change.after->type != FileType::directory)
+    seen.traits.emplace_back("new_bytes");
   if (there && change.after->type == FileType::regular) {
-    if (has_new_bytes(change) && may_be_code(change)) {
-      look_at_bytes(change, seen, task);
-      look_at_package(change, seen, task);
-    }
+    const bool code = has_new_bytes(change) && may_be_code(change);
+    if (code) look_at_bytes(change, seen, task);
+    if (code || (has_new_bytes(change) && !seen.place.empty())) look_at_package(change, seen, task);
+    if (seen.place == "accounts") look_at_accounts(change, scene_, seen, task);
+    if (is_package_database(path) && book_.is_believed(path, task))
+      seen.traits.emplace_back("database_believed");
     const Bytes* capability = capability_of(change.after);
     const Bytes* before = capability_of(change.before);
     if (capability != nullptr && (before == nullptr || *before != *capability))
       seen.traits.emplace_back("capabilities_added");
   }
+  if (there && change.after->type == FileType::symlink && !seen.place.empty())
+    look_at_package(change, seen, task);
+  if (seen.place == "accounts" && book_.has_installed(task)) seen.traits.emplace_back("packages_installed");
   if (there && (change.kind == ChangeKind::added || is_untold(change))) {
     if (name.starts_with(kWhiteoutPrefix)) seen.traits.emplace_back("whiteout_name");
     if (is_odd_name(name)) seen.traits.emplace_back("odd_name");

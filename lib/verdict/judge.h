@@ -8,10 +8,10 @@
 #include <string_view>
 #include <vector>
 
-#include "lib/image/packages.h"
 #include "lib/model/seen.h"
 #include "lib/model/snapshot.h"
 #include "lib/verdict/knowledge.h"
+#include "lib/verdict/package_book.h"
 #include "lib/verdict/verdict.h"
 
 namespace ctriage::verdict {
@@ -47,10 +47,14 @@ Seen look_at(const Socket& socket);
 // Neither the runtime's own nor asked for by the spec.
 Seen look_at(const Mount& mount, const Container& container);
 
+// Whose lines of passwd, shadow, group and gshadow are new: a trait, and the names as proof. Neither where
+// the file is no such one or cannot be read.
+void look_at_accounts(const FileChange& change, Scene& scene, Seen& seen, Task& task);
+
 // File changes of one container, one after the other.
 class ChangeLook {
  public:
-  explicit ChangeLook(Scene& scene) : scene_(scene) {}
+  explicit ChangeLook(Scene& scene) : scene_(scene), book_(scene) {}
   // content, package, tool and, where nothing needs a look, explained filled in. What cannot be read is a
   // gap.
   Seen look_at(FileChange& change, Task& task);
@@ -58,14 +62,9 @@ class ChangeLook {
  private:
   void look_at_bytes(FileChange& change, Seen& seen, Task& task);
   void look_at_package(FileChange& change, Seen& seen, Task& task);
-  const image::Packages* packages(const char* layer, std::optional<image::Packages>& kept, bool& tried,
-                                  Task& task);
 
   Scene& scene_;
-  std::optional<image::Packages> of_image_;
-  std::optional<image::Packages> of_now_;
-  bool image_tried_ = false;
-  bool now_tried_ = false;
+  PackageBook book_;
 };
 
 }  // namespace ctriage::verdict

@@ -16,6 +16,8 @@ constexpr std::size_t kMaxResolvedNames = 10'000;
 constexpr std::array kPath{"/usr/local/sbin/", "/usr/local/bin/", "/usr/sbin/",
                            "/usr/bin/",        "/sbin/",          "/bin/"};
 
+constexpr std::array<std::string_view, 4> kAnyonesPlaces{"/tmp", "/var/tmp", "/dev/shm", "/run"};
+
 void name_more_rights(const Process& process, const Container& container, Seen& seen) {
   if (container.args.empty()) return;  // no spec was read
   std::uint64_t allowed = 0;
@@ -74,13 +76,22 @@ const std::string& resolve(const std::string& path, Scene& scene, Task& task) {
   return scene.resolved.emplace(path, std::move(found)).first->second;
 }
 
+// A program of the image that has lost its name has it in its layer still: only the kernel's word tells.
+std::string_view name_of(const Executable& exe) {
+  constexpr std::string_view kDeleted = " (deleted)";
+  std::string_view path = exe.path.view();
+  if (exe.origin == Origin::deleted && path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());
+  return path;
+}
+
 // argv[0] names a program that is there and is another one.
 void name_other_program(const Process& process, Scene& scene, Seen& seen, Task& task) {
   if (!scene.image) return;  // where links of the image lead is not known
   std::string_view name = process.argv.front().view();
   if (name.starts_with('-')) name.remove_prefix(1);
   if (name.empty() || name.find(' ') != name.npos || name.find(':') != name.npos) return;  // a title
-  if (name == process.exe.path.view() || base_name(name) == base_name(process.exe.path.view())) return;
+  const std::string_view runs = name_of(process.exe);
+  if (name == runs || base_name(name) == base_name(runs)) return;
   if (scene.known.is_multicall(process.exe.path.view())) return;  // its applets are all itself
   const auto is_other = [&](const std::string& path) {
     const std::string& leads_to = resolve(path, scene, task);
@@ -115,7 +126,7 @@ void name_masks(const Process& process, Scene& scene, Seen& seen, Task& task) {
     return base_name(path).substr(0, kMaxCommBytes) == process.comm.view();
   };
   const bool known =
-      fits(process.exe.path.view()) || std::ranges::any_of(process.argv, [&](const Bytes& word) {
+      fits(name_of(process.exe)) || std::ranges::any_of(process.argv, [&](const Bytes& word) {
         return fits(word.view()) || (word.view().starts_with('-') && fits(word.view().substr(1)));
       });
   if (!known && !process.comm.empty()) seen.traits.emplace_back("name_set");
@@ -161,6 +172,12 @@ std::optional<Executable> find_script(const Process& process, std::string_view f
     script.origin = type == "tmpfs" || type == "ramfs" ? Origin::tmpfs : Origin::volume;
   }
   auto found = look("merged");
+  // Told by the directory of now, which is not the one it was started in: there is no telling what was meant.
+  // Where anyone may write, a name that is gone is news all the same.
+  if (!found && found.error().code == Errc::not_found && !named.starts_with('/') &&
+      std::ranges::none_of(kAnyonesPlaces,
+                           [&](std::string_view place) { return is_at_or_below(process.cwd.view(), place); }))
+    return std::nullopt;
   if (script.origin == Origin::unknown && found) {
     // What lies in the UpperDir and not in the image, or over it, is not the image's.
     auto upper = look("upper");
@@ -198,6 +215,12 @@ Seen look_at(Process& process, Scene& scene, Task& task) {
   if (const auto tool = scene.known.find_tool(program)) {
     process.exe.tool = tool->name;
     seen.tool_group = tool->group;
+  } else if (process.exe.origin != Origin::image && process.exe.origin != Origin::unknown) {
+    // Brought along under a name of its own, busybox mostly, and called as the tool that it is to be.
+    if (const auto called_as = scene.known.find_tool(called.substr(called.starts_with('-') ? 1 : 0))) {
+      process.exe.tool = called_as->name;
+      seen.tool_group = called_as->group;
+    }
   }
   process.script = find_script(process, family, scene, task);
   name_masks(process, scene, seen, task);

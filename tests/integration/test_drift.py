@@ -219,6 +219,6 @@ class Checkpoint(Unpacked):
     def test_kinds(self):
         document = self.expect(ctriage("drift", self.plain, "--json"), 0, 3).json()
         rules = {f["rule"] for f in document["findings"]}
-        self.assertLessEqual({"CT-EXEC-001", "CT-FILE-001", "CT-FILE-002", "CT-PERS-002", "CT-PERS-006"}, rules)
+        self.assertLessEqual({"CT-EXEC-001", "CT-FILE-001", "CT-FILE-002", "CT-PERS-002", "CT-PERS-016"}, rules)
         uncovered = {c["facet"] for c in document["coverage"] if c["level"] == "none"}
         self.assertNotIn("processes", uncovered)
