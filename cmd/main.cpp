@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cmd/commands.h"
+#include "cmd/evidence.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/report/progress.h"
@@ -104,6 +105,9 @@ int run(int argc, char** argv) {
   add_hashes(app, common, chosen);
   add_iocs(app, common, chosen);
   add_verify(app, common, chosen);
+  add_pack(app, chosen);
+  add_custody(app, chosen);
+  add_receive(app, chosen);
   add_export(app, common, chosen);
   add_rules(app, common, chosen);
   add_completion(app, chosen);

@@ -4,6 +4,7 @@
 
 #include "cmd/commands.h"
 #include "lib/bundle/seal_inputs.h"
+#include "lib/bundle/sidecar.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/text.h"
 #include "lib/report/collect_screen.h"
@@ -109,6 +110,53 @@ Exit fail_encrypted(const VerifyArguments& arguments, Io& io, const Error& error
   return Exit::failed;
 }
 
+struct Evidence {
+  std::unique_ptr<ByteSource> bytes;     // none yet: by name
+  std::optional<bundle::Stored> stored;  // none: standard input
+  bool has_sidecar = false;
+};
+
+Result<Evidence> open_evidence(const std::string& path, const Task& task) {
+  Evidence evidence;
+  if (path != "-") {
+    auto stored = bundle::Stored::open(path);
+    if (!stored) return std::move(stored).error();
+    evidence.has_sidecar = stored->beside().stat_beneath(bundle::sidecar_name(stored->stem())).has_value();
+    evidence.stored = *std::move(stored);
+  }
+  if (!evidence.stored || evidence.stored->form() == bundle::Stored::Form::file) {
+    auto file = source::open_file(path);
+    if (!file) return std::move(file).error();
+    evidence.bytes = std::make_unique<FdSource>(*std::move(file), path, task);
+  }
+  return evidence;
+}
+
+SandboxPlan plan_of(const Evidence& evidence) {
+  SandboxPlan plan;
+  if (!evidence.stored) return plan;
+  if (const auto readable = evidence.stored->readable()) plan.readable.push_back(*readable);
+  if (evidence.has_sidecar) plan.readable.push_back(evidence.stored->beside().fd());
+  return plan;
+}
+
+// The sidecar is wrong as the bundle is. Of an encrypted one `custody check` looks at it: it is chained to
+// the file's bytes.
+Status add_later_hands(const Evidence& evidence, bundle::Report& report, const Task& task) {
+  if (!evidence.has_sidecar || report.encrypted || !report.manifest_digest) return Done{};
+  const bundle::Stored& stored = *evidence.stored;
+  auto sidecar = bundle::check_sidecar(stored.beside(), stored.stem(),
+                                       {std::string(bundle::kOfManifest), *report.manifest_digest}, task);
+  if (!sidecar) return std::move(sidecar).error();
+  if (!*sidecar) return Done{};
+  for (const std::string& problem : (*sidecar)->problems) {
+    report.problems.push_back(bundle::sidecar_name(stored.stem()) + ": " + problem);
+    ++report.problem_count;
+    report.verdict = bundle::Verdict::wrong;
+  }
+  return Done{};
+}
+
 Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) {
   std::optional<Digest> expected;
   if (!arguments.digest.empty()) {
@@ -121,20 +169,25 @@ Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) 
   }
   GapLog gaps;
   Task task = make_task(gaps, io);
-  auto file = source::open_file(arguments.path);
-  if (!file) return fail(io, file.error());
+  auto evidence = open_evidence(arguments.path, task);
+  if (!evidence) return fail(io, evidence.error());
   auto files = read_key_files(arguments);
   if (!files) return fail(io, files.error());
-  if (auto inside = enter_sandbox({}, task.gaps); !inside) return fail(io, inside.error());
+  if (auto inside = enter_sandbox(plan_of(*evidence), task.gaps); !inside) return fail(io, inside.error());
   auto keys = parse_key_files(arguments, *files, task.gaps);
   if (!keys) return fail(io, keys.error());
-  FdSource bytes(*std::move(file), arguments.path, task);
+  if (!evidence->bytes) {  // read by name, as the sandbox allows
+    auto bytes = evidence->stored->bytes(task);
+    if (!bytes) return fail(io, bytes.error());
+    evidence->bytes = std::move(bytes->source);
+  }
   bundle::VerifyOptions options;
   options.digest = expected;
   options.signers = keys->signers ? &*keys->signers : nullptr;
   options.identities = keys->identities;
-  auto report = bundle::verify(bytes, options, task);
+  auto report = bundle::verify(*evidence->bytes, options, task);
   if (!report) return fail_encrypted(arguments, io, report.error());
+  if (auto looked = add_later_hands(*evidence, *report, task); !looked) return fail(io, looked.error());
   VerifyResult result = result_of(arguments.path, *report, arguments.salvage);
   gaps.finish();
   result.gaps = report::records_of(gaps.kept(), task.now());
@@ -159,7 +212,9 @@ void add_verify(CLI::App& app, const Common& common, Action& chosen) {
   auto arguments = std::make_shared<VerifyArguments>();
   CLI::App* sub = app.add_subcommand("verify", "Check every byte of a bundle");
   sub->group("Evidence");
-  sub->add_option("bundle", arguments->path, "path of a bundle or its .part, - for standard input")
+  sub->add_option(
+         "bundle", arguments->path,
+         "path of a bundle or its .part, of any of its volumes or its directory, - for standard input")
       ->required();
   sub->add_option("--digest", arguments->digest,
                   "what collect printed as sha256, of manifest.json: the bundle must be that one");

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/archive/bytes_at.h"
 #include "lib/bundle/outcome.h"
 #include "lib/core/root.h"
 #include "lib/core/stream.h"
@@ -21,6 +22,9 @@ class Reader {
   // cut inside its last member opens: cut() says so. Errc::malformed when it is not a bundle at all.
   // The task stays with the caller for as long as the reader.
   static Result<std::unique_ptr<Reader>> open_tar(UniqueFd file, std::string name, Task& task);
+  // The same of bytes that lie elsewhere: volumes.
+  static Result<std::unique_ptr<Reader>> open_tar(std::unique_ptr<archive::BytesAt> bytes, std::string name,
+                                                  Task& task);
   static Result<std::unique_ptr<Reader>> open_directory(Root directory, Task& task);
   virtual ~Reader() = default;
 

@@ -3,7 +3,6 @@
 
 #include "lib/archive/tar_header.h"
 #include "lib/bundle/stream_index.h"
-#include "lib/core/sys.h"
 
 namespace ctriage::bundle {
 namespace {
@@ -13,13 +12,13 @@ using archive::kTarBlock;
 // A run of the file. It may have shrunk since it was indexed.
 class RangeSource final : public ByteSource {
  public:
-  RangeSource(int fd, const std::string& name, const StoredChunk& chunk)
-      : fd_(fd), name_(name), chunk_(chunk) {}
+  RangeSource(archive::BytesAt& bytes, const std::string& name, const StoredChunk& chunk)
+      : bytes_(bytes), name_(name), chunk_(chunk) {}
 
   Result<std::size_t> read(std::span<std::byte> into) override {
     const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), chunk_.size));
     if (count == 0) return std::size_t{0};
-    auto got = sys::pread_full(fd_, into.first(count), chunk_.offset, name_);
+    auto got = bytes_.read_at(chunk_.offset, into.first(count));
     if (!got) return got;
     if (*got == 0) return Error{Errc::truncated, name_ + " ends here"};
     chunk_.offset += *got;
@@ -28,25 +27,23 @@ class RangeSource final : public ByteSource {
   }
 
  private:
-  int fd_;
+  archive::BytesAt& bytes_;
   const std::string& name_;
   StoredChunk chunk_;
 };
 
 class TarReader final : public IndexedReader {
  public:
-  TarReader(UniqueFd file, std::string name, Task& task)
-      : IndexedReader(task), file_(std::move(file)), name_(std::move(name)) {}
+  TarReader(std::unique_ptr<archive::BytesAt> bytes, std::string name, Task& task)
+      : IndexedReader(task), bytes_(std::move(bytes)), name_(std::move(name)) {}
 
   Status read_index() {
-    auto info = file_info(file_.get(), name_);
-    if (!info) return std::move(info).error();
-    const std::uint64_t end = info->size_bytes;
+    const std::uint64_t end = bytes_->size_bytes().value_or(0);
     std::uint64_t offset = 0;
     archive::TarBlock block{};
     while (true) {
       if (auto may = task_.check(); !may) return may;
-      auto got = sys::pread_full(file_.get(), block, offset, name_);
+      auto got = bytes_->read_at(offset, block);
       if (!got) return std::move(got).error();
       if (*got < kTarBlock) {
         cut_ = true;
@@ -74,7 +71,7 @@ class TarReader final : public IndexedReader {
       offset += header.size_bytes + padding;
     }
     if (offset == 0) return broken(0, "not a bundle");
-    auto got = sys::pread_full(file_.get(), block, offset + kTarBlock, name_);
+    auto got = bytes_->read_at(offset + kTarBlock, block);
     if (!got) return std::move(got).error();
     cut_ = *got < kTarBlock || block != archive::TarBlock{};
     return Done{};
@@ -83,7 +80,7 @@ class TarReader final : public IndexedReader {
  protected:
   Result<std::unique_ptr<ByteSource>> open_chunk(const std::string&,
                                                  const StoredChunk& chunk) const override {
-    return std::unique_ptr<ByteSource>(std::make_unique<RangeSource>(file_.get(), name_, chunk));
+    return std::unique_ptr<ByteSource>(std::make_unique<RangeSource>(*bytes_, name_, chunk));
   }
 
  private:
@@ -91,14 +88,21 @@ class TarReader final : public IndexedReader {
     return Error{Errc::malformed, name_ + " at byte " + std::to_string(offset) + ": " + std::string(what)};
   }
 
-  UniqueFd file_;
+  std::unique_ptr<archive::BytesAt> bytes_;
   std::string name_;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Reader>> Reader::open_tar(UniqueFd file, std::string name, Task& task) {
-  auto reader = std::make_unique<TarReader>(std::move(file), std::move(name), task);
+  auto bytes = archive::bytes_of_file(std::move(file), name);
+  if (!bytes) return std::move(bytes).error();
+  return open_tar(*std::move(bytes), std::move(name), task);
+}
+
+Result<std::unique_ptr<Reader>> Reader::open_tar(std::unique_ptr<archive::BytesAt> bytes, std::string name,
+                                                 Task& task) {
+  auto reader = std::make_unique<TarReader>(std::move(bytes), std::move(name), task);
   if (auto indexed = reader->read_index(); !indexed) return std::move(indexed).error();
   return std::unique_ptr<Reader>(std::move(reader));
 }

@@ -1,0 +1,12 @@
+#pragma once
+// Subcommands for a finished bundle in other hands.
+#include "cmd/commands.h"
+
+namespace ctriage {
+
+void add_pack(CLI::App& app, Action& chosen);
+// custody add, custody check.
+void add_custody(CLI::App& app, Action& chosen);
+void add_receive(CLI::App& app, Action& chosen);
+
+}  // namespace ctriage

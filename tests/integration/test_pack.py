@@ -1,0 +1,147 @@
+"""Bundles in other hands: volumes, unpacked directories, later hands, and the way through a pipe."""
+import os
+import random
+import subprocess
+
+import lab
+from lab import Box, Case, ctriage
+
+
+def setUpModule():
+    lab.binary()
+    lab.need_root()
+    lab.need("unshare", "pivot_root", "tar", "sha256sum", "cat")
+
+
+class Hands(Case):
+    @classmethod
+    def setUpClass(cls):
+        box = Box("while :; do sleep 1000; done")
+        cls.addClassCleanup(box.stop)
+        cls.out = lab.tempfile.mkdtemp(prefix="ctriage-test-")
+        cls.addClassCleanup(lab.shutil.rmtree, cls.out)
+        cls.run_ = ctriage("collect", f"pid:{box.pid}", "-o", cls.out)
+
+    def setUp(self):
+        self.expect(self.run_, 0)
+        self.path = self.one_bundle(self.out)
+        self.name = os.path.basename(self.path)
+        self.size = os.path.getsize(self.path)
+
+    def same(self, path):
+        self.assertEqual(lab.sha256_file(path), lab.sha256_file(self.path))
+
+    def split(self, size):
+        into = self.temp()
+        self.expect(ctriage("pack", self.path, "-o", into, "--split", str(size)), 0)
+        volumes = [os.path.join(into, name) for name in sorted(os.listdir(into))]
+        self.assertEqual(volumes, [f"{into}/{self.name}.{i:03}" for i in range(len(volumes))])
+        return into, volumes
+
+    def test_volumes(self):
+        into, volumes = self.split(self.size // 5 + 1)
+        self.assertEqual(len(volumes), 5)
+        listed = subprocess.run(f"cat {into}/*.0* | tar t", shell=True, capture_output=True, check=True).stdout
+        self.assertIn(b"manifest.json.sha256", listed)
+        for volume in (volumes[0], volumes[3]):
+            self.expect(ctriage("verify", volume), 0)
+            joined = self.temp()
+            self.expect(ctriage("pack", volume, "-o", joined), 0)
+            self.same(os.path.join(joined, self.name))
+        self.expect(ctriage("pack", volumes[0], "-o", into), 1)  # the name of a volume is taken
+        with open(volumes[2], "r+b") as file:
+            file.seek(100)
+            byte = file.read(1)
+            file.seek(100)
+            file.write(bytes([byte[0] ^ 1]))
+        self.expect(ctriage("verify", volumes[0]), 1)
+        joined = self.temp()
+        self.expect(ctriage("pack", volumes[0], "-o", joined), 1)
+        self.assertEqual(os.listdir(joined), [])
+
+    def test_missing_volumes(self):
+        into, volumes = self.split(self.size // 5 + 1)
+        os.truncate(volumes[1], 4096)
+        self.assertIn(os.path.basename(volumes[1]).encode(), self.expect(ctriage("verify", volumes[0]), 1).err)
+        os.unlink(volumes[1])
+        self.assertIn(os.path.basename(volumes[1]).encode(), self.expect(ctriage("verify", volumes[0]), 1).err)
+        into, volumes = self.split(self.size // 5 + 1)
+        os.unlink(volumes[-1])
+        self.expect(ctriage("verify", volumes[0]), 3)
+
+    def test_unpacked(self):
+        base = self.temp()
+        directory = os.path.join(base, self.name[:-len(".ctriage.tar")])
+        os.mkdir(directory)
+        subprocess.run(["tar", "xf", self.path, "-C", directory], check=True)
+        subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=directory, check=True)
+        self.expect(ctriage("verify", directory), 0)
+        into = self.temp()
+        self.expect(ctriage("pack", directory, "-o", into), 0)
+        self.same(os.path.join(into, self.name))
+        with open(os.path.join(directory, "bundle.json"), "r+b") as file:
+            file.write(b" ")
+        other = self.temp()
+        self.expect(ctriage("pack", directory, "-o", other), 1)
+        self.assertEqual(os.listdir(other), [])
+        os.unlink(os.path.join(directory, "bundle.json"))
+        self.assertIn(b"bundle.json", self.expect(ctriage("pack", directory, "-o", other), 1).err)
+
+    def test_later_hands(self):
+        into = self.temp()
+        bundle = os.path.join(into, self.name)
+        lab.shutil.copy(self.path, bundle)
+        report = os.path.join(self.temp(), "report.txt")
+        with open(report, "w", encoding="ascii") as file:
+            file.write("sealed bag 17\n")
+        self.expect(ctriage("custody", "add", bundle, "--by", "A. Examiner", "--action", "received"), 0)
+        self.expect(ctriage("custody", "add", bundle, "--by", "B", "--action", "stored", "--attach", report), 0)
+        self.assertIn(b"A. Examiner", self.expect(ctriage("custody", "check", bundle), 0).out)
+        self.expect(ctriage("verify", bundle), 0)
+        sidecar = bundle[:-len(".ctriage.tar")] + ".custody.jsonl"
+        with open(sidecar, "rb") as file:
+            good = file.read()
+        for place in range(0, len(good), 7):  # a changed byte anywhere
+            changed = bytearray(good)
+            changed[place] ^= 1
+            with open(sidecar, "wb") as file:
+                file.write(changed)
+            self.expect(ctriage("custody", "check", bundle), 1)
+        self.assertIn(b"custody.jsonl", self.expect(ctriage("verify", bundle), 1).out)
+        self.expect(ctriage("custody", "add", bundle, "--by", "C", "--action", "nothing"), 1)
+        with open(sidecar, "wb") as file:
+            file.write(good)
+        attached = bundle[:-len(".ctriage.tar")] + ".attach/report.txt"
+        with open(attached, "a", encoding="ascii") as file:
+            file.write("more")
+        self.assertIn(b"report.txt", self.expect(ctriage("verify", bundle), 1).out)
+        os.unlink(attached)
+        self.expect(ctriage("custody", "check", bundle), 1)
+
+    def test_receive(self):
+        with open(self.path, "rb") as file:
+            data = file.read()
+
+        def receive(data, *options):
+            into = self.temp()
+            run = subprocess.run([lab.binary(), "receive", "-o", into, "--name", "x", *options], input=data,
+                                 capture_output=True, check=False)
+            return run, into
+        run, into = receive(data, "--ack")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual(run.stdout.decode(), f"ctriage-ack {lab.sha256_file(self.path)} {len(data)}\n")
+        self.same(os.path.join(into, "x.ctriage.tar"))
+        again = subprocess.run([lab.binary(), "receive", "-o", into, "--name", "x", "--ack"], input=data,
+                               capture_output=True, check=False)
+        self.assertEqual((again.returncode, again.stdout), (1, b""))  # nothing is replaced
+        for cut in sorted(random.Random(7).sample(range(512, len(data) - 1), 6)):
+            run, into = receive(data[:cut], "--ack")
+            self.assertEqual((run.returncode, run.stdout), (3, b""), run.stderr)
+            self.assertEqual(os.listdir(into), ["x.ctriage.tar.part"])
+            self.assertEqual(os.path.getsize(os.path.join(into, "x.ctriage.tar.part")), cut)
+        damaged = bytearray(data)
+        damaged[len(data) // 2] ^= 4
+        run, into = receive(bytes(damaged), "--ack")
+        self.assertEqual((run.returncode, run.stdout), (1, b""), run.stderr)
+        self.assertEqual(os.listdir(into), ["x.ctriage.tar.part"])
+
