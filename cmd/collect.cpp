@@ -10,6 +10,7 @@
 #include "lib/collect/place.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/report/export.h"
 #include "lib/source/open.h"
 
 namespace ctriage {
@@ -64,6 +65,13 @@ std::optional<std::string> misuse(const CollectArguments& arguments, const Wante
   if (arguments.all_pods && !arguments.targets.empty())
     return "--all-pods: takes every pod that runs; a target beside it says nothing more";
   if (are_several(arguments) && wanted.wait_s) return "--wait: waits for one target, name one";
+  const bool away = !arguments.to.urls.empty();
+  if (away && !arguments.output.empty())
+    return "--to and -o: with --to nothing is written here; ctriage export sends a bundle that lies in -o "
+           "DIR";
+  if (away && are_several(arguments))
+    return "--to: sends the bundle of one target while it is taken; of several: -o DIR, then ctriage export "
+           "--queue DIR URL";
   if (are_several(arguments) && arguments.output == "-")
     return "-o -: a pipe takes one bundle, and there is one for each pod; use -o DIR, or name one target";
   if (arguments.output == "-" && !arguments.plan && sys::is_terminal(STDOUT_FILENO))
@@ -97,7 +105,8 @@ Exit tell_one(const OneTarget& one, Io& io) {
            ": not sealed: " + escape_terminal(result.not_sealed->raw) + "\n");
   }
   if (one.common.output_format() == report::Format::text) return taken->exit;
-  const std::string document = report::collect_json(result);
+  const std::string document =
+      taken->sent ? report::collect_sent_json(result, *taken->sent) : report::collect_json(result);
   if (one.arguments.output == "-") {  // standard output is the bundle
     io.err(document);
   } else if (auto written = io.out(document); !written) {
@@ -116,7 +125,8 @@ Exit run_collect(const CollectArguments& typed, const Common& common, Io& io) {
     return Exit::usage;
   }
   if (const auto wrong = misuse(arguments, *wanted)) return usage(io, *wrong);
-  if (arguments.output.empty() && !arguments.plan) return tell_places(arguments, io);
+  if (arguments.output.empty() && arguments.to.urls.empty() && !arguments.plan)
+    return tell_places(arguments, io);
   if (auto rules = load_rules(common); !rules) return fail(io, rules.error());
   std::optional<source::Targets> targets;
   GapLog gaps;
@@ -134,6 +144,9 @@ Exit run_collect(const CollectArguments& typed, const Common& common, Io& io) {
       targets->targets.push_back({std::move(query), token});
     }
   }
+  if (targets && !arguments.to.urls.empty() && !arguments.plan)
+    return usage(io, "--to: the labels mean " + std::to_string(targets->targets.size()) +
+                         " targets, and one is sent at a time; -o DIR, then ctriage export --queue DIR URL");
   if (targets && arguments.output == "-" && !arguments.plan) {
     return usage(io, "-o -: a pipe takes one bundle, and the labels mean " +
                          std::to_string(targets->targets.size()) +
@@ -163,6 +176,7 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
                 "every pod, and every container without one, that runs; its memory only with --memory");
   sub->add_option("-o,--output", arguments->output,
                   "existing directory that the bundle is written to, or - for standard output");
+  add_to_options(*sub, arguments->to);
   sub->add_flag("--plan", arguments->plan, "say what would be taken and about how much, and take nothing");
   sub->add_option("--only", arguments->only,
                   "take these groups or collectors only: state, files, upper, ... (--plan)")
@@ -201,6 +215,7 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
       "  ctriage collect pid:48213 -o /mnt/usb --json\n"
       "  ctriage collect shop/web-7d9f --skip logs --deadline 90s -o - | ssh host 'cat > web.ctriage.tar'\n"
       "  ctriage collect shop/web-7d9f -o /evidence --sign agent --encrypt-to age1...\n"
+      "  ctriage collect shop/web-7d9f --encrypt-to age1... --to sftp://ir@vault/in\n"
       "  ctriage collect batch/export --wait 10m -o /evidence\n"
       "  ctriage collect -l app=web -o /evidence\n"
       "  ctriage collect --all-pods --deadline 10m -o /evidence\n");

@@ -8,6 +8,7 @@
 #include "lib/collect/place.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/report/export.h"
 #include "lib/source/open.h"
 
 namespace ctriage {
@@ -90,11 +91,15 @@ struct Where {
   std::string text;  // for the screen
 };
 
-Result<Where> choose_place(const OneTarget& one, const source::LiveSnapshot& snapshot, const Share& share,
-                           Task& task) {
+Result<Where> choose_place(const OneTarget& one, const std::optional<Outlet>& outlet,
+                           const source::LiveSnapshot& snapshot, const Share& share, Task& task) {
   const std::string& output = one.arguments.output;
   Where where;
   where.max_bytes = std::min(one.wanted.max_bytes, share.bytes);
+  if (outlet) {
+    where.text = outlet->text();
+    return where;
+  }
   if (output == "-") {
     where.text =
         "standard output, " + (where.max_bytes == UINT64_MAX ? std::string("without a limit")
@@ -196,6 +201,12 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   }
   auto sealing = open_sealing(arguments.seal);
   if (!sealing) return std::move(sealing).error();
+  std::optional<Outlet> outlet;
+  if (!arguments.to.urls.empty()) {
+    auto started = Outlet::start(arguments.to, !sealing->recipients.empty(), io);
+    if (!started) return std::move(started).error();
+    outlet.emplace(*std::move(started));
+  }
   auto attachments = open_attachments(arguments.attach, task);
   if (!attachments) return std::move(attachments).error();
   auto opened = source::open_held(one.query, {one.hold_share, wanted.wait_s}, task);
@@ -215,7 +226,7 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
                            ? INT64_MAX
                            : now_ns + static_cast<std::int64_t>(own_share(left_ns, share.after, kLeastNs));
   }
-  auto where = choose_place(one, snapshot, share, task);
+  auto where = choose_place(one, outlet, snapshot, share, task);
   if (!where) return std::move(where).error();
 
   const bool text = common.output_format() == report::Format::text;
@@ -248,29 +259,50 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   options.attachments = *std::move(attachments);
   options.recipients = sealing->recipients;
   options.signer = sealing->signer;
+  if (outlet) {
+    snapshot.hold(task);  // logging in takes its time
+    options.name = collect::bundle_name(options.about.id, *source, snapshot);
+    const std::string file = options.name + ".ctriage.tar" + (options.recipients.empty() ? "" : ".age");
+    if (auto begun = outlet->begin(file, snapshot.node().proc, collect::keep_out_of(snapshot, task), io);
+        !begun)
+      return std::move(begun).error();
+    options.may_take = [&outlet](const collect::Collector&) { return outlet->wait_for_room(); };
+    pipe = outlet->take_pipe();
+  }
   if (!sealing->told.empty()) where->text += ", " + sealing->told;
   screen.line("target", target_text(snapshot, *source));
 
   rules::Engine engine(*std::move(rules));
   engine.set_time(task.now());
   ToScreen progress(screen, options.left_out, options.memory, std::move(where->text));
-  const collect::Output output = piped ? collect::Output(&pipe) : collect::Output(&*where->directory);
+  const collect::Output output = pipe ? collect::Output(&pipe) : collect::Output(&*where->directory);
   auto summary = collect::collect(snapshot, output, engine, options, progress, task);
   if (!summary) return std::move(summary).error();
 
   Taken taken;
   taken.exit = exit_for(common, screen.worst(), summary->lost);
+  if (outlet) {
+    auto sent = outlet->finish(
+        summary->not_sealed.empty() ? std::optional(summary->manifest_digest) : std::nullopt, io);
+    if (!sent) return std::move(sent).error();
+    taken.exit = worse(taken.exit, exit_of(*sent));
+    taken.sent = *std::move(sent);
+  }
   taken.critical = screen.findings().of(Severity::critical);
   taken.high = screen.findings().of(Severity::high);
-  const std::string folder = piped ? "" : arguments.output + (arguments.output.ends_with('/') ? "" : "/");
+  const std::string folder =
+      piped || outlet ? "" : arguments.output + (arguments.output.ends_with('/') ? "" : "/");
   taken.result = result_of(folder + summary->path, *summary, options.left_out, taken.exit);
   for (const bundle::AgeRecipient& recipient : options.recipients)
     taken.result.encrypted_to.emplace_back(recipient.text());
-  report::Closing closing = closing_of(taken.result, *summary, screen, piped);
+  report::Closing closing = closing_of(taken.result, *summary, screen, piped || outlet);
   closing.every_gap = common.verbose;
   closing.left_out = left_out_lines(options.left_out, *summary);
   add_keep_lines(snapshot, *source, arguments.about.id, closing);
   screen.close(std::move(closing));
+  if (taken.sent) {
+    for (const ExportDestination& place : *taken.sent) screen.line("to", report::destination_text(place));
+  }
   taken.result.gaps = report::records_of(progress.gaps(), task.now());
   return taken;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cmd/collect_to.h"
 #include "cmd/commands.h"
 #include "cmd/freeze.h"
 #include "cmd/seal_options.h"
@@ -23,6 +24,7 @@ struct CollectArguments {
   bool all_pods = false;
   bool memory_typed = false;
   std::string output;
+  ToArguments to;
   std::string compress = "zstd";
   std::string max_bytes;
   std::string volume_max;
@@ -78,6 +80,7 @@ struct OneTarget {
 
 struct Taken {
   CollectResult result;
+  std::optional<std::vector<ExportDestination>> sent;  // with --to
   Exit exit = Exit::complete;
   std::uint64_t critical = 0;
   std::uint64_t high = 0;

@@ -13,6 +13,18 @@ std::string export_json(const ExportResult& result, Format format) {
   return lines;
 }
 
+std::string collect_sent_json(const CollectResult& result,
+                              const std::vector<ExportDestination>& destinations) {
+  std::string out;
+  JsonWriter writer(out);
+  writer.begin_object();
+  writer.member_value("schema", schema_of<CollectResult>());
+  writer.members(result);
+  writer.member_value("destinations", destinations);
+  writer.end_object();
+  return out += '\n';
+}
+
 std::string destination_text(const ExportDestination& destination) {
   std::string text = safe(destination.place.raw) + "   ";
   if (destination.why) {

@@ -78,9 +78,7 @@ Result<std::vector<Delivered>> Relay::begin(std::string_view name, std::uint64_t
 
 Result<Relayed> Relay::finish(const std::optional<Digest>& manifest) {
   pipe_.reset();
-  if (auto sent =
-          child_.channel().send(manifest ? to_hex(*manifest) : "-");
-      !sent)
+  if (auto sent = child_.channel().send(manifest ? to_hex(*manifest) : "-"); !sent)
     return std::move(sent).error();
   auto heard = hear_report(child_.channel());
   const auto status = child_.wait();

@@ -61,6 +61,7 @@ class Relay {
   Result<std::vector<Delivered>> begin(std::string_view name, std::uint64_t spill_bytes);
   // The end that the bundle is written to; once.
   UniqueFd take_pipe() { return std::move(pipe_); }
+  [[nodiscard]] int pipe() const { return pipe_.get(); }
   // After the last byte was written. `manifest`: none when the bundle was not sealed: then nobody gets a
   // COMPLETE marker.
   Result<Relayed> finish(const std::optional<Digest>& manifest);
