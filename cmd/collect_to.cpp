@@ -32,7 +32,7 @@ void add_to_options(CLI::App& sub, ToArguments& arguments) {
   sub.add_option(
       "--to", arguments.urls,
       "send the bundle there while it is taken, and write nothing here: sftp:// ftps:// ftpes:// ftp:// "
-      "https:// file:, or @FILE with a URL that is a secret; may be given again");
+      "https:// s3:// file:, or @FILE with a URL that is a secret; may be given again");
   sub.add_option("--spill", arguments.spill,
                  "with --to: a directory for what a destination is too slow for, or has not got");
   add_transfer_options(sub, arguments.transfer);

@@ -21,6 +21,8 @@ void add_transfer_options(CLI::App& sub, TransferArguments& arguments) {
   sub.add_option("--known-hosts", options.known_hosts, "host keys of ssh, instead of ~/.ssh/known_hosts");
   sub.add_option("--host-key", options.host_key, "SHA256:...: the only host key that an ssh server may have");
   sub.add_option("--ca", options.ca_file, "certificates that a server's may be signed by");
+  sub.add_option("--s3-endpoint", options.s3_endpoint, "https://HOST:PORT of an S3 that is not Amazon's");
+  sub.add_option("--s3-region", options.s3_region, "of the bucket, instead of AWS_REGION or us-east-1");
   sub.add_flag("--insecure", options.insecure, "check neither host keys nor certificates; it is recorded");
   sub.add_flag("--allow-plaintext", options.allow_plaintext, "a bundle that is not encrypted over ftp://");
 }

@@ -55,6 +55,7 @@ Answer<std::unique_ptr<Destination>> connect(const Url& url, const Options& opti
     case Scheme::https:
       return open_https(url, options, task);
     case Scheme::s3:
+      return open_s3(url, options, task);
     case Scheme::rsync_ssh:
     case Scheme::rsync:
     case Scheme::smb:

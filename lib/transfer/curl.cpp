@@ -24,6 +24,7 @@ struct Running {
   Sha256* hash = nullptr;
   bool size_only = false;
   std::string headers;
+  std::string body;
 };
 
 std::size_t on_read(char* into, std::size_t size, std::size_t count, void* user) {
@@ -45,6 +46,8 @@ std::size_t on_read(char* into, std::size_t size, std::size_t count, void* user)
 std::size_t on_write(char* bytes, std::size_t size, std::size_t count, void* user) {
   auto& running = *static_cast<Running*>(user);
   if (running.size_only) return 0;  // an error that ends it
+  constexpr std::size_t kMaxBody = 4096;
+  running.body.append(bytes, std::min(size * count, kMaxBody - running.body.size()));
   if (running.hash != nullptr) running.hash->update(std::as_bytes(std::span(bytes, size * count)));
   return size * count;
 }
@@ -141,7 +144,7 @@ std::int64_t retry_after_ms(CURL* handle) {
 Reply Session::perform(const Request& request, const Task& task) {
   prepare();
   CURL* handle = handle_.get();
-  Running running{task, nullptr, 0, std::nullopt, request.hash, request.size_only, {}};
+  Running running{task, nullptr, 0, std::nullopt, request.hash, request.size_only, {}, {}};
   Reply reply;
   std::unique_ptr<ByteSource> source;
   Lists lists;
@@ -177,6 +180,7 @@ Reply Session::perform(const Request& request, const Task& task) {
   const CURLcode code = curl_easy_perform(handle);
   reply.code = code;
   reply.headers = std::move(running.headers);
+  reply.body = std::move(running.body);
   (void)curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &reply.response);
   curl_off_t size = -1;
   if (curl_easy_getinfo(handle, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size) == CURLE_OK)
@@ -253,19 +257,14 @@ Errc errc_of(const Reply& reply) {
 
 }  // namespace
 
-Result<std::unique_ptr<CurlSession>> CurlSession::open(const Url& url, const Options& options,
+Result<std::unique_ptr<CurlSession>> CurlSession::open(const Url& url, const Options& options, Login login,
                                                        std::function<void(CURL*)> setup) {
   static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (ready != CURLE_OK) return Error{Errc::io, "libcurl does not start"};
   CURL* handle = curl_easy_init();
   if (handle == nullptr) return Error{Errc::io, "libcurl does not start"};
-  auto login = find_login(url, options);
-  if (!login) {
-    curl_easy_cleanup(handle);
-    return std::move(login).error();
-  }
   return std::unique_ptr<CurlSession>(
-      std::make_unique<Session>(handle, *std::move(login), options, place_of(url), std::move(setup)));
+      std::make_unique<Session>(handle, std::move(login), options, place_of(url), std::move(setup)));
 }
 
 bool is_done(const Reply& reply) {

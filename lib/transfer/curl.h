@@ -24,12 +24,13 @@ struct Reply {
   std::int64_t wait_ms = 0;      // Retry-After
   std::string headers;           // HTTP headers or FTP answers; the first 64 KiB
   std::string text;              // of the error, by libcurl
+  std::string body;              // its first 4 KiB
 };
 
 class CurlSession {
  public:
   // `url`: of the folder. `setup`: what a protocol sets for every request.
-  static Result<std::unique_ptr<CurlSession>> open(const Url& url, const Options& options,
+  static Result<std::unique_ptr<CurlSession>> open(const Url& url, const Options& options, Login login,
                                                    std::function<void(CURL*)> setup);
   virtual ~CurlSession() = default;
 

@@ -16,4 +16,6 @@ Answer<std::unique_ptr<Destination>> open_sftp(const Url& url, const Options& op
 Answer<std::unique_ptr<Destination>> open_ftp(const Url& url, const Options& options, const Task& task);
 Answer<std::unique_ptr<Destination>> open_https(const Url& url, const Options& options, const Task& task);
 
+Answer<std::unique_ptr<Destination>> open_s3(const Url& url, const Options& options, const Task& task);
+
 }  // namespace ctriage::transfer

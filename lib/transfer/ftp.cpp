@@ -117,7 +117,9 @@ class Ftp final : public Folder {
 Answer<std::unique_ptr<Destination>> open_ftp(const Url& url, const Options& options, const Task& task) {
   const bool plain = url.scheme == Scheme::ftp;
   const bool implicit = is_implicit(url);
-  auto session = CurlSession::open(url, options, [plain, implicit](CURL* handle) {
+  auto login = find_login(url, options);
+  if (!login) return refusal(login.error().code, login.error().what);
+  auto session = CurlSession::open(url, options, *std::move(login), [plain, implicit](CURL* handle) {
     (void)curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, implicit ? "ftps" : "ftp");
     if (!plain) (void)curl_easy_setopt(handle, CURLOPT_USE_SSL, static_cast<long>(CURLUSESSL_ALL));
     (void)curl_easy_setopt(handle, CURLOPT_FTP_FILEMETHOD, static_cast<long>(CURLFTPMETHOD_SINGLECWD));

@@ -97,7 +97,9 @@ class Https final : public Folder {
 
 Answer<std::unique_ptr<Destination>> open_https(const Url& url, const Options& options,
                                                 const Task& /*task*/) {
-  auto session = CurlSession::open(url, options, [](CURL* handle) {
+  auto login = find_login(url, options);
+  if (!login) return refusal(login.error().code, login.error().what);
+  auto session = CurlSession::open(url, options, *std::move(login), [](CURL* handle) {
     (void)curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "https");
     (void)curl_easy_setopt(handle, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
   });

@@ -126,9 +126,9 @@ class Sftp final : public Folder {
 
 Answer<std::unique_ptr<Destination>> open_sftp(const Url& url, const Options& options, const Task& task) {
   auto login = find_login(url, options);
-  auto keys = login ? keys_of(url, options, *login) : Result<Keys>(std::move(login).error());
+  auto keys = login ? keys_of(url, options, *login) : Result<Keys>(login.error());
   if (!keys) return refusal(keys.error().code, keys.error().what);
-  auto session = CurlSession::open(url, options, [keys = *std::move(keys)](CURL* handle) {
+  auto session = CurlSession::open(url, options, *std::move(login), [keys = *std::move(keys)](CURL* handle) {
     (void)curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "sftp");
     (void)curl_easy_setopt(handle, CURLOPT_USERNAME, keys.user.c_str());
     if (!keys.host_key_sha256.empty()) {
