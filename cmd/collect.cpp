@@ -69,6 +69,7 @@ std::optional<std::string> misuse(const CollectArguments& arguments, const Wante
   if (away && !arguments.output.empty())
     return "--to and -o: with --to nothing is written here; ctriage export sends a bundle that lies in -o "
            "DIR";
+  if (arguments.ack && arguments.output != "-") return "--ack: goes with -o -";
   if (away && are_several(arguments))
     return "--to: sends the bundle of one target while it is taken; of several: -o DIR, then ctriage export "
            "--queue DIR URL";
@@ -176,6 +177,8 @@ void add_collect(CLI::App& app, Common& common, Action& chosen) {
                 "every pod, and every container without one, that runs; its memory only with --memory");
   sub->add_option("-o,--output", arguments->output,
                   "existing directory that the bundle is written to, or - for standard output");
+  sub->add_flag("--ack", arguments->ack,
+                "with -o -: end only when ctriage receive --ack at the other end has all of it");
   add_to_options(*sub, arguments->to);
   sub->add_flag("--plan", arguments->plan, "say what would be taken and about how much, and take nothing");
   sub->add_option("--only", arguments->only,

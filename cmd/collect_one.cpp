@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cmd/acknowledge.h"
 #include "cmd/collect_told.h"
 #include "lib/collect/place.h"
 #include "lib/core/sys.h"
@@ -194,7 +195,13 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   // Opened before the sandbox, which the target's formats are parsed in.
   const bool piped = arguments.output == "-";
   UniqueFd pipe;
-  if (piped) {
+  std::optional<Acknowledged> acknowledged;
+  if (arguments.ack) {
+    auto started = Acknowledged::start(io.on_stop);
+    if (!started) return std::move(started).error();
+    acknowledged.emplace(*std::move(started));
+    pipe = acknowledged->take_pipe();
+  } else if (piped) {
     auto out = sys::duplicate(STDOUT_FILENO, "standard output");
     if (!out) return std::move(out).error();
     pipe = *std::move(out);
@@ -290,6 +297,11 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   }
   taken.critical = screen.findings().of(Severity::critical);
   taken.high = screen.findings().of(Severity::high);
+  std::optional<Status> taken_in;  // what the other end of the pipe says
+  if (acknowledged) {
+    taken_in = acknowledged->finish();
+    if (!*taken_in) taken.exit = worse(taken.exit, Exit::lost);
+  }
   const std::string folder =
       piped || outlet ? "" : arguments.output + (arguments.output.ends_with('/') ? "" : "/");
   taken.result = result_of(folder + summary->path, *summary, options.left_out, taken.exit);
@@ -300,6 +312,11 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
   closing.left_out = left_out_lines(options.left_out, *summary);
   add_keep_lines(snapshot, *source, arguments.about.id, closing);
   screen.close(std::move(closing));
+  if (piped) {
+    screen.line("receiver", !taken_in   ? "not acknowledged: whether all of it arrived is not known (--ack)"
+                            : *taken_in ? std::string("has acknowledged all of it")
+                                        : "NOT ACKNOWLEDGED: " + escape_terminal(taken_in->error().what));
+  }
   if (taken.sent) {
     for (const ExportDestination& place : *taken.sent) screen.line("to", report::destination_text(place));
   }

@@ -24,6 +24,7 @@ struct CollectArguments {
   bool all_pods = false;
   bool memory_typed = false;
   std::string output;
+  bool ack = false;  // of output "-"
   ToArguments to;
   std::string compress = "zstd";
   std::string max_bytes;

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <span>
 
 #include "cmd/commands.h"
 #include "cmd/transfer_options.h"
@@ -31,15 +32,20 @@ struct Order {
   std::uint64_t split_bytes = 0;
 };
 
-std::string again_text(const Order& order, const std::string& path, const ExportResult& result) {
-  std::string command = "ctriage export " + shell_word(path);
-  bool any = false;
+// What was typed, without the places that have all of it.
+std::string again_text(const Order& order, const std::vector<std::string>& typed,
+                       const ExportResult& result) {
+  const std::size_t first = order.arguments.queue.empty() ? 1 : 0;
+  std::vector<std::string> done;
   for (std::size_t i = 0; i < result.destinations.size(); ++i) {
-    if (!result.destinations[i].why) continue;
-    any = true;
-    command += " " + shell_word(order.arguments.words[i + (order.arguments.queue.empty() ? 1 : 0)]);
+    if (!result.destinations[i].why) done.push_back(order.arguments.words[i + first]);
   }
-  return any ? command : "";
+  if (done.size() == result.destinations.size()) return "";
+  std::string command = "ctriage";
+  for (const std::string& word : std::span(typed).subspan(typed.empty() ? 0 : 1)) {
+    if (std::ranges::find(done, word) == done.end()) command += " " + shell_word(word);
+  }
+  return command;
 }
 
 Exit exit_of(const ExportResult& result) {
@@ -72,6 +78,10 @@ Exit export_one(const Order& order, const std::string& path, Io& io) {
   if (!directory) return fail(io, std::move(directory).error().within("the journal's place"));
   auto journal =
       transfer::Journal::open(*directory, transfer::stem_of(bundle->name) + ".sent.jsonl", bundle->id);
+  if (!journal && journal.error().code == Errc::changed && !order.arguments.queue.empty()) {
+    io.err("ctriage: " + escape_terminal(path) + ": is being sent already, and left alone\n");
+    return Exit::complete;
+  }
   if (!journal) return fail(io, std::move(journal).error().within(place.empty() ? "." : place));
 
   ExportResult result;
@@ -84,9 +94,10 @@ Exit export_one(const Order& order, const std::string& path, Io& io) {
   result.complete =
       std::ranges::all_of(result.destinations, [](const ExportDestination& one) { return one.complete; });
   const report::Format format = order.common.output_format();
-  const auto written = io.out(format == report::Format::text
-                                  ? report::export_text(result, again_text(order, path, result), io.out_style)
-                                  : report::export_json(result, format));
+  const auto written =
+      io.out(format == report::Format::text
+                 ? report::export_text(result, again_text(order, io.command_line, result), io.out_style)
+                 : report::export_json(result, format));
   if (!written) return fail(io, written.error());
   return io.stop ? Exit::lost : exit_of(result);
 }

@@ -92,7 +92,8 @@ struct FakeSnapshot final : Snapshot {
     std::vector<std::string> names;
     for (const auto& [name, text] : files) {
       const std::string path = name.substr(name.find(':') + 1);
-      if (is_in(name, key.layer) && path.starts_with(key.path == "/" ? "/" : key.path + '/')) names.push_back(path);
+      if (is_in(name, key.layer) && path.starts_with(key.path == "/" ? "/" : key.path + '/'))
+        names.push_back(path);
     }
     if (names.empty()) return Error{Errc::not_found, key.path};
     for (const std::string& name : names) {

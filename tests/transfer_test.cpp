@@ -6,8 +6,10 @@
 #include "lib/core/stream.h"
 #include "lib/core/sys.h"
 #include "lib/transfer/connect.h"
+#include "lib/transfer/journal.h"
 #include "lib/transfer/parts.h"
 #include "lib/transfer/secrets.h"
+#include "lib/transfer/sigv4.h"
 #include "lib/transfer/url.h"
 #include "tests/temp_dir.h"
 
@@ -111,6 +113,118 @@ TEST(TransferParts, Names) {
   Item volume = to_item({"x", "abc"});
   EXPECT_EQ(complete_note(bundle, {&volume, 1}).text,
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  x\n");
+}
+
+// AWS's "get-vanilla" and "get-vanilla-query-order-key-case", and the examples for S3 of its documentation.
+TEST(TransferSigV4, PublishedVectors) {
+  constexpr std::string_view kSuite = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+  constexpr std::string_view kDocs = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+  const auto digest_of_text = [](std::string_view text) {
+    Sha256 hash;
+    hash.update(text);
+    return hash.digest();
+  };
+  const struct {
+    std::string_view service, access, secret;
+    AwsRequest request;
+    std::string_view signature;
+  } table[] = {
+      {"service",
+       "AKIDEXAMPLE",
+       kSuite,
+       {"GET", "example.amazonaws.com", "/", {}, {}, digest_of_text(""), {1440938160, 0}},
+       "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"},
+      {"service",
+       "AKIDEXAMPLE",
+       kSuite,
+       {"GET",
+        "example.amazonaws.com",
+        "/",
+        {{"Param2", "value2"}, {"Param1", "value1"}},
+        {},
+        digest_of_text(""),
+        {1440938160, 0}},
+       "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500"},
+      {"s3",
+       "AKIAIOSFODNN7EXAMPLE",
+       kDocs,
+       {"GET",
+        "examplebucket.s3.amazonaws.com",
+        "/test.txt",
+        {},
+        {{"range", "bytes=0-9"}},
+        digest_of_text(""),
+        {1369353600, 0}},
+       "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"},
+      {"s3",
+       "AKIAIOSFODNN7EXAMPLE",
+       kDocs,
+       {"PUT",
+        "examplebucket.s3.amazonaws.com",
+        "/test%24file.text",
+        {},
+        {{"date", "Fri, 24 May 2013 00:00:00 GMT"}, {"x-amz-storage-class", "REDUCED_REDUNDANCY"}},
+        digest_of_text("Welcome to Amazon S3."),
+        {1369353600, 0}},
+       "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"},
+  };
+  for (const auto& row : table) {
+    AwsKeys keys;
+    keys.access_key = row.access;
+    keys.secret_key = Secret(std::string(row.secret));
+    keys.region = "us-east-1";
+    EXPECT_THAT(sign(row.request, keys, row.service).back(),
+                testing::EndsWith("Signature=" + std::string(row.signature)));
+  }
+}
+
+SentItem sent(const std::string& place, const std::string& name) {
+  SentItem item;
+  item.place = Bytes(place);
+  item.name = name;
+  item.size_bytes = 7;
+  item.proof = Proof::size;
+  return item;
+}
+
+TEST(TransferJournal, KnowsWhatWasSentAndSurvivesEveryCut) {
+  const TempDir dir;
+  const auto root = *Root::open(dir.path());
+  {
+    auto journal = *Journal::open(root, "j", "bundle");
+    EXPECT_EQ(journal.find("file:/x", "a"), nullptr);
+    ASSERT_TRUE(journal.add(sent("file:/x", "a")));
+    ASSERT_TRUE(journal.add(sent("file:/x", "b")));
+    EXPECT_NE(journal.find("file:/x", "b"), nullptr);
+    const auto second = Journal::open(root, "j", "bundle");
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, Errc::changed);
+  }
+  const std::string whole = read(dir / "j");
+  const std::size_t first_line = whole.find('\n') + 1;
+  for (std::size_t cut = 0; cut <= whole.size(); ++cut) {
+    dir.write("j", whole.substr(0, cut));
+    auto journal = *Journal::open(root, "j", "bundle");
+    EXPECT_EQ(journal.find("file:/x", "a") != nullptr, cut >= first_line) << cut;
+    EXPECT_EQ(journal.find("file:/x", "b") != nullptr, cut == whole.size()) << cut;
+    ASSERT_TRUE(journal.add(sent("file:/y", "c")));  // after a torn line, too
+    EXPECT_EQ(Journal::open(root, "j", "bundle").error().code, Errc::changed);
+  }
+  auto other = *Journal::open(root, "j", "another bundle");
+  EXPECT_EQ(other.find("file:/x", "a"), nullptr);
+}
+
+TEST(TransferJournal, TellsVolumesOfAnotherSize) {
+  const TempDir dir;
+  auto journal = *Journal::open(*Root::open(dir.path()), "j", "bundle");
+  ASSERT_TRUE(journal.add(sent("file:/x", "B.ctriage.tar.000")));
+  Item volume;
+  volume.name = "B.ctriage.tar.000";
+  volume.size_bytes = 7;
+  EXPECT_EQ(journal.find_other("file:/x", "B.ctriage.tar", {&volume, 1}), nullptr);
+  volume.size_bytes = 8;
+  EXPECT_NE(journal.find_other("file:/x", "B.ctriage.tar", {&volume, 1}), nullptr);
+  EXPECT_EQ(journal.find_other("file:/y", "B.ctriage.tar", {&volume, 1}), nullptr);
 }
 
 class LocalFolder : public testing::Test {

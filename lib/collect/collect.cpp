@@ -402,7 +402,9 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
   writing.max_bytes = options.max_bytes;
   writing.recipients = options.recipients;
   writing.signer = options.signer;
-  auto writer = create_writer(output, options.name.empty() ? bundle_name(options.about.id, *source, snapshot) : options.name, writing, task);
+  auto writer = create_writer(
+      output, options.name.empty() ? bundle_name(options.about.id, *source, snapshot) : options.name, writing,
+      task);
   if (!writer) return std::move(writer).error();
   bundle::Writer& out = **writer;
   if (auto status = out.add("bundle.json", bundle_json(*source, options, tool_digest), "ctriage"); !status) {

@@ -68,8 +68,8 @@ struct Options {
   Case about;
   std::vector<Attachment> attachments;
   std::string name;  // of the bundle; empty: bundle_name() at the start
-  // Asked before each collector of what is not gone with a process. An error leaves that one out, as lost: who
-  // takes the bundle is too slow.
+  // Asked before each collector of what is not gone with a process. An error leaves that one out, as lost:
+  // who takes the bundle is too slow.
   std::function<Status(const struct Collector&)> may_take;
   std::vector<bundle::AgeRecipient> recipients;  // none: not encrypted
   std::shared_ptr<bundle::Signer> signer;        // none: not signed

@@ -61,7 +61,8 @@ Answer<std::unique_ptr<Destination>> connect(const Url& url, const Options& opti
     case Scheme::smb:
       break;
   }
-  return refusal(Errc::unsupported, place_of(url) + ": not yet");
+  return refusal(Errc::unsupported,
+                 place_of(url) + ": this version does not send by " + std::string(scheme_name(url.scheme)));
 }
 
 Answer<std::unique_ptr<Destination>> connect_again(const Url& url, const Options& options, const Retry& retry,

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 
+#include <algorithm>
+
 #include "lib/core/sys.h"
 #include "lib/core/sys_lock.h"
 #include "lib/model/json.h"
@@ -50,6 +52,18 @@ void Journal::read_line(std::string_view line) {
 const SentItem* Journal::find(const std::string& place, const std::string& name) const {
   const auto found = items_.find({place, name});
   return found == items_.end() ? nullptr : &found->second;
+}
+
+const SentItem* Journal::find_other(const std::string& place, const std::string& bundle,
+                                    std::span<const Item> volumes) const {
+  for (const auto& [where, item] : items_) {
+    if (where.first != place || !item.name.starts_with(bundle)) continue;
+    const bool known = std::ranges::any_of(volumes, [&item = item](const Item& volume) {
+      return volume.name == item.name && volume.size_bytes == item.size_bytes;
+    });
+    if (!known) return &item;
+  }
+  return nullptr;
 }
 
 Status Journal::add(SentItem item) {

@@ -3,12 +3,14 @@
 // rest. One line an item (sent_item, lib/model/SCHEMA.md), on the disk before the next is sent; a torn last
 // line and lines of another bundle count for nothing. Never a secret: places have none.
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "lib/core/root.h"
 #include "lib/core/unique_fd.h"
 #include "lib/model/transfer.h"
+#include "lib/transfer/destination.h"
 
 namespace ctriage::transfer {
 
@@ -19,6 +21,10 @@ class Journal {
 
   // What is known of the item there, or null.
   [[nodiscard]] const SentItem* find(const std::string& place, const std::string& name) const;
+  // A volume that is known to be there under a name or with a size that none of `volumes` has: it was begun
+  // with another size of volumes.
+  [[nodiscard]] const SentItem* find_other(const std::string& place, const std::string& bundle,
+                                           std::span<const Item> volumes) const;
   Status add(SentItem item);
 
  private:

@@ -48,6 +48,10 @@ class Delivery {
       told_.proof = before->proof;
       return Done{};
     }
+    if (const SentItem* other = journal_.find_other(told_.place.raw, bundle_.name, bundle_.volumes))
+      return Error{Errc::mismatch, told_.place.raw + ": was begun with volumes of another size (" +
+                                       other->name + ", " + std::to_string(other->size_bytes) +
+                                       " bytes): --split as it was then"};
     auto opened = connect_again(url_, options_.transfer, options_.retry, task_);
     if (const auto* refused = std::get_if<Refusal>(&opened)) return refused->error;
     const auto destination = std::get<0>(std::move(opened));

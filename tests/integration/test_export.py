@@ -6,6 +6,7 @@ import subprocess
 
 import lab
 from lab import Box, Case, ctriage
+from s3_stub import S3
 from servers import Nginx, Proxy, Sshd, Vsftpd
 
 
@@ -48,8 +49,8 @@ class Export(Case):
         self.addCleanup(server.stop)
         return server
 
-    def export(self, *words, split="4M", timeout=120):
-        return ctriage("export", self.path, *words, "--split", split, "--journal", self.journal, timeout=timeout)
+    def export(self, *words, split="4M", timeout=120, **options):
+        return ctriage("export", self.path, *words, "--split", split, "--journal", self.journal, timeout=timeout, **options)
 
     def assert_whole(self, inbox):
         """What lies there is the bundle, by what lies there alone."""
@@ -205,6 +206,52 @@ class Export(Case):
         self.expect(self.export("@" + url, *nginx.login()), 2)  # three volumes
         os.chmod(url, 0o644)
         self.expect(self.export("@" + url, *nginx.login(), split="1G"), 2)
+
+    def test_s3(self):
+        s3 = self.server(S3)
+        run = self.export("s3://bucket/a b/c", *s3.options(), "--verify", "hash", "--json", env=s3.keys())
+        self.expect(run, 2)  # a blank is written as %20
+        run = self.export("s3://bucket/a%20b/c", *s3.options(), "--verify", "hash", "--json", env=s3.keys())
+        self.expect(run, 0)
+        told = run.json()["destinations"][0]
+        self.assertEqual((told["complete"], told["proof"], told["volumes"]), (True, "hash", 3))
+        for name in os.listdir(s3.inbox):
+            os.rename(os.path.join(s3.inbox, name), os.path.join(s3.inbox, name.removeprefix("a b%c%")))
+        self.assert_whole(s3.inbox)
+
+    def test_s3_that_refuses(self):
+        s3 = self.server(S3)
+
+        def refused(reason, place="s3://bucket/in", secret=None, **options):
+            with self.subTest(reason):
+                before = s3.http.requests
+                run = self.export(place, *s3.options(), "--retry-for", "10m", timeout=60, env=s3.keys(**({"secret": secret} if secret else {})), **options)
+                self.expect(run, 1)
+                self.assertIn(reason, text(run))
+                self.assertNotIn("wJalr", text(run))
+                self.assertFalse(any(name.endswith(".COMPLETE") for name in os.listdir(s3.inbox)))
+                self.assertLessEqual(s3.http.requests - before, 12)
+
+        refused("SignatureDoesNotMatch", secret="wrong")
+        refused("NoSuchBucket", place="s3://nobucket/in")
+        s3.http.skew = -1
+        refused("the clock of this node is wrong")
+        s3.http.skew = 900
+        s3.http.quota = 1 << 20
+        refused("QuotaExceeded")
+
+    def test_s3_in_trouble(self):
+        s3 = self.server(S3)
+        s3.http.faults = [503, "cut", 500, 503]
+        self.expect(self.export("s3://bucket/", *s3.options(), "--retry-for", "1m", env=s3.keys()), 0)
+        self.assert_whole(s3.inbox)
+
+    def test_s3_with_other_bytes(self):
+        s3 = self.server(S3)
+        s3.http.spoil = True
+        run = self.export("s3://bucket/", *s3.options(), "--verify", "reread", "--retry-for", "1s", env=s3.keys())
+        self.expect(run, 1)
+        self.assertIn("other bytes", text(run))
 
     def test_usage(self):
         for words in (["sftp://eve:hunter2@host/"], ["https://host/?sig=hunter2"], [], ["gopher://host"], ["ftp://127.0.0.1/"]):

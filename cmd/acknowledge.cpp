@@ -1,0 +1,122 @@
+#include "cmd/acknowledge.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <vector>
+
+#include "lib/core/hash.h"
+#include "lib/core/sys.h"
+#include "lib/core/text.h"
+
+namespace ctriage {
+namespace {
+
+constexpr std::size_t kBlockBytes = 256 << 10;
+constexpr std::size_t kMaxLineBytes = 128;
+constexpr std::int64_t kLookNs = 100'000'000;
+constexpr std::int64_t kPatienceNs = 60'000'000'000;
+constexpr std::size_t kMaxMessage = 4 << 10;
+
+struct Passed {
+  Digest sha256{};
+  std::uint64_t size_bytes = 0;
+};
+
+// Until the writer says that it has written all, and the pipe is empty, or nobody else has it.
+Result<Passed> pass_on(int from, Channel& parent) {
+  const std::atomic<bool> never{false};
+  Sha256 hash;
+  std::vector<std::byte> block(kBlockBytes);
+  for (bool ended = false;;) {
+    if (!ended && parent.ready()) {
+      const auto said = parent.receive(kMaxMessage, never);
+      if (!said || !*said) return Error{Errc::io, "the writer of the bundle ended before it"};
+      ended = true;
+    }
+    std::array<pollfd, 1> watched{{{from, POLLIN, 0}}};
+    const auto ready = sys::poll(watched, ended ? 0 : kLookNs);
+    if (!ready && ready.error().number != EINTR) return ready.error();
+    if (ready && *ready == 0 && ended) return Passed{hash.digest(), hash.size_bytes()};
+    if (!ready || *ready == 0) continue;
+    const auto got = sys::read(from, block, "the bundle's pipe");
+    if (!got && got.error().number == EINTR) continue;
+    if (!got) return got.error();
+    if (*got == 0) return Passed{hash.digest(), hash.size_bytes()};
+    const auto bytes = std::span(block).first(*got);
+    if (auto written = sys::write_all(STDOUT_FILENO, bytes, "standard output"); !written)
+      return std::move(written).error();
+    hash.update(bytes);
+  }
+}
+
+Result<std::string> read_line() {
+  const std::int64_t until_ns = sys::boottime_ns() + kPatienceNs;
+  std::string line;
+  while (sys::boottime_ns() < until_ns) {
+    std::array<pollfd, 1> watched{{{STDIN_FILENO, POLLIN, 0}}};
+    const auto ready = sys::poll(watched, kLookNs);
+    if (!ready && ready.error().number != EINTR) return ready.error();
+    if (!ready || *ready == 0) continue;
+    char c = 0;
+    const auto got = sys::read(STDIN_FILENO, std::as_writable_bytes(std::span(&c, 1)), "standard input");
+    if (!got && got.error().number != EINTR) return got.error();
+    if (!got) continue;
+    if (*got == 0) return Error{Errc::truncated, "the other end closed without an answer"};
+    if (c == '\n') return line;
+    line += c;
+    if (line.size() > kMaxLineBytes)
+      return Error{Errc::malformed, "what the other end says is no acknowledgement"};
+  }
+  return Error{Errc::timeout, "no answer for a minute"};
+}
+
+int work(int from, Channel& parent) {
+  std::string why;
+  if (const auto passed = pass_on(from, parent); !passed) {
+    why = passed.error().what;
+  } else {
+    UniqueFd(STDOUT_FILENO).reset();
+    const auto line = read_line();
+    const std::string expected =
+        "ctriage-ack " + to_hex(passed->sha256) + " " + std::to_string(passed->size_bytes);
+    if (!line) {
+      why = line.error().what;
+    } else if (*line != expected) {
+      why = "the other end has other bytes, or is no `ctriage receive --ack`";
+    }
+  }
+  return parent.send("=" + why) ? 0 : 1;
+}
+
+}  // namespace
+
+Result<Acknowledged> Acknowledged::start(sys::Handler on_stop) {
+  auto pipe = sys::pipe2(O_CLOEXEC);
+  if (!pipe) return std::move(pipe).error();
+  auto child = Child::start(
+      [&](Channel& parent) {
+        pipe->second.reset();
+        return work(pipe->first.get(), parent);
+      },
+      on_stop);
+  if (!child) return std::move(child).error();
+  UniqueFd(STDOUT_FILENO).reset();
+  return Acknowledged(*std::move(child), std::move(pipe->second));
+}
+
+Status Acknowledged::finish() {
+  pipe_.reset();
+  const std::atomic<bool> never{false};
+  if (auto said = child_.channel().send("end"); !said) return said;
+  const auto answer = child_.channel().receive(kMaxMessage, never);
+  if (!answer) return answer.error();
+  if (!*answer || (*answer)->empty()) return Error{Errc::io, "the process that writes it ended"};
+  if (**answer != "=") return Error{Errc::mismatch, (*answer)->substr(1)};
+  return Done{};
+}
+
+}  // namespace ctriage
