@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <vector>
@@ -16,6 +17,8 @@ namespace ctriage {
 namespace {
 
 constexpr std::size_t kBlockBytes = 256 << 10;
+constexpr std::size_t kWriteBytes =
+    4096;  // PIPE_BUF: where poll(2) says that there is room, so much does not wait
 constexpr std::size_t kMaxLineBytes = 128;
 constexpr std::int64_t kLookNs = 100'000'000;
 constexpr std::int64_t kPatienceNs = 60'000'000'000;
@@ -25,6 +28,26 @@ struct Passed {
   Digest sha256{};
   std::uint64_t size_bytes = 0;
 };
+
+// Errc::timeout when the other end takes nothing for a minute.
+Status write_out(std::span<const std::byte> bytes) {
+  std::int64_t until_ns = sys::boottime_ns() + kPatienceNs;
+  while (!bytes.empty()) {
+    std::array<pollfd, 1> watched{{{STDOUT_FILENO, POLLOUT, 0}}};
+    const auto ready = sys::poll(watched, kLookNs);
+    if (!ready && ready.error().number != EINTR) return ready.error();
+    if (sys::boottime_ns() >= until_ns)
+      return Error{Errc::timeout, "the other end took nothing for a minute"};
+    if (!ready || *ready == 0) continue;
+    const auto written =
+        sys::write(STDOUT_FILENO, bytes.first(std::min(bytes.size(), kWriteBytes)), "standard output");
+    if (!written && written.error().number == EINTR) continue;
+    if (!written) return written.error();
+    bytes = bytes.subspan(*written);
+    until_ns = sys::boottime_ns() + kPatienceNs;
+  }
+  return Done{};
+}
 
 // Until the writer says that it has written all, and the pipe is empty, or nobody else has it.
 Result<Passed> pass_on(int from, Channel& parent) {
@@ -47,8 +70,7 @@ Result<Passed> pass_on(int from, Channel& parent) {
     if (!got) return got.error();
     if (*got == 0) return Passed{hash.digest(), hash.size_bytes()};
     const auto bytes = std::span(block).first(*got);
-    if (auto written = sys::write_all(STDOUT_FILENO, bytes, "standard output"); !written)
-      return std::move(written).error();
+    if (auto written = write_out(bytes); !written) return std::move(written).error();
     hash.update(bytes);
   }
 }

@@ -70,7 +70,7 @@ Result<std::vector<Delivered>> Relay::begin(std::string_view name, std::uint64_t
   const auto& told = heard->destinations;
   if (std::ranges::all_of(told, [](const Delivered& one) { return !one.why.empty(); })) {
     std::string whys;
-    for (const Delivered& one : told) whys += (whys.empty() ? "" : "; ") + one.place + ": " + one.why;
+    for (const Delivered& one : told) whys += (whys.empty() ? "" : "; ") + one.why;
     return Error{Errc::io, std::move(whys)};
   }
   return std::move(heard->destinations);

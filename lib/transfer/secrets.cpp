@@ -115,8 +115,9 @@ Result<Login> find_login(const Url& url, const Options& options) {
   };
   if (!options.netrc.empty()) {
     auto login = from(options.netrc);
-    if (login && login->user.empty())
+    if (login && login->user.empty() && url.user.empty())
       return Error{Errc::not_found, options.netrc + ": has no login for " + url.host};
+    if (login && login->user.empty()) return Login{url.user, Secret()};  // it may log in by a key
     return login;
   }
   if (const auto password = sys::environment("CTRIAGE_PASSWORD")) {
