@@ -114,10 +114,4 @@ Result<std::vector<ExportDestination>> Outlet::finish(const std::optional<Digest
   return sent;
 }
 
-Exit exit_of(const std::vector<ExportDestination>& sent) {
-  const auto failed = [](const ExportDestination& one) { return one.why.has_value(); };
-  if (std::ranges::none_of(sent, failed)) return Exit::complete;
-  return std::ranges::all_of(sent, failed) ? Exit::failed : Exit::lost;
-}
-
 }  // namespace ctriage

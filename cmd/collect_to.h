@@ -43,7 +43,4 @@ class Outlet {
   std::string spill_;
 };
 
-// 0 when all have it, 1 when nobody has, else 3.
-Exit exit_of(const std::vector<ExportDestination>& sent);
-
 }  // namespace ctriage

@@ -1,11 +1,15 @@
 #include "lib/report/export.h"
 
+#include <sys/utsname.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <span>
 
 #include "cmd/commands.h"
 #include "cmd/transfer_options.h"
+#include "lib/bundle/sidecar.h"
+#include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/transfer/parts.h"
 
@@ -48,10 +52,22 @@ std::string again_text(const Order& order, const std::vector<std::string>& typed
   return command;
 }
 
-Exit exit_of(const ExportResult& result) {
-  const auto failed = [](const ExportDestination& one) { return one.why.has_value(); };
-  if (std::ranges::none_of(result.destinations, failed)) return Exit::complete;
-  return std::ranges::all_of(result.destinations, failed) ? Exit::failed : Exit::lost;
+// Into NAME.custody.jsonl: it has been given away.
+Status note_hand(const std::string& path, const ExportDestination& to, bool insecure, Task& task) {
+  auto stored = bundle::Stored::open(path);
+  if (!stored) return std::move(stored).error();
+  const auto name = stored->name(task);
+  if (!name) return name.error();
+  const auto node = sys::uname();
+  bundle::NewHand hand;
+  hand.by = "ctriage export" +
+            (node ? " on " + std::string(static_cast<const char*>(node->nodename)) : std::string());
+  hand.action = "sent to " + to.place.raw;
+  hand.note = counted(to.volumes, "volume", "volumes") + ", proof: " + std::string(to_text(to.proof)) +
+              (insecure ? ", neither host keys nor certificates were checked (--insecure)" : "");
+  auto added = bundle::add_hand(stored->beside(), stored->stem(), *name, hand, task);
+  if (!added) return std::move(added).error();
+  return Done{};
 }
 
 // One bundle to all places.
@@ -93,13 +109,19 @@ Exit export_one(const Order& order, const std::string& path, Io& io) {
   result.destinations = transfer::send(*bundle, order.urls, order.options, *journal, io.on_stop, task);
   result.complete =
       std::ranges::all_of(result.destinations, [](const ExportDestination& one) { return one.complete; });
+  for (const ExportDestination& one : result.destinations) {
+    if (!one.complete || one.volumes_before == one.volumes) continue;
+    if (auto noted = note_hand(path, one, result.insecure, task); !noted)
+      io.err("ctriage: " + escape_terminal(noted.error().what) +
+             ": that it was sent is not in its custody record\n");
+  }
   const report::Format format = order.common.output_format();
   const auto written =
       io.out(format == report::Format::text
                  ? report::export_text(result, again_text(order, io.command_line, result), io.out_style)
                  : report::export_json(result, format));
   if (!written) return fail(io, written.error());
-  return io.stop ? Exit::lost : exit_of(result);
+  return io.stop ? Exit::lost : exit_of(result.destinations);
 }
 
 // Every sealed bundle of the directory, and how many are not sealed yet.

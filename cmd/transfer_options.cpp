@@ -1,6 +1,7 @@
 #include "cmd/transfer_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "lib/core/text.h"
 
@@ -69,6 +70,12 @@ void warn_insecure(const transfer::Options& options, Io& io) {
     io.err(
         "ctriage: --insecure: whoever answers gets the evidence: host keys and certificates are NOT "
         "checked\n");
+}
+
+Exit exit_of(const std::vector<ExportDestination>& sent) {
+  const auto failed = [](const ExportDestination& one) { return one.why.has_value(); };
+  if (std::ranges::none_of(sent, failed)) return Exit::complete;
+  return std::ranges::all_of(sent, failed) ? Exit::failed : Exit::lost;
 }
 
 }  // namespace ctriage

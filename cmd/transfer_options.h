@@ -24,4 +24,7 @@ Result<std::vector<transfer::Url>> urls_of(const std::vector<std::string>& typed
 // Says loudly what --insecure means.
 void warn_insecure(const transfer::Options& options, Io& io);
 
+// 0 when all have it, 1 when nobody has, else 3.
+Exit exit_of(const std::vector<ExportDestination>& sent);
+
 }  // namespace ctriage

@@ -107,6 +107,9 @@ class Export(Case):
         sshd = self.server(Sshd)
         self.expect(self.export(sshd.url(), *sshd.login(), "--host-key", sshd.fingerprint(), split="1G"), 0)
         self.assertEqual(self.assert_whole(sshd.inbox), [self.name])
+        hands = ctriage("custody", "check", self.path)
+        self.expect(hands, 0)
+        self.assertIn("sent to " + sshd.url().replace("root@", ""), text(hands))
 
     def test_what_cannot_pass_is_not_tried_again(self):
         sshd = self.server(Sshd)
