@@ -106,7 +106,7 @@ int run(int argc, char** argv) {
   add_iocs(app, common, chosen);
   add_verify(app, common, chosen);
   add_pack(app, chosen);
-  add_custody(app, chosen);
+  add_custody(app, common, chosen);
   add_receive(app, chosen);
   add_export(app, common, chosen);
   add_rules(app, common, chosen);
