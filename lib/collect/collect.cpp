@@ -390,9 +390,13 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
   if (!source) return std::move(source).error();
   source->tool = options.tool;
   std::optional<std::string> tool_digest;  // whoever doubts the evidence can ask which program took it
-  if (auto self = snapshot.node().proc.open_magic("self/exe")) {
-    if (auto digest = source::hash_file(self->get(), "our own program", task))
-      tool_digest = *std::move(digest);
+  auto self = snapshot.node().proc.open_magic(std::to_string(snapshot.node().ourselves) + "/exe");
+  auto digest =
+      self ? source::hash_file(self->get(), "our own program", task) : Result<std::string>(self.error());
+  if (digest) {
+    tool_digest = *std::move(digest);
+  } else {
+    task.gaps.add({Impact::degraded, "tool", "our own program", std::move(digest).error()});
   }
   name_folders(snapshot.containers());
   bundle::WriterOptions writing;

@@ -100,7 +100,7 @@ class Hands(Case):
         self.expect(ctriage("verify", bundle), 0)
         page = self.expect(ctriage("custody", "show", bundle), 0).out.decode()
         digest = self.expect(ctriage("verify", bundle, "--json"), 0).json()["manifest_sha256"]
-        for part in (digest, "command_line", "tool_sha256", "hold", "deviations", "A. Examiner", "report.txt"):
+        for part in (digest, "command_line", lab.sha256_file(lab.binary()), "hold", "deviations", "A. Examiner", "report.txt"):
             self.assertIn(part, page)
         sidecar = bundle[:-len(".ctriage.tar")] + ".custody.jsonl"
         with open(sidecar, "rb") as file:
