@@ -66,6 +66,7 @@ std::optional<std::string> misuse(const CollectArguments& arguments, const Wante
     return "--all-pods: takes every pod that runs; a target beside it says nothing more";
   if (are_several(arguments) && wanted.wait_s) return "--wait: waits for one target, name one";
   const bool away = !arguments.to.urls.empty();
+  if (auto wrong = misuse_of(arguments.to); away && wrong) return wrong;
   if (away && !arguments.output.empty())
     return "--to and -o: with --to nothing is written here; ctriage export sends a bundle that lies in -o "
            "DIR";

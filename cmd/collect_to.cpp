@@ -29,13 +29,32 @@ ExportDestination told_of(const transfer::Delivered& one) {
 }  // namespace
 
 void add_to_options(CLI::App& sub, ToArguments& arguments) {
-  sub.add_option(
+  const std::size_t others = sub.get_options().size();
+  auto* to = sub.add_option(
       "--to", arguments.urls,
       "send the bundle there while it is taken, and write nothing here: sftp:// ftps:// ftpes:// ftp:// "
       "https:// s3:// file:, or @FILE with a URL that is a secret; may be given again");
   sub.add_option("--spill", arguments.spill,
                  "with --to: a directory for what a destination is too slow for, or has not got");
   add_transfer_options(sub, arguments.transfer);
+  const auto options = sub.get_options();
+  for (std::size_t i = others; i < options.size(); ++i) {
+    if (options[i] != to) options[i]->needs(to);
+  }
+}
+
+std::optional<std::string> misuse_of(const ToArguments& arguments) {
+  auto urls = urls_of(arguments.urls);
+  if (!urls) return "--to: " + urls.error().what;
+  if (auto options = send_options_of(arguments.transfer, kRetryForSeconds); !options)
+    return options.error().what;
+  for (const transfer::Url& url : *urls) {
+    if (url.one_object)
+      return "--to " + transfer::place_of(url) +
+             ": a signed URL takes one object, and a bundle that is sent while it is taken is many; -o DIR, "
+             "then ctriage export";
+  }
+  return std::nullopt;
 }
 
 Result<Outlet> Outlet::start(const ToArguments& arguments, bool encrypted, Io& io) {
@@ -47,11 +66,6 @@ Result<Outlet> Outlet::start(const ToArguments& arguments, bool encrypted, Io& i
   for (const transfer::Url& url : *urls) {
     if (auto allowed = transfer::check_allowed(url, options->transfer, encrypted); !allowed)
       return Error{Errc::malformed, allowed.error().what};
-    if (url.one_object)
-      return Error{Errc::malformed,
-                   "--to " + transfer::place_of(url) +
-                       ": a signed URL takes one object, and a bundle that is sent while it is taken "
-                       "is many; -o DIR, then ctriage export"};
     places.push_back(transfer::place_of(url));
   }
   warn_insecure(options->transfer, io);
@@ -106,8 +120,12 @@ Result<std::vector<ExportDestination>> Outlet::finish(const std::optional<Digest
   for (const transfer::Delivered& one : relayed->destinations) sent.push_back(told_of(one));
   if (relayed->spilled > 0)
     io.err("ctriage: " + escape_terminal(spill_) + ": " +
-           counted(relayed->spilled, "volume stays", "volumes stay") +
-           " there that some destination has not got\n");
+           counted(relayed->spilled, "volume of the bundle stays", "volumes of the bundle stay") +
+           " there that some destination has not got" +
+           (relayed->spilled == relayed->volumes
+                ? "; it is all of it: ctriage export " + shell_word(spill_ + "/" + relayed->first) + " URL"
+                : "; they belong beside those that are there") +
+           "\n");
   if (!relayed->spill_why.empty())
     io.err("ctriage: --spill " + escape_terminal(spill_ + ": not all could be kept: " + relayed->spill_why) +
            "\n");

@@ -17,6 +17,8 @@ struct ToArguments {
   TransferArguments transfer;
 };
 void add_to_options(CLI::App& sub, ToArguments& arguments);
+// What is wrong with what was typed.
+std::optional<std::string> misuse_of(const ToArguments& arguments);
 
 class Outlet {
  public:

@@ -106,6 +106,7 @@ Exit export_one(const Order& order, const std::string& path, Io& io) {
   result.volumes = bundle->volumes.size();
   result.encrypted = bundle->encrypted;
   result.insecure = order.options.transfer.insecure;
+  result.dry_run = order.options.dry_run;
   result.destinations = transfer::send(*bundle, order.urls, order.options, *journal, io.on_stop, task);
   result.complete =
       std::ranges::all_of(result.destinations, [](const ExportDestination& one) { return one.complete; });

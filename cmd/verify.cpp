@@ -69,7 +69,7 @@ Result<KeyFiles> read_key_files(const VerifyArguments& arguments) {
     files.signers = *std::move(text);
   }
   if (!arguments.identity.empty()) {
-    auto text = bundle::read_key_file(arguments.identity, bundle::Secrecy::open);
+    auto text = bundle::read_key_file(arguments.identity, bundle::Secrecy::secret);
     if (!text) return std::move(text).error().within("--identity");
     files.identity = *std::move(text);
   }

@@ -71,6 +71,7 @@ struct ExportResult {
   std::uint64_t volumes = 0;
   bool encrypted = false;
   bool insecure = false;
+  bool dry_run = false;
   bool complete = false;
   std::vector<ExportDestination> destinations;
 
@@ -81,6 +82,7 @@ struct ExportResult {
     v("volumes", self.volumes, "that it was cut into");
     v("encrypted", self.encrypted, "by its name");
     v("insecure", self.insecure, "neither host keys nor certificates were checked (--insecure)");
+    v("dry_run", self.dry_run, "all logged in, and nothing was sent (--dry-run)");
     v("complete", self.complete, "every destination has all of it");
     v("destinations", self.destinations, "as they were given");
   }

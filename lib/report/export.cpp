@@ -26,9 +26,9 @@ std::string collect_sent_json(const CollectResult& result,
 }
 
 std::string destination_text(const ExportDestination& destination) {
-  std::string text = safe(destination.place.raw) + "   ";
+  std::string text = destination.place.raw + ": ";
   if (destination.why) {
-    text += "NOT COMPLETE: " + safe(destination.why->raw);
+    text += "NOT COMPLETE: " + destination.why->raw;
     if (destination.volumes > 0)
       text += "; " + counted(destination.volumes, "volume is", "volumes are") + " there";
     return text;
@@ -63,7 +63,7 @@ std::string export_text(const ExportResult& result, std::string_view again, cons
                              (result.encrypted ? "" : ", NOT ENCRYPTED") +
                              (result.insecure ? ", NOBODY WAS ASKED WHO HE IS (--insecure)" : ""));
   for (const ExportDestination& destination : result.destinations)
-    out += labelled("to", destination_text(destination));
+    out += labelled("to", safe(destination_text(destination)));
   if (!again.empty()) out += next_lines("next", {{std::string(again), "sends what is missing"}}, style);
   return out;
 }

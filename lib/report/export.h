@@ -16,7 +16,7 @@ std::string export_text(const ExportResult& result, std::string_view again, cons
 // ctriage.collect/1 with `destinations`.
 std::string collect_sent_json(const CollectResult& result,
                               const std::vector<ExportDestination>& destinations);
-// One line of a destination, for `collect --to` too.
+// One line of a destination, not escaped yet, for `collect --to` too.
 std::string destination_text(const ExportDestination& destination);
 
 }  // namespace ctriage::report

@@ -94,6 +94,33 @@ std::optional<Digest> manifest_of(std::string_view tail) {
   return digest;
 }
 
+// All are as large as the first, the last at most; and none is there beyond one that is missing.
+Status check_volumes(const Root& directory, const std::string& name, const std::vector<Opened>& files) {
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const bool last = i + 1 == files.size();
+    if (files[i].size_bytes == files.front().size_bytes ||
+        (last && files[i].size_bytes < files.front().size_bytes))
+      continue;
+    return Error{Errc::mismatch, volume_name(name, i, false) + ": not as large as the volumes before it"};
+  }
+  std::string after;
+  for (bool more = true; more;) {
+    auto block = list_names(directory, after);
+    if (!block) return std::move(block).error();
+    for (const std::string& other : block->names) {
+      const auto index = other.starts_with(name + ".")
+                             ? parse_number<std::size_t>(other.substr(name.size() + 1))
+                             : std::nullopt;
+      if (index && *index >= files.size())
+        return Error{Errc::mismatch,
+                     volume_name(name, files.size(), false) + ": is missing, and " + other + " is there"};
+    }
+    more = block->more && !block->names.empty();
+    if (more) after = block->names.back();
+  }
+  return Done{};
+}
+
 bool is_first_volume(std::string_view name) { return name.ends_with(".000"); }
 
 }  // namespace
@@ -121,6 +148,9 @@ Result<Outgoing> open_outgoing(const std::string& path, std::uint64_t split_byte
     if (!file) return std::move(file).error();
     out.size_bytes += file->size_bytes;
     files.push_back(*std::move(file));
+  }
+  if (volumes) {
+    if (auto whole = check_volumes(*directory, out.name, files); !whole) return std::move(whole).error();
   }
   std::string tail(std::min<std::uint64_t>(kTailBytes, files.back().size_bytes), '\0');
   auto read = sys::pread_full(files.back().file->get(), std::as_writable_bytes(std::span(tail)),

@@ -19,13 +19,14 @@ Error nonsense() { return {Errc::malformed, "the relay said nonsense"}; }
 Result<Relayed> parse_report(std::string_view text) {
   const auto lines = split(text, '\n');
   Relayed relayed;
-  if (lines.size() < 2) return nonsense();
+  if (lines.size() < 3) return nonsense();
   const auto counts = split(lines[0], ' ');
   if (counts.size() != 2) return nonsense();
   relayed.volumes = parse_number<std::uint64_t>(counts[0]).value_or(0);
   relayed.spilled = parse_number<std::uint64_t>(counts[1]).value_or(0);
   relayed.spill_why = lines[1];
-  for (const std::string_view line : std::span(lines).subspan(2)) {
+  relayed.first = lines[2];
+  for (const std::string_view line : std::span(lines).subspan(3)) {
     const auto fields = split(line, '\t');
     if (fields.size() != 5) return nonsense();
     Delivered told;

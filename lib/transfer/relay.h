@@ -46,6 +46,7 @@ struct Delivered {
 struct Relayed {
   std::vector<Delivered> destinations;  // as they were given
   std::uint64_t volumes = 0;
+  std::string first;          // name of the first volume
   std::uint64_t spilled = 0;  // volumes that stay in the spill directory: some destination has not got them
   std::string spill_why;      // not all of those are there
 };

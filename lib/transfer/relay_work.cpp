@@ -278,7 +278,8 @@ void RelayWork::send_end(bool whole) {
 std::string RelayWork::report() const {
   const auto spilled = std::count_if(parcels_.begin() + static_cast<std::ptrdiff_t>(dropped_), parcels_.end(),
                                      [](const Parcel& one) { return one.where == Parcel::Where::spill; });
-  std::string text = std::to_string(volumes_) + " " + std::to_string(spilled) + "\n" + spill_why_;
+  std::string text = std::to_string(volumes_) + " " + std::to_string(spilled) + "\n" + spill_why_ + "\n" +
+                     (parcels_.empty() ? "" : parcels_.front().name);
   for (const Courier& courier : couriers_) {
     const Delivered& told = courier.told;
     text += "\n" + std::string(told.complete ? "1" : "0") + "\t" +

@@ -41,13 +41,6 @@ class Delivery {
 
  private:
   Status deliver() {
-    const Note complete = complete_note(bundle_.name, bundle_.volumes);
-    const SentItem* before = journal_.find(told_.place.raw, complete.name);
-    if (before != nullptr && before->proof >= options_.proof) {
-      told_.volumes = told_.volumes_before = bundle_.volumes.size();
-      told_.proof = before->proof;
-      return Done{};
-    }
     if (const SentItem* other = journal_.find_other(told_.place.raw, bundle_.name, bundle_.volumes))
       return Error{Errc::mismatch, told_.place.raw + ": was begun with volumes of another size (" +
                                        other->name + ", " + std::to_string(other->size_bytes) +
@@ -60,33 +53,35 @@ class Delivery {
       Item note = to_item(manifest_note(bundle_.name, *bundle_.manifest));
       if (auto sent = send_one(*destination, note); !sent) return std::move(sent).error();
     }
-    told_.proof = Proof::reread;  // the least of all
+    Proof least = Proof::reread;
     for (Item& volume : bundle_.volumes) {
       auto proof = send_known(*destination, volume);
       if (!proof) return std::move(proof).error();
-      told_.proof = std::min(told_.proof, *proof);
+      least = std::min(least, *proof);
+      told_.proof = least;
       ++told_.volumes;
     }
     if (url_.one_object) return Done{};
     Item last = to_item(complete_note(bundle_.name, bundle_.volumes));
+    const SentItem* before = journal_.find(told_.place.raw, last.name);
     if (auto sent = send_one(*destination, last); !sent) return std::move(sent).error();
+    if (before != nullptr && told_.volumes_before == told_.volumes) return Done{};
     return note_down(last, told_.proof);
   }
 
-  // What the journal knows is proved again where more is wanted than was, and sent again where that fails.
+  // What the journal knows is looked for again: a disk may have been unplugged, a server emptied. More is
+  // asked for where more is wanted than was proved then. What is not there any more is sent again. Of a URL
+  // that is signed for PUT nothing can be asked.
   Result<Proof> send_known(Destination& destination, Item& item) {
     const SentItem* before = journal_.find(told_.place.raw, item.name);
     if (before != nullptr && before->size_bytes == item.size_bytes) {
       if (Digest digest{}; before->sha256 && parse_digest(*before->sha256, digest)) item.sha256 = digest;
-      Proof proof = before->proof;
-      if (proof < options_.proof) {
-        const auto proved = destination.prove(item, options_.proof, task_);
-        const auto* level = std::get_if<Proof>(&proved);
-        proof = level != nullptr ? *level : Proof::none;
-      }
-      if (proof >= options_.proof || (proof != Proof::none && proof >= before->proof)) {
+      const Proof wanted = before->proof < options_.proof ? options_.proof : Proof::size;
+      const auto proved =
+          url_.one_object ? Answer<Proof>(before->proof) : destination.prove(item, wanted, task_);
+      if (const auto* level = std::get_if<Proof>(&proved)) {
         ++told_.volumes_before;
-        return proof;
+        return std::max(*level, before->proof);
       }
     }
     auto proof = send_one(destination, item);

@@ -111,13 +111,24 @@ class Streaming(Case):
         run = self.collect("--to", sshd.url(port=proxy.port), *sshd.login(), "--known-hosts", sshd.known(proxy.port), "--retry-for", "2s")
         self.expect(run, 1)
         self.assertIn("NOT COMPLETE", run.out.decode())
+        self.assertNotIn("\\x", run.out.decode())
         self.assertEqual(glob.glob(sshd.inbox + "/*.COMPLETE"), [])
 
+    def test_all_of_it_in_the_spill_directory(self):
+        spill, inbox = self.temp(), self.temp()
+        run = self.collect("--to", "https://127.0.0.1:1/x", "--retry-for", "1s", "--spill", spill, "--allow-plaintext")
+        self.expect(run, 1)
+        said = run.err.decode()
+        self.assertIn("it is all of it: ctriage export " + spill, said)
+        first = said.split("ctriage export ")[1].split()[0]
+        self.expect(ctriage("export", first, "file:" + inbox), 0)
+        self.assert_whole(self.joined(inbox), inbox)
+
     def test_usage(self):
-        for words in (["--to", "sftp://eve:hunter2@host/"], ["--to", "file:/tmp", "-o", "/tmp"], ["--to", "ftp://127.0.0.1/"], ["--ack"]):
+        for words in (["--to", "sftp://eve:hunter2@host/"], ["--to", "file:/tmp", "-o", "/tmp"], ["--to", "ftp://127.0.0.1/"], ["--ack"], ["-o", "/tmp", "--verify", "hash"], ["--to", "rsync://host/x"]):
             with self.subTest(words):
                 run = self.collect(*words)
-                self.assertIn(run.status, (1, 2))
+                self.expect(run, 2)
                 self.assertNotIn(b"hunter2", run.err)
 
     def piped(self, receiver, *words):

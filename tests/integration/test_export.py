@@ -97,6 +97,13 @@ class Export(Case):
                 self.expect(again, 0)
                 told = again.json()["destinations"][0]
                 self.assertEqual((told["complete"], told["volumes_before"], told["size_bytes"]), (True, 3, 0))
+                # What the journal knows is looked for: a disk may have been unplugged.
+                os.unlink(os.path.join(server.inbox, self.name + ".001"))
+                os.unlink(os.path.join(server.inbox, self.stem + ".COMPLETE"))
+                mended = self.export(server.url(), *options, "--json")
+                self.expect(mended, 0)
+                self.assertEqual(mended.json()["destinations"][0]["volumes_before"], 2)
+                self.assert_whole(server.inbox)
                 # A journal that is lost costs a second look, and what is there stays.
                 os.unlink(os.path.join(self.journal, self.stem + ".sent.jsonl"))
                 self.expect(self.export(server.url(), *options), 0)
@@ -192,6 +199,21 @@ class Export(Case):
                 self.assertIn("was not replaced", text(run))
                 with open(os.path.join(server.inbox, self.name + ".001"), encoding="ascii") as file:
                     self.assertEqual(file.read(), "somebody's")
+
+    def test_volumes_go_as_they_are_and_all_of_them(self):
+        into, inbox = self.temp(), self.temp()
+        self.expect(ctriage("pack", self.path, "-o", into, "--split", "4M"), 0)
+        first = os.path.join(into, self.name + ".000")
+        os.rename(os.path.join(into, self.name + ".001"), os.path.join(into, "away"))
+        run = ctriage("export", first, "file:" + inbox)
+        self.expect(run, 1)
+        self.assertIn(".001: is missing", text(run))
+        self.assertEqual(os.listdir(inbox), [])
+        os.rename(os.path.join(into, "away"), os.path.join(into, self.name + ".001"))
+        self.expect(ctriage("export", first, "file:" + inbox, "--dry-run", "--json"), 0)
+        self.assertEqual(os.listdir(inbox), [])
+        self.expect(ctriage("export", first, "file:" + inbox), 0)
+        self.assert_whole(inbox)
 
     def test_https_without_move(self):
         nginx = self.server(Nginx, move=False)
