@@ -100,7 +100,11 @@ Exit tell_plan(const OneTarget& one, Io& io) {
 
 Exit tell_one(const OneTarget& one, Io& io) {
   auto taken = collect_one(one, io);
-  if (!taken) return fail(io, taken.error());
+  if (!taken) {
+    const Exit exit = fail(io, taken.error());
+    // Where a bundle may not go is known when it is known whether it is encrypted.
+    return !one.arguments.to.urls.empty() && taken.error().code == Errc::malformed ? Exit::usage : exit;
+  }
   const CollectResult& result = taken->result;
   if (result.not_sealed) {
     io.err("ctriage: " + escape_terminal(result.path.raw) +
