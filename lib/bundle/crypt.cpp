@@ -31,7 +31,8 @@ Error broken(std::string_view what) { return Error{Errc::io, std::string(what) +
 
 OSSL_PARAM octets(const char* name, std::span<const std::byte> bytes) {
   // It is read only; the type of OSSL_PARAM serves both ways.
-  return OSSL_PARAM_construct_octet_string(name, const_cast<std::byte*>(bytes.data()), bytes.size());
+  auto* data = const_cast<std::byte*>(bytes.data());  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  return OSSL_PARAM_construct_octet_string(name, data, bytes.size());
 }
 
 }  // namespace
