@@ -88,8 +88,8 @@ Result<Attached> attach(const Root& beside, const std::string& stem, const std::
   Sha256 hash;
   Status status = Done{};
   while (status) {
-    auto got = in.read(buffer);
-    if (!got) status = std::move(got).error();
+    const auto got = in.read(buffer);
+    if (!got) status = got.error();
     if (!got || *got == 0) break;
     hash.update(std::span(buffer).first(*got));
     status = copy->write(std::span(buffer).first(*got));
