@@ -226,12 +226,12 @@ class Verifier {
   // The signature of manifest.json, which stands before it and so has been hashed.
   Status check_signature_member(Content& content) {
     has_signature_ = true;
-    auto text = read_all(content, kMaxSignatureBytes);
-    if (!text && text.error().code != Errc::limit) return std::move(text).error();
+    const auto text = read_all(content, kMaxSignatureBytes);
+    if (!text && text.error().code != Errc::limit) return text.error();
     if (auto skipped = content.skip(); !skipped) return skipped;
-    auto signature = text ? parse_signature(*text) : Result<SshSignature>(std::move(text).error());
+    const auto signature = text ? parse_signature(*text) : Result<SshSignature>(text.error());
     auto good = signature ? check_signature(*signature, {*report_.manifest_digest, manifest_wide_})
-                          : Status(std::move(signature).error());
+                          : Status(signature.error());
     // Only the form that our writer makes: no other text means the same.
     if (good && text && !is_exact_armor(*text))
       good = Error{Errc::malformed, "not in the form that is written"};
