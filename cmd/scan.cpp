@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "cmd/commands.h"
-#include "cmd/pid_option.h"
+#include "cmd/memory_options.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/scan/scanner.h"
@@ -23,10 +23,7 @@ struct ScanArguments {
   std::vector<std::string> words;
   std::vector<std::string> rules;
   std::string timeout = "10s";
-  source::PidChoice pid;
-  bool all = false;
-  std::string file_pages = "changed";
-  SwapIn swap_in = SwapIn::automatic;
+  MemoryChoice choice;
 };
 
 struct Looked {  // what one source gave
@@ -37,23 +34,11 @@ struct Looked {  // what one source gave
 // What was found up to a stop or the deadline is told; that it is not all is a gap.
 Status walk(Snapshot& snapshot, const ScanArguments& arguments, scan::YaraScanner& scanner,
             search::Tally& tally, Task& task) {
-  MemoryQuery query;
-  query.pid = arguments.pid.pid;
   std::string container;
-  if (!arguments.pid.container.empty()) {
-    const auto chosen = source::choose_one(snapshot, arguments.pid, task);
-    if (!chosen) return chosen.error();
-    query.pid = chosen->pid;
-    container = chosen->container;
-  }
-  if (query.pid == 0 && !arguments.all) {
-    const auto of_token = source::parse_pid_token(arguments.query.token);
-    if (of_token && *of_token) query.pid = **of_token;
-  }
-  query.all_file_pages = arguments.file_pages == "all";
-  query.swap_in = arguments.swap_in;
+  const auto query = memory_query_of(snapshot, arguments.choice, arguments.query.token, container, task);
+  if (!query) return query.error();
   OfContainer inside(tally, std::move(container));
-  auto walked = source::visit_everything(snapshot, query, inside, task);
+  auto walked = source::visit_everything(snapshot, *query, inside, task);
   if (walked) walked = scanner.finish();
   if (walked || (walked.error().code != Errc::stopped && walked.error().code != Errc::timeout)) return walked;
   task.gaps.add({Impact::lost, "scan.yara", arguments.query.token,
@@ -158,15 +143,8 @@ void add_scan(CLI::App& app, Common& common, Action& chosen) {
                   "for each file, and each run of pages of a process; of what is over 16 MiB for each piece. "
                   "What takes longer is a lost gap")
       ->capture_default_str();
-  add_target_options(*sub, arguments->query);
-  add_spool_option(*sub, arguments->query.spool);
-  add_label_option(*sub, arguments->query.labels);
-  auto* pid = add_pid_option(*sub, arguments->pid, "the memory and the program of this process alone");
-  sub->add_flag("--all", arguments->all, "the whole container of pid:N")->excludes(pid);
-  sub->add_option("--file-pages", arguments->file_pages,
-                  "of mapped files, live: changed (private copies) or all (every page in memory)")
-      ->check(CLI::IsMember({"changed", "all"}));
-  add_swap_option(*sub, arguments->swap_in);
+  add_memory_options(*sub, arguments->query, arguments->choice,
+                     "the memory and the program of this process alone");
   sub->add_option("--fail-on", common.fail_on,
                   "exit 4 when a match is at or above: info, low, medium, high, critical (of its rule's meta "
                   "'severity', else medium)")

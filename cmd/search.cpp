@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "cmd/commands.h"
-#include "cmd/pid_option.h"
+#include "cmd/memory_options.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/search/pattern.h"
@@ -24,10 +24,7 @@ namespace {
 struct MemoryArguments {             // that both take
   source::TargetQuery query;         // of the source that is looked at; what all share before
   std::vector<std::string> sources;  // as typed
-  source::PidChoice pid;
-  bool all = false;
-  std::string file_pages = "changed";
-  SwapIn swap_in = SwapIn::automatic;
+  MemoryChoice choice;
 };
 
 struct SearchArguments {
@@ -44,25 +41,6 @@ struct StringsArguments {
   search::StringOptions options;
   std::string encoding = "both";
 };
-
-Result<MemoryQuery> query_of(Snapshot& snapshot, const MemoryArguments& arguments, std::string& container,
-                             const Task& task) {
-  MemoryQuery query;
-  query.pid = arguments.pid.pid;
-  if (!arguments.pid.container.empty()) {
-    const auto chosen = source::choose_one(snapshot, arguments.pid, task);
-    if (!chosen) return chosen.error();
-    query.pid = chosen->pid;
-    container = chosen->container;
-  }
-  if (query.pid == 0 && !arguments.all) {
-    const auto of_token = source::parse_pid_token(arguments.query.token);
-    if (of_token && *of_token) query.pid = **of_token;
-  }
-  query.all_file_pages = arguments.file_pages == "all";
-  query.swap_in = arguments.swap_in;
-  return query;
-}
 
 bool is_pattern(std::string_view word) {
   constexpr std::array<std::string_view, 4> kPrefixes{"re:", "hex:", "wide:", "text:"};
@@ -157,7 +135,7 @@ template <class Finder>
 Status walk(Snapshot& snapshot, const MemoryArguments& arguments, search::Tally& tally, Finder& finder,
             Task& task) {
   std::string container;
-  auto query = query_of(snapshot, arguments, container, task);
+  auto query = memory_query_of(snapshot, arguments.choice, arguments.query.token, container, task);
   if (!query) return std::move(query).error();
   OfContainer inside(tally, std::move(container));
   auto walked = snapshot.visit_memory(*query, inside, task);
@@ -277,18 +255,6 @@ Exit strings_one(const StringsArguments& arguments, const Common& common, Io& io
                   io, gaps);
 }
 
-void add_memory_options(CLI::App& sub, MemoryArguments& arguments) {
-  add_target_options(sub, arguments.query);
-  add_spool_option(sub, arguments.query.spool);
-  add_label_option(sub, arguments.query.labels);
-  auto* pid = add_pid_option(sub, arguments.pid, "this process alone");
-  sub.add_flag("--all", arguments.all, "the whole container of pid:N")->excludes(pid);
-  sub.add_option("--file-pages", arguments.file_pages,
-                 "of mapped files, live: changed (private copies) or all (every page in memory)")
-      ->check(CLI::IsMember({"changed", "all"}));
-  add_swap_option(sub, arguments.swap_in);
-}
-
 }  // namespace
 
 void add_search(CLI::App& app, const Common& common, Action& chosen) {
@@ -312,7 +278,7 @@ void add_search(CLI::App& app, const Common& common, Action& chosen) {
       ->allow_extra_args(false);
   sub->add_flag("-i,--ignore-case", arguments->options.ignore_case, "letters of ASCII in either case");
   sub->add_flag("-w,--wide", arguments->options.wide, "text as UTF-16LE as well");
-  add_memory_options(*sub, arguments->memory);
+  add_memory_options(*sub, arguments->memory.query, arguments->memory.choice, "this process alone");
   sub->footer(
       "Examples:\n  ctriage search shop/web-7d9f hunter2\n"
       "  ctriage search pid:4711 --preset urls,keys\n"
@@ -334,7 +300,7 @@ void add_strings(CLI::App& app, const Common& common, Action& chosen) {
       ->capture_default_str();
   sub->add_option("--encoding", arguments->encoding, "ascii, utf16le or both")
       ->check(CLI::IsMember({"ascii", "utf16le", "both"}));
-  add_memory_options(*sub, arguments->memory);
+  add_memory_options(*sub, arguments->memory.query, arguments->memory.choice, "this process alone");
   sub->footer(
       "Examples:\n  ctriage strings pid:4711 -m 12\n  ctriage strings checkpoint.tar --format jsonl\n");
   sub->callback([arguments, &common, &chosen] {
