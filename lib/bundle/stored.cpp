@@ -13,8 +13,6 @@
 namespace ctriage::bundle {
 namespace {
 
-constexpr std::size_t kReadBytes = 128 << 10;
-
 struct Place {
   std::string directory;
   std::string name;
@@ -28,17 +26,6 @@ Place split_path(std::string path) {
 }
 
 }  // namespace
-
-Result<Digest> hash_all(ByteSource& in) {
-  std::vector<std::byte> buffer(kReadBytes);
-  Sha256 hash;
-  while (true) {
-    auto got = in.read(buffer);
-    if (!got) return std::move(got).error();
-    if (*got == 0) return hash.digest();
-    hash.update(std::span(buffer).first(*got));
-  }
-}
 
 Result<Stored> Stored::open(const std::string& path) {
   const Place place = split_path(path);

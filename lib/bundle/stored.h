@@ -58,6 +58,4 @@ class Stored {
 constexpr std::string_view kOfManifest = "manifest.json";
 constexpr std::string_view kOfFile = "file";
 
-Result<Digest> hash_all(ByteSource& in);
-
 }  // namespace ctriage::bundle

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "lib/core/sys.h"
 
@@ -76,6 +77,18 @@ Result<std::string> read_all(ByteSource& in, std::size_t most) {
   }
   all.resize(size);
   return all;
+}
+
+Result<Digest> hash_all(ByteSource& in) {
+  constexpr std::size_t kBlock = 128 << 10;
+  std::vector<std::byte> block(kBlock);
+  Sha256 hash;
+  for (;;) {
+    const auto got = in.read(block);
+    if (!got) return got.error();
+    if (*got == 0) return hash.digest();
+    hash.update(std::span(block).first(*got));
+  }
 }
 
 }  // namespace ctriage

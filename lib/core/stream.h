@@ -74,4 +74,7 @@ class LineReader {
 // The whole of a source, or Errc::limit when it has more than `most` bytes.
 Result<std::string> read_all(ByteSource& in, std::size_t most);
 
+// Of the whole of a source, or what is left of it.
+Result<Digest> hash_all(ByteSource& in);
+
 }  // namespace ctriage

@@ -1,11 +1,7 @@
 #include "lib/transfer/folder.h"
 
-#include <array>
-
 namespace ctriage::transfer {
 namespace {
-
-constexpr std::size_t kBlockBytes = 256 << 10;
 
 template <class T>
 const Refusal* refused(const Answer<T>& answer) {
@@ -22,14 +18,7 @@ Result<Digest> digest_of(const Item& item) {
   if (item.sha256) return *item.sha256;
   auto source = item.open();
   if (!source) return std::move(source).error();
-  Sha256 hash;
-  std::vector<std::byte> block(kBlockBytes);
-  for (;;) {
-    const auto got = (*source)->read(block);
-    if (!got) return got.error();
-    if (*got == 0) return hash.digest();
-    hash.update(std::span(block).first(*got));
-  }
+  return hash_all(**source);
 }
 
 Refusal refusal(Errc code, std::string what) {

@@ -66,14 +66,9 @@ class Local final : public Folder {
     auto file = root_.open_beneath(name);
     if (!file) return refusal_of(std::move(file).error().within(place_));
     FdSource source(*std::move(file), name, task);
-    Sha256 hash;
-    std::vector<std::byte> block(kBlockBytes);
-    for (;;) {
-      const auto got = source.read(block);
-      if (!got) return refusal_of(got.error());
-      if (*got == 0) return hash.digest();
-      hash.update(std::span(block).first(*got));
-    }
+    const auto digest = hash_all(source);
+    if (!digest) return refusal_of(digest.error());
+    return *digest;
   }
 
  private:

@@ -134,14 +134,9 @@ void name_masks(const Process& process, Scene& scene, Seen& seen, Task& task) {
 
 Result<std::string> hash_file(OpenedFile& opened) {
   if (!opened.bytes || opened.entry.file.size_bytes > kMaxScriptBytes) return Error{Errc::limit, "too large"};
-  Sha256 hash;
-  std::vector<std::byte> block(64 << 10);
-  for (;;) {
-    const auto got = opened.bytes->read(block);
-    if (!got) return got.error();
-    if (*got == 0) return to_hex(hash.digest());
-    hash.update(std::span(block).first(*got));
-  }
+  const auto digest = hash_all(*opened.bytes);
+  if (!digest) return digest.error();
+  return to_hex(*digest);
 }
 
 // Where a path of the container leads by its mounts; nothing: into its layers.

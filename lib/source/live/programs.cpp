@@ -74,14 +74,9 @@ Result<std::string> hash_file(int fd, std::string_view name, const Task& task) {
 }
 
 Result<std::string> hash_source(ByteSource& in) {
-  Sha256 hash;
-  std::vector<std::byte> block(kBlock);
-  for (;;) {
-    auto got = in.read(block);
-    if (!got) return std::move(got).error();
-    if (*got == 0) return to_hex(hash.digest());
-    hash.update(std::span(block).first(*got));
-  }
+  const auto digest = hash_all(in);
+  if (!digest) return digest.error();
+  return to_hex(*digest);
 }
 
 std::optional<std::uint32_t> mount_id(const Root& procfs, int fd) {
