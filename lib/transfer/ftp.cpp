@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "lib/core/text.h"
-#include "lib/transfer/curl.h"
+#include "lib/transfer/curl_folder.h"
 #include "lib/transfer/folders.h"
 
 namespace ctriage::transfer {
@@ -18,24 +18,20 @@ bool is_implicit(const Url& url) { return url.scheme == Scheme::ftps && url.port
 std::string base_of(const Url& url) {
   Url as_curl = url;
   as_curl.scheme = is_implicit(url) ? Scheme::ftps : Scheme::ftp;
-  std::string base = place_of(as_curl);
-  // From the root of the file system, where the login leads elsewhere: RFC 1738, 3.2.2, "//" or %2F.
-  return base;
+  return place_of(as_curl);
 }
 
-class Ftp final : public Folder {
+class Ftp final : public CurlFolder {
  public:
   Ftp(std::unique_ptr<CurlSession> session, const Url& url)
-      : session_(std::move(session)), base_(base_of(url)), place_(place_of(url)) {}
-  [[nodiscard]] const std::string& place() const override { return place_; }
+      : CurlFolder(std::move(session)), base_(base_of(url)) {}
 
   Answer<Done> log_in(const Task& task) {
-    CurlSession::Request request;
-    request.url = join_path(base_, "");
+    CurlSession::Request request = request_for("");
     request.no_body = true;
     request.before = {"*FEAT"};
-    const Reply reply = session_->perform(request, task);
-    if (!is_ok(reply)) return refusal_of(*session_, reply, "open");
+    const Reply reply = perform(request, task);
+    if (!is_ok(reply)) return refused(reply, "open");
     std::string features = reply.headers;
     std::ranges::transform(features, features.begin(),
                            [](char c) { return static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c); });
@@ -44,56 +40,41 @@ class Ftp final : public Folder {
   }
 
  protected:
-  Answer<std::optional<std::uint64_t>> size_of(const std::string& name, const Task& task) override {
+  // FTP's last answer is of no account where libcurl is content.
+  [[nodiscard]] bool is_ok(const Reply& reply) const override { return reply.code == CURLE_OK; }
+
+  [[nodiscard]] CurlSession::Request request_for(const std::string& name) const override {
     CurlSession::Request request;
     request.url = join_path(base_, name);
+    return request;
+  }
+
+  Answer<std::optional<std::uint64_t>> size_of(const std::string& name, const Task& task) override {
+    CurlSession::Request request = request_for(name);
     request.no_body = true;
-    const Reply reply = session_->perform(request, task);
+    const Reply reply = perform(request, task);
     if (reply.code == CURLE_REMOTE_FILE_NOT_FOUND) return std::optional<std::uint64_t>();
-    if (!is_ok(reply)) return refusal_of(*session_, reply, name);
+    if (!is_ok(reply)) return refused(reply, name);
     if (reply.size_bytes < 0)
       return std::optional<std::uint64_t>();  // SIZE has no answer: there is no such file
     return std::optional<std::uint64_t>(static_cast<std::uint64_t>(reply.size_bytes));
   }
 
-  Answer<Done> upload(const Item& item, const std::string& name, const Task& task) override {
-    CurlSession::Request request;
-    request.url = join_path(base_, name);
-    request.upload = &item;
-    const Reply reply = session_->perform(request, task);
-    if (!is_ok(reply)) return refusal_of(*session_, reply, name);
-    return Done{};
-  }
-
   Answer<Done> rename(const std::string& from, const std::string& to, const Task& task) override {
-    CurlSession::Request request;
-    request.url = join_path(base_, "");
+    CurlSession::Request request = request_for("");
     request.no_body = true;
     request.after = {"RNFR " + from, "RNTO " + to};  // in the folder, where the transfer left us
-    const Reply reply = session_->perform(request, task);
-    if (!is_ok(reply)) return refusal_of(*session_, reply, to + ": rename");
-    return Done{};
-  }
-
-  Answer<Digest> reread(const std::string& name, const Task& task) override {
-    Sha256 hash;
-    CurlSession::Request request;
-    request.url = join_path(base_, name);
-    request.hash = &hash;
-    const Reply reply = session_->perform(request, task);
-    if (!is_ok(reply)) return refusal_of(*session_, reply, name);
-    return hash.digest();
+    return done(request, to + ": rename", task);
   }
 
   // draft-bryan-ftpext-hash: "213 SHA-256 0-1023 <hex> name".
   Answer<std::optional<Digest>> server_digest(const std::string& name, const Task& task) override {
     if (!hashes_) return std::optional<Digest>();
-    CurlSession::Request request;
-    request.url = join_path(base_, "");
+    CurlSession::Request request = request_for("");
     request.no_body = true;
     request.after = {"*OPTS HASH SHA-256", "*HASH " + name};
-    const Reply reply = session_->perform(request, task);
-    if (!is_ok(reply)) return refusal_of(*session_, reply, name + ": HASH");
+    const Reply reply = perform(request, task);
+    if (!is_ok(reply)) return refused(reply, name + ": HASH");
     for (const std::string_view line : split(reply.headers, '\n')) {
       if (!line.starts_with("213 ")) continue;
       for (const std::string_view word : split_fields(trim(line))) {
@@ -104,11 +85,7 @@ class Ftp final : public Folder {
   }
 
  private:
-  // FTP's last answer is of no account where libcurl is content.
-  static bool is_ok(const Reply& reply) { return reply.code == CURLE_OK; }
-  std::unique_ptr<CurlSession> session_;
   std::string base_;
-  std::string place_;
   bool hashes_ = false;
 };
 

@@ -3,7 +3,7 @@
 #include <curl/curl.h>
 
 #include "lib/core/text.h"
-#include "lib/transfer/curl.h"
+#include "lib/transfer/curl_folder.h"
 #include "lib/transfer/folders.h"
 
 namespace ctriage::transfer {
@@ -11,48 +11,49 @@ namespace {
 
 constexpr std::string_view kAzure = ".blob.core.windows.net";
 
-class Https final : public Folder {
+class Https final : public CurlFolder {
  public:
   Https(std::unique_ptr<CurlSession> session, const Url& url)
-      : session_(std::move(session)), url_(url), base_(place_of(url)), moves_(url.query.empty()) {}
-  [[nodiscard]] const std::string& place() const override { return base_; }
+      : CurlFolder(std::move(session)), url_(url), base_(place_of(url)), moves_(url.query.empty()) {}
 
  protected:
   [[nodiscard]] bool renames() const override { return moves_; }
 
-  Answer<std::optional<std::uint64_t>> size_of(const std::string& name, const Task& task) override {
-    if (url_.one_object) return sent_;  // a signature is for one method
+  [[nodiscard]] CurlSession::Request request_for(const std::string& name) const override {
     CurlSession::Request request;
     request.url = url_of(name);
+    return request;
+  }
+
+  Answer<std::optional<std::uint64_t>> size_of(const std::string& name, const Task& task) override {
+    if (url_.one_object) return sent_;  // a signature is for one method
+    CurlSession::Request request = request_for(name);
     request.no_body = true;
-    const Reply reply = session_->perform(request, task);
+    const Reply reply = perform(request, task);
     if (reply.code == CURLE_OK && reply.response == 404) return std::optional<std::uint64_t>();
-    if (!is_done(reply)) return refusal_of(*session_, reply, name);
+    if (!is_ok(reply)) return refused(reply, name);
     if (reply.size_bytes < 0)
       return refusal(Errc::unsupported, base_ + ": " + name + ": the server says no size");
     return std::optional<std::uint64_t>(static_cast<std::uint64_t>(reply.size_bytes));
   }
 
   Answer<Done> upload(const Item& item, const std::string& name, const Task& task) override {
-    CurlSession::Request request;
-    request.url = url_of(name);
+    CurlSession::Request request = request_for(name);
     request.upload = &item;
     request.headers = {"Content-Type: application/octet-stream"};
     if (url_.host.ends_with(kAzure)) request.headers.emplace_back("x-ms-blob-type: BlockBlob");
     if (!moves_ && url_.query.empty()) request.headers.emplace_back("If-None-Match: *");
-    const Reply reply = session_->perform(request, task);
-    if (!is_done(reply)) return refusal_of(*session_, reply, name);
-    if (url_.one_object) sent_ = item.size_bytes;
-    return Done{};
+    auto sent = done(request, name, task);
+    if (url_.one_object && std::holds_alternative<Done>(sent)) sent_ = item.size_bytes;
+    return sent;
   }
 
   Answer<Done> rename(const std::string& from, const std::string& to, const Task& task) override {
-    CurlSession::Request request;
-    request.url = url_of(from);
+    CurlSession::Request request = request_for(from);
     request.method = "MOVE";
     request.headers = {"Destination: " + url_of(to), "Overwrite: F"};
-    const Reply reply = session_->perform(request, task);
-    if (is_done(reply)) return Done{};
+    const Reply reply = perform(request, task);
+    if (is_ok(reply)) return Done{};
     if (reply.code == CURLE_OK && (reply.response == 405 || reply.response == 501 || reply.response == 400)) {
       moves_ = false;  // from the next attempt on
       remove(from, task);
@@ -60,19 +61,13 @@ class Https final : public Folder {
       again.can_pass = true;
       return again;
     }
-    return refusal_of(*session_, reply, to + ": MOVE");
+    return refused(reply, to + ": MOVE");
   }
 
   Answer<Digest> reread(const std::string& name, const Task& task) override {
     if (url_.one_object)
       return refusal(Errc::unsupported, base_ + ": a URL that is signed for PUT cannot be read");
-    Sha256 hash;
-    CurlSession::Request request;
-    request.url = url_of(name);
-    request.hash = &hash;
-    const Reply reply = session_->perform(request, task);
-    if (!is_done(reply)) return refusal_of(*session_, reply, name);
-    return hash.digest();
+    return CurlFolder::reread(name, task);
   }
 
  private:
@@ -81,12 +76,10 @@ class Https final : public Folder {
     return url_.query.empty() ? path : path + "?" + url_.query;
   }
   void remove(const std::string& name, const Task& task) {
-    CurlSession::Request request;
-    request.url = url_of(name);
+    CurlSession::Request request = request_for(name);
     request.method = "DELETE";
-    (void)session_->perform(request, task);
+    (void)perform(request, task);
   }
-  std::unique_ptr<CurlSession> session_;
   Url url_;
   std::string base_;
   bool moves_;

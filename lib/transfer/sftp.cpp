@@ -5,7 +5,7 @@
 #include "lib/core/root.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
-#include "lib/transfer/curl.h"
+#include "lib/transfer/curl_folder.h"
 #include "lib/transfer/folders.h"
 
 namespace ctriage::transfer {
@@ -49,76 +49,56 @@ Result<Keys> keys_of(const Url& url, const Options& options, const Login& login)
   return keys;
 }
 
-class Sftp final : public Folder {
+class Sftp final : public CurlFolder {
  public:
   Sftp(std::unique_ptr<CurlSession> session, const Url& url)
-      : session_(std::move(session)), url_(url), base_(place_of(url)) {}
-  [[nodiscard]] const std::string& place() const override { return base_; }
+      : CurlFolder(std::move(session)), path_(url.path), base_(place_of(url)) {}
 
   Answer<Done> log_in(const Task& task) {
-    CurlSession::Request request;
-    request.url = join_path(base_, "");
+    CurlSession::Request request = request_for("");
     request.no_body = true;
-    const Reply reply = session_->perform(request, task);
-    if (is_done(reply)) return Done{};
-    Refusal no = refusal_of(*session_, reply, "open");
+    const Reply reply = perform(request, task);
+    if (is_ok(reply)) return Done{};
+    Refusal no = refused(reply, "open");
     if (reply.code == CURLE_LOGIN_DENIED || reply.code == CURLE_PEER_FAILED_VERIFICATION) no.can_pass = false;
     return no;
   }
 
  protected:
-  Answer<std::optional<std::uint64_t>> size_of(const std::string& name, const Task& task) override {
+  [[nodiscard]] CurlSession::Request request_for(const std::string& name) const override {
     CurlSession::Request request;
     request.url = join_path(base_, name);
+    return request;
+  }
+
+  Answer<std::optional<std::uint64_t>> size_of(const std::string& name, const Task& task) override {
+    CurlSession::Request request = request_for(name);
     request.size_only = true;
-    const Reply reply = session_->perform(request, task);
+    const Reply reply = perform(request, task);
     if (reply.code == CURLE_REMOTE_FILE_NOT_FOUND) return std::optional<std::uint64_t>();
-    if (!is_done(reply)) return refusal_of(*session_, reply, name);
+    if (!is_ok(reply)) return refused(reply, name);
     return std::optional<std::uint64_t>(reply.size_bytes < 0 ? 0
                                                              : static_cast<std::uint64_t>(reply.size_bytes));
   }
 
-  Answer<Done> upload(const Item& item, const std::string& name, const Task& task) override {
-    CurlSession::Request request;
-    request.url = join_path(base_, name);
-    request.upload = &item;
-    const Reply reply = session_->perform(request, task);
-    if (!is_done(reply)) return refusal_of(*session_, reply, name);
-    return Done{};
-  }
-
   Answer<Done> rename(const std::string& from, const std::string& to, const Task& task) override {
-    CurlSession::Request request;
-    request.url = join_path(base_, "");
+    CurlSession::Request request = request_for("");
     request.no_body = true;
     request.before = {"rename " + quoted(from) + " " + quoted(to)};
-    const Reply reply = session_->perform(request, task);
-    if (!is_done(reply)) return refusal_of(*session_, reply, to + ": rename");
-    return Done{};
-  }
-
-  Answer<Digest> reread(const std::string& name, const Task& task) override {
-    Sha256 hash;
-    CurlSession::Request request;
-    request.url = join_path(base_, name);
-    request.hash = &hash;
-    const Reply reply = session_->perform(request, task);
-    if (!is_done(reply)) return refusal_of(*session_, reply, name);
-    return hash.digest();
+    return done(request, to + ": rename", task);
   }
 
  private:
   // As libcurl reads a name in a quote command.
   [[nodiscard]] std::string quoted(const std::string& name) const {
     std::string out = "\"";
-    for (const char c : join_path(url_.path, name)) {
+    for (const char c : join_path(path_, name)) {
       if (c == '"' || c == '\\' || c == '\'') out += '\\';
       out += c;
     }
     return out + '"';
   }
-  std::unique_ptr<CurlSession> session_;
-  Url url_;
+  std::string path_;
   std::string base_;
 };
 
