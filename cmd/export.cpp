@@ -9,9 +9,9 @@
 #include "cmd/commands.h"
 #include "cmd/transfer_options.h"
 #include "lib/bundle/sidecar.h"
+#include "lib/bundle/volumes.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
-#include "lib/transfer/parts.h"
 
 namespace ctriage {
 namespace {
@@ -89,16 +89,15 @@ Exit export_one(const Order& order, const std::string& path, Io& io) {
       return Exit::usage;
     }
   }
-  const std::string& place = order.arguments.journal.empty() ? bundle->directory : order.arguments.journal;
-  auto directory = Root::open(place.empty() ? "." : place);
-  if (!directory) return fail(io, std::move(directory).error().within("the journal's place"));
-  auto journal =
-      transfer::Journal::open(*directory, transfer::stem_of(bundle->name) + ".sent.jsonl", bundle->id);
+  auto place =
+      order.arguments.journal.empty() ? bundle->beside.duplicate() : Root::open(order.arguments.journal);
+  if (!place) return fail(io, std::move(place).error().within("the journal's place"));
+  auto journal = transfer::Journal::open(*place, bundle::stem_of(bundle->name) + ".sent.jsonl", bundle->id);
   if (!journal && journal.error().code == Errc::changed && !order.arguments.queue.empty()) {
     io.err("ctriage: " + escape_terminal(path) + ": is being sent already, and left alone\n");
     return Exit::complete;
   }
-  if (!journal) return fail(io, std::move(journal).error().within(place.empty() ? "." : place));
+  if (!journal) return fail(io, std::move(journal).error().within(place->name()));
 
   ExportResult result;
   result.bundle = Bytes(path);

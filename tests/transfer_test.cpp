@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "lib/bundle/volumes.h"
 #include "lib/core/stream.h"
 #include "lib/core/sys.h"
 #include "lib/transfer/connect.h"
@@ -105,13 +106,12 @@ TEST(TransferSecrets, Netrc) {
 }
 
 TEST(TransferParts, Names) {
-  const std::string bundle = "IR-1_node_pod.ctriage.tar.age";
-  EXPECT_EQ(volume_name(bundle, 0, true), bundle);
-  EXPECT_EQ(volume_name(bundle, 0, false), bundle + ".000");
-  EXPECT_EQ(volume_name(bundle, 1234, false), bundle + ".1234");
-  EXPECT_EQ(manifest_note(bundle, Digest{}).name, "IR-1_node_pod.manifest.sha256");
+  const std::string whole = "IR-1_node_pod.ctriage.tar.age";
+  EXPECT_EQ(bundle::volume_name(whole, 0), whole + ".000");
+  EXPECT_EQ(bundle::volume_name(whole, 1234), whole + ".1234");
+  EXPECT_EQ(manifest_note(whole, Digest{}).name, "IR-1_node_pod.manifest.sha256");
   Item volume = to_item({"x", "abc"});
-  EXPECT_EQ(complete_note(bundle, {&volume, 1}).text,
+  EXPECT_EQ(complete_note(whole, {&volume, 1}).text,
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  x\n");
 }
 

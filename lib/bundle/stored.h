@@ -36,6 +36,8 @@ class Stored {
     std::uint64_t size_bytes = 0;
   };
   Result<Bytes> bytes(const Task& task) const;
+  // The tar by offset; not of what is unpacked.
+  Result<std::unique_ptr<archive::BytesAt>> at() const;
   Result<std::unique_ptr<Reader>> reader(Task& task) const;
   // SHA-256 of manifest.json, or of the file's bytes of what is encrypted.
   struct Name {
@@ -46,7 +48,6 @@ class Stored {
 
  private:
   Stored(Root beside, std::string whole) : beside_(std::move(beside)), whole_(std::move(whole)) {}
-  Result<std::unique_ptr<archive::BytesAt>> at() const;
   Root beside_;
   std::string whole_;
   Form form_ = Form::file;

@@ -37,6 +37,7 @@ class Volumes final : public archive::BytesAt {
   Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> into) override;
   [[nodiscard]] std::optional<std::uint64_t> size_bytes() const override { return size_; }
   [[nodiscard]] std::size_t count() const { return count_; }
+  [[nodiscard]] std::uint64_t each_bytes() const { return each_; }  // of all but the last
 
  private:
   Volumes(Root directory, std::string whole) : directory_(std::move(directory)), whole_(std::move(whole)) {}

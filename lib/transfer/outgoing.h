@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/core/root.h"
 #include "lib/core/task.h"
 #include "lib/transfer/destination.h"
 
@@ -13,8 +14,8 @@ namespace ctriage::transfer {
 constexpr std::uint64_t kVolumeBytes = 256 << 20;
 
 struct Outgoing {
-  std::string name;       // NAME.ctriage.tar or NAME.ctriage.tar.age
-  std::string directory;  // that it lies in, with "/" at its end; "" for the working directory
+  std::string name;  // NAME.ctriage.tar or NAME.ctriage.tar.age
+  Root beside;       // the directory that it lies in
   std::uint64_t size_bytes = 0;
   bool encrypted = false;          // by its name
   std::string id;                  // SHA-256 of its length and its last 4 KiB: another bundle has another
@@ -22,7 +23,7 @@ struct Outgoing {
   std::vector<Item> volumes;       // one: under the bundle's own name
 };
 
-// `path`: of the bundle, or of NAME.ctriage.tar.000, the first of its volumes, which go as they are.
+// `path`: of the bundle, or of any of its volumes, which go as they are.
 // Errc::malformed where it is not a sealed bundle. `task` stays with the caller for as long.
 Result<Outgoing> open_outgoing(const std::string& path, std::uint64_t split_bytes, const Task& task);
 

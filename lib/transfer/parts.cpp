@@ -1,27 +1,15 @@
 #include "lib/transfer/parts.h"
 
-#include "lib/core/text.h"
+#include "lib/bundle/volumes.h"
 
 namespace ctriage::transfer {
 
-std::string volume_name(std::string_view bundle, std::size_t index, bool single) {
-  if (single) return std::string(bundle);
-  std::string digits = std::to_string(index);
-  constexpr std::size_t kDigits = 3;
-  if (digits.size() < kDigits) digits.insert(0, kDigits - digits.size(), '0');
-  return std::string(bundle) + "." + digits;
+Note manifest_note(std::string_view whole, const Digest& manifest) {
+  return {bundle::stem_of(whole) + ".manifest.sha256", to_hex(manifest) + "  manifest.json\n"};
 }
 
-std::string stem_of(std::string_view bundle) {
-  return std::string(bundle.substr(0, bundle.rfind(".ctriage.tar")));
-}
-
-Note manifest_note(std::string_view bundle, const Digest& manifest) {
-  return {stem_of(bundle) + ".manifest.sha256", to_hex(manifest) + "  manifest.json\n"};
-}
-
-Note complete_note(std::string_view bundle, std::span<const Item> volumes) {
-  Note note{stem_of(bundle) + ".COMPLETE", ""};
+Note complete_note(std::string_view whole, std::span<const Item> volumes) {
+  Note note{bundle::stem_of(whole) + ".COMPLETE", ""};
   for (const Item& volume : volumes) {
     if (volume.sha256) note.text += to_hex(*volume.sha256) + "  " + volume.name + "\n";
   }

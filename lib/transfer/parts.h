@@ -4,7 +4,6 @@
 //   as it is known NAME.ctriage.tar[.age]      the bundle, or NAME.ctriage.tar.000, .001, ... its volumes
 //   NAME.COMPLETE               SHA-256 and name of each, for sha256sum -c; the last: without it the rest is
 //   not whole
-#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,15 +12,13 @@
 
 namespace ctriage::transfer {
 
-std::string volume_name(std::string_view bundle, std::size_t index, bool single);
-std::string stem_of(std::string_view bundle);
 struct Note {
   std::string name;
   std::string text;
 };
-Note manifest_note(std::string_view bundle, const Digest& manifest);
+Note manifest_note(std::string_view whole, const Digest& manifest);
 // `volumes` with their digests.
-Note complete_note(std::string_view bundle, std::span<const Item> volumes);
+Note complete_note(std::string_view whole, std::span<const Item> volumes);
 Item to_item(Note note);
 
 }  // namespace ctriage::transfer

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "lib/bundle/volumes.h"
 #include "lib/core/sys.h"
 #include "lib/core/sys_memory.h"
 #include "lib/core/text.h"
@@ -224,7 +225,7 @@ Status RelayWork::cut() {
     Parcel parcel;
     parcel.where = Parcel::Where::slot;
     parcel.slot = slot;
-    parcel.name = volume_name(name_, volumes_, volumes_ == 0 && !*more);
+    parcel.name = volumes_ == 0 && !*more ? name_ : bundle::volume_name(name_, volumes_);
     parcel.size_bytes = filled;
     Sha256 hash;
     hash.update(slots_.at(slot).first(filled));

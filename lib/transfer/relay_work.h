@@ -79,7 +79,7 @@ class RelayWork {
   std::uint64_t spill_left_bytes_ = 0;
   std::string spill_why_;
   std::optional<std::byte> ahead_;  // of the next volume: the one before it was not the last
-  std::size_t volumes_ = 0;
+  std::uint32_t volumes_ = 0;
   Channel* parent_ = nullptr;
   std::optional<End> end_;
   const std::atomic<bool> never_{false};

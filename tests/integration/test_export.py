@@ -207,7 +207,7 @@ class Export(Case):
         os.rename(os.path.join(into, self.name + ".001"), os.path.join(into, "away"))
         run = ctriage("export", first, "file:" + inbox)
         self.expect(run, 1)
-        self.assertIn(".001: is missing", text(run))
+        self.assertIn(".001 is missing", text(run))
         self.assertEqual(os.listdir(inbox), [])
         os.rename(os.path.join(into, "away"), os.path.join(into, self.name + ".001"))
         self.expect(ctriage("export", first, "file:" + inbox, "--dry-run", "--json"), 0)
