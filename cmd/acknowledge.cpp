@@ -12,6 +12,7 @@
 #include "lib/core/hash.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/core/told_pipe.h"
 
 namespace ctriage {
 namespace {
@@ -49,24 +50,11 @@ Status write_out(std::span<const std::byte> bytes) {
   return Done{};
 }
 
-// Until the writer says that it has written all, and the pipe is empty, or nobody else has it.
-Result<Passed> pass_on(int from, Channel& parent) {
-  const std::atomic<bool> never{false};
+Result<Passed> pass_on(ToldPipe& from) {
   Sha256 hash;
   std::vector<std::byte> block(kBlockBytes);
-  for (bool ended = false;;) {
-    if (!ended && parent.ready()) {
-      const auto said = parent.receive(kMaxMessage, never);
-      if (!said || !*said) return Error{Errc::io, "the writer of the bundle ended before it"};
-      ended = true;
-    }
-    std::array<pollfd, 1> watched{{{from, POLLIN, 0}}};
-    const auto ready = sys::poll(watched, ended ? 0 : kLookNs);
-    if (!ready && ready.error().number != EINTR) return ready.error();
-    if (ready && *ready == 0 && ended) return Passed{hash.digest(), hash.size_bytes()};
-    if (!ready || *ready == 0) continue;
-    const auto got = sys::read(from, block, "the bundle's pipe");
-    if (!got && got.error().number == EINTR) continue;
+  for (;;) {
+    const auto got = from.read(block, []() -> Status { return Done{}; });
     if (!got) return got.error();
     if (*got == 0) return Passed{hash.digest(), hash.size_bytes()};
     const auto bytes = std::span(block).first(*got);
@@ -96,18 +84,17 @@ Result<std::string> read_line() {
   return Error{Errc::timeout, "no answer for a minute"};
 }
 
-int work(int from, Channel& parent) {
+int work(UniqueFd pipe, Channel& parent) {
+  ToldPipe from(std::move(pipe), parent);
   std::string why;
-  if (const auto passed = pass_on(from, parent); !passed) {
+  if (const auto passed = pass_on(from); !passed) {
     why = passed.error().what;
   } else {
     UniqueFd(STDOUT_FILENO).reset();
     const auto line = read_line();
-    const std::string expected =
-        "ctriage-ack " + to_hex(passed->sha256) + " " + std::to_string(passed->size_bytes);
     if (!line) {
       why = line.error().what;
-    } else if (*line != expected) {
+    } else if (*line != acknowledgement(passed->sha256, passed->size_bytes)) {
       why = "the other end has other bytes, or is no `ctriage receive --ack`";
     }
   }
@@ -116,13 +103,17 @@ int work(int from, Channel& parent) {
 
 }  // namespace
 
+std::string acknowledgement(const Digest& sha256, std::uint64_t size_bytes) {
+  return "ctriage-ack " + to_hex(sha256) + " " + std::to_string(size_bytes);
+}
+
 Result<Acknowledged> Acknowledged::start(sys::Handler on_stop) {
   auto pipe = sys::pipe2(O_CLOEXEC);
   if (!pipe) return std::move(pipe).error();
   auto child = Child::start(
       [&](Channel& parent) {
         pipe->second.reset();
-        return work(pipe->first.get(), parent);
+        return work(std::move(pipe->first), parent);
       },
       on_stop);
   if (!child) return std::move(child).error();

@@ -2,10 +2,17 @@
 // `collect -o - --ack`: what goes to standard output is counted and hashed on its way by a process of ours,
 // which then reads on standard input what `receive --ack` at the other end has on its disk.
 // lib/bundle/FORMAT.md, "Acknowledgement".
+#include <cstdint>
+#include <string>
+
 #include "lib/core/child.h"
+#include "lib/core/hash.h"
 #include "lib/core/unique_fd.h"
 
 namespace ctriage {
+
+// What is said, without its line end: all bytes are on the disk under their name.
+std::string acknowledgement(const Digest& sha256, std::uint64_t size_bytes);
 
 class Acknowledged {
  public:

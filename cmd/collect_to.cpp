@@ -16,16 +16,6 @@ constexpr std::int64_t kRetryForSeconds = 120;
 constexpr std::int64_t kPatienceNs =
     20'000'000'000;  // with a destination that takes nothing, before each collector
 
-ExportDestination told_of(const transfer::Delivered& one) {
-  ExportDestination told;
-  told.place = Bytes(one.place);
-  told.complete = one.complete;
-  told.proof = one.proof;
-  told.volumes = one.volumes;
-  if (!one.complete) told.why = Bytes(one.why.empty() ? "the bundle was not sealed" : one.why);
-  return told;
-}
-
 }  // namespace
 
 void add_to_options(CLI::App& sub, ToArguments& arguments) {
@@ -70,7 +60,7 @@ Result<Outlet> Outlet::start(const ToArguments& arguments, bool encrypted, Io& i
   }
   warn_insecure(options->transfer, io);
   transfer::RelayOptions relaying{*std::move(urls), options->transfer, std::nullopt, options->proof,
-                                  options->retry.for_ns};
+                                  options->retry};
   if (!arguments.spill.empty()) {
     auto spill = Root::open(arguments.spill);
     if (!spill) return std::move(spill).error().within("--spill");
@@ -98,8 +88,8 @@ Status Outlet::begin(const std::string& name, const Root& proc, const collect::K
   }
   const auto greeted = relay_.begin(name, spill_bytes);
   if (!greeted) return Error(greeted.error()).within("--to");
-  for (const transfer::Delivered& one : *greeted) {
-    if (!one.why.empty()) io.err("ctriage: --to " + escape_terminal(one.why) + "\n");
+  for (const ExportDestination& one : *greeted) {
+    if (one.why) io.err("ctriage: --to " + escape_terminal(one.why->raw) + "\n");
   }
   return Done{};
 }
@@ -116,8 +106,6 @@ Status Outlet::wait_for_room() const {
 Result<std::vector<ExportDestination>> Outlet::finish(const std::optional<Digest>& manifest, Io& io) {
   const auto relayed = relay_.finish(manifest);
   if (!relayed) return relayed.error();
-  std::vector<ExportDestination> sent;
-  for (const transfer::Delivered& one : relayed->destinations) sent.push_back(told_of(one));
   if (relayed->spilled > 0)
     io.err("ctriage: " + escape_terminal(spill_) + ": " +
            counted(relayed->spilled, "volume of the bundle stays", "volumes of the bundle stay") +
@@ -126,10 +114,10 @@ Result<std::vector<ExportDestination>> Outlet::finish(const std::optional<Digest
                 ? "; it is all of it: ctriage export " + shell_word(spill_ + "/" + relayed->first) + " URL"
                 : "; they belong beside those that are there") +
            "\n");
-  if (!relayed->spill_why.empty())
-    io.err("ctriage: --spill " + escape_terminal(spill_ + ": not all could be kept: " + relayed->spill_why) +
-           "\n");
-  return sent;
+  if (!relayed->spill_why.raw.empty())
+    io.err("ctriage: --spill " +
+           escape_terminal(spill_ + ": not all could be kept: " + relayed->spill_why.raw) + "\n");
+  return relayed->destinations;
 }
 
 }  // namespace ctriage

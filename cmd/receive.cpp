@@ -1,6 +1,7 @@
 // receive: a bundle from standard input into a directory, verified while it is written.
 #include <CLI/CLI.hpp>
 
+#include "cmd/acknowledge.h"
 #include "cmd/evidence.h"
 #include "lib/bundle/age.h"
 #include "lib/bundle/tee.h"
@@ -92,7 +93,7 @@ Exit take(const ReceiveArguments& arguments, const Root& into, ByteSource& input
   }
   io.err(said);
   // Only now: it has its name and is on the disk.
-  auto told = io.out("ctriage-ack " + to_hex(tee.digest()) + " " + std::to_string(tee.size_bytes()) + "\n");
+  auto told = io.out(acknowledgement(tee.digest(), tee.size_bytes()) + "\n");
   return told ? Exit::complete : fail(io, told.error());
 }
 

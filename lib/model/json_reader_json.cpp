@@ -301,6 +301,7 @@ template Result<CollectedTarget> parse_artifact<CollectedTarget>(std::string_vie
 template Result<SweptTarget> parse_artifact<SweptTarget>(std::string_view);
 template Result<PlanResult> parse_artifact<PlanResult>(std::string_view);
 template Result<SentItem> parse_artifact<SentItem>(std::string_view);
+template Result<Relayed> parse_artifact<Relayed>(std::string_view);
 template Result<ExportDestination> parse_artifact<ExportDestination>(std::string_view);
 
 }  // namespace ctriage

@@ -88,6 +88,25 @@ struct ExportResult {
   }
 };
 
+struct Relayed {  // what the process that sends a growing bundle tells the one that writes it
+  std::vector<ExportDestination> destinations;
+  std::uint64_t volumes = 0;
+  std::string first;
+  std::uint64_t spilled = 0;
+  Bytes spill_why;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("destinations", self.destinations, "as they were given");
+    v("volumes", self.volumes, "that the bundle was cut into");
+    v("first", self.first, "name of the first of them");
+    v("spilled", self.spilled, "volumes in the spill directory that some destination has not got");
+    v("spill_why", self.spill_why, "why not all of those are there; empty: they are");
+  }
+};
+
+template <>
+inline constexpr std::string_view kKind<Relayed> = "relayed";
 template <>
 inline constexpr std::string_view kKind<SentItem> = "sent_item";
 template <>

@@ -46,7 +46,7 @@ Result<Receipt> parse_receipt(std::string_view message);
 struct CourierRoute {
   const Url& destination;
   const Options& transfer;
-  std::span<const std::span<const std::byte>> slots;
+  std::span<const std::span<std::byte>> slots;
   const Root* spill = nullptr;
   Proof proof = Proof::size;
   Retry retry;

@@ -20,6 +20,7 @@
 #include "lib/core/hash.h"
 #include "lib/core/root.h"
 #include "lib/core/unique_fd.h"
+#include "lib/model/transfer.h"
 #include "lib/transfer/connect.h"
 #include "lib/transfer/destination.h"
 
@@ -32,23 +33,7 @@ struct RelayOptions {
   Options transfer;
   std::optional<Root> spill;
   Proof proof = Proof::size;  // of each volume, where the destination can
-  std::int64_t retry_for_ns = 120'000'000'000;
-};
-
-struct Delivered {
-  std::string place;
-  bool complete = false;      // all volumes, the manifest's digest and the COMPLETE marker
-  Proof proof = Proof::none;  // the least of its volumes
-  std::uint64_t volumes = 0;  // that it has
-  std::string why;            // it was given up
-};
-
-struct Relayed {
-  std::vector<Delivered> destinations;  // as they were given
-  std::uint64_t volumes = 0;
-  std::string first;          // name of the first volume
-  std::uint64_t spilled = 0;  // volumes that stay in the spill directory: some destination has not got them
-  std::string spill_why;      // not all of those are there
+  Retry retry;
 };
 
 class Relay {
@@ -59,7 +44,7 @@ class Relay {
   // Before the first byte. `name`: of the bundle, NAME.ctriage.tar or NAME.ctriage.tar.age; `spill_bytes`:
   // what may be used of the spill directory. Who refuses for good is told. An error when all do: there is no
   // way out.
-  Result<std::vector<Delivered>> begin(std::string_view name, std::uint64_t spill_bytes);
+  Result<std::vector<ExportDestination>> begin(std::string_view name, std::uint64_t spill_bytes);
   // The end that the bundle is written to; once.
   UniqueFd take_pipe() { return std::move(pipe_); }
   [[nodiscard]] int pipe() const { return pipe_.get(); }

@@ -1,14 +1,12 @@
 #include "lib/transfer/relay_work.h"
 
-#include <poll.h>
-
 #include <algorithm>
-#include <cerrno>
 
 #include "lib/bundle/volumes.h"
 #include "lib/core/sys.h"
 #include "lib/core/sys_memory.h"
 #include "lib/core/text.h"
+#include "lib/model/json.h"
 
 namespace ctriage::transfer {
 namespace {
@@ -19,22 +17,15 @@ constexpr std::int64_t kGreetingNs =
 constexpr std::int64_t kStuckNs = 900'000'000'000;  // beyond its retries: a library hangs
 constexpr std::size_t kMaxReceipt = 64 << 10;
 
-std::string one_line(std::string text) {
-  for (char& c : text) {
-    if (c == '\n' || c == '\t') c = ' ';
-  }
-  return text;
-}
-
 }  // namespace
 
-int RelayWork::run(Channel& parent) {
+int RelayWork::run() {
   auto memory = sys::map_shared(kSlots * kStreamVolumeBytes);
   if (!memory) return 1;
-  slots_.all = *memory;
-  for (std::size_t slot = 0; slot < kSlots; ++slot) views_[slot] = slots_.at(slot);
+  for (std::size_t slot = 0; slot < kSlots; ++slot)
+    slots_[slot] = memory->subspan(slot * kStreamVolumeBytes, kStreamVolumeBytes);
   start_couriers();
-  const auto begin = parent.receive(kMaxReceipt, never_);
+  const auto begin = parent_.receive(kMaxReceipt, never_);
   if (!begin || !*begin) return 1;
   const std::size_t space = (*begin)->find(' ');
   if (space == std::string::npos) return 1;
@@ -46,30 +37,32 @@ int RelayWork::run(Channel& parent) {
     return std::ranges::all_of(couriers_, [](const Courier& one) { return one.greeted || !one.child; });
   };
   while (!all_greeted() && sys::boottime_ns() < until_ns) pump(kLookNs);
-  if (!parent.send(report())) return 1;
+  if (!parent_.send(report())) return 1;
   if (!any_left()) return 1;
 
-  parent_ = &parent;
   const auto done = cut();
-  pipe_.reset();
-  if (auto told = look_for_end(true); !told) return 1;
-  send_end(done.has_value());
-  return parent.send(report()) ? 0 : 1;
+  pipe_.close();
+  const auto word = pipe_.last_word();
+  if (!word) return 1;
+  Digest manifest{};
+  const bool sealed = done && parse_digest(*word, manifest);
+  send_end(sealed ? std::optional(manifest) : std::nullopt);
+  return parent_.send(report()) ? 0 : 1;
 }
 
 void RelayWork::start_couriers() {
   std::vector<Child*> siblings;
   for (const Url& destination : options_.destinations) {
     Courier courier;
-    courier.told.place = place_of(destination);
+    courier.told.place = Bytes(place_of(destination));
     courier.busy = true;
     courier.since_ns = sys::boottime_ns();
     const CourierRoute route{destination,    options_.transfer,
-                             views_,         options_.spill ? &*options_.spill : nullptr,
-                             options_.proof, {options_.retry_for_ns}};
+                             slots_,         options_.spill ? &*options_.spill : nullptr,
+                             options_.proof, options_.retry};
     auto child = Child::start(
         [&](Channel& relay) {
-          pipe_.reset();  // the writer must see when the relay lets go of it
+          pipe_.close();  // the writer must see when the relay lets go of it
           return carry(relay, route);
         },
         on_stop_, siblings);
@@ -77,7 +70,7 @@ void RelayWork::start_couriers() {
       courier.child = std::make_unique<Child>(*std::move(child));
       siblings.push_back(courier.child.get());
     } else {
-      courier.told.why = one_line(child.error().what);
+      courier.told.why = Bytes(child.error().what);
     }
     couriers_.push_back(std::move(courier));
   }
@@ -95,7 +88,7 @@ void RelayWork::pump(std::int64_t wait_ns) {
       hear(courier);
       heard = true;
     } else if (courier.child && courier.busy &&
-               now_ns - courier.since_ns > options_.retry_for_ns + kStuckNs) {
+               now_ns - courier.since_ns > options_.retry.for_ns + kStuckNs) {
       courier.child->abandon();
       give_up(courier, "it did not answer in time");
     }
@@ -115,19 +108,19 @@ void RelayWork::hear(Courier& courier) {
   if (!std::exchange(courier.greeted, true)) return;
   const Parcel& parcel = parcels_[courier.next++];
   if (parcel.where == Parcel::Where::text) return;
-  Delivered& told = courier.told;
+  ExportDestination& told = courier.told;
   told.proof = told.volumes == 0 ? receipt->proof : std::min(told.proof, receipt->proof);
   ++told.volumes;
 }
 
 void RelayWork::give_up(Courier& courier, std::string why) {
-  courier.told.why = one_line(std::move(why));
+  courier.told.why = Bytes(std::move(why));
   courier.child.reset();
   // What only lies in memory goes to the disk: this one has not got it.
   for (std::size_t slot = 0; slot < kSlots; ++slot) {
     if (!holds_[slot] || *holds_[slot] < courier.next) continue;
     Parcel& parcel = parcels_[*holds_[slot]];
-    if (parcel.where == Parcel::Where::slot && spill(parcel, slots_.at(slot)))
+    if (parcel.where == Parcel::Where::slot && spill(parcel, slots_[slot]))
       parcel.where = Parcel::Where::spill;
   }
 }
@@ -158,7 +151,7 @@ bool RelayWork::spill(Parcel& parcel, std::span<const std::byte> bytes) {
     return written;
   };
   if (auto stored = store(); !stored) {
-    spill_why_ = one_line(std::move(stored).error().what);
+    spill_why_ = std::move(stored).error().what;
     return false;
   }
   spill_left_bytes_ -= parcel.size_bytes;
@@ -176,38 +169,19 @@ void RelayWork::drop_spilled() {
   }
 }
 
-Status RelayWork::look_for_end(bool wait) {
-  if (end_ || (!wait && !parent_->ready())) return Done{};
-  const auto message = parent_->receive(kMaxReceipt, never_);
-  if (!message) return message.error();
-  if (!*message) return Error{Errc::io, "the writer of the bundle ended before it"};
-  end_.emplace();
-  if (Digest digest{}; parse_digest(**message, digest)) end_->manifest = digest;
-  return Done{};
-}
-
 Result<bool> RelayWork::fill(std::span<std::byte> into, std::size_t& filled) {
   filled = 0;
   if (ahead_) into[filled++] = *std::exchange(ahead_, std::nullopt);
-  std::byte next{};
-  for (;;) {
+  const auto meanwhile = [this]() -> Status {
     pump(0);
-    if (auto looked = look_for_end(false); !looked) return std::move(looked).error();
     if (!any_left() && (!options_.spill || !spill_why_.empty()))
       return Error{Errc::io, "no destination is left"};
-    std::array<pollfd, 1> watched{{{pipe_.get(), POLLIN, 0}}};
-    const auto ready = sys::poll(watched, end_ ? 0 : kLookNs);
-    if (!ready && ready.error().number != EINTR) return ready.error();
-    if (!ready) continue;
-    if (*ready == 0) {
-      if (end_) return false;  // all had been written when that was said
-      continue;
-    }
+    return Done{};
+  };
+  for (std::byte next{};;) {
     const bool full = filled == into.size();  // one byte more says that it is not the last
-    const auto got =
-        sys::read(pipe_.get(), full ? std::span(&next, 1) : into.subspan(filled), "the bundle's pipe");
-    if (!got && got.error().number != EINTR) return got.error();
-    if (!got) continue;
+    const auto got = pipe_.read(full ? std::span(&next, 1) : into.subspan(filled), meanwhile);
+    if (!got) return got.error();
     if (*got == 0) return false;
     if (full) {
       ahead_ = next;
@@ -220,7 +194,7 @@ Result<bool> RelayWork::fill(std::span<std::byte> into, std::size_t& filled) {
 Status RelayWork::cut() {
   for (std::size_t slot = 0;;) {
     std::size_t filled = 0;
-    const auto more = fill(slots_.at(slot), filled);
+    const auto more = fill(slots_[slot], filled);
     if (!more) return more.error();
     Parcel parcel;
     parcel.where = Parcel::Where::slot;
@@ -228,12 +202,12 @@ Status RelayWork::cut() {
     parcel.name = volumes_ == 0 && !*more ? name_ : bundle::volume_name(name_, volumes_);
     parcel.size_bytes = filled;
     Sha256 hash;
-    hash.update(slots_.at(slot).first(filled));
+    hash.update(slots_[slot].first(filled));
     parcel.sha256 = hash.digest();
     ++volumes_;
     const std::size_t other = 1 - slot;
     const bool one_lacks = std::ranges::any_of(couriers_, [](const Courier& one) { return !one.child; });
-    if ((one_lacks || !is_free(other)) && spill(parcel, slots_.at(slot))) {
+    if ((one_lacks || !is_free(other)) && spill(parcel, slots_[slot])) {
       parcel.where = Parcel::Where::spill;
       parcels_.push_back(std::move(parcel));
     } else {
@@ -257,37 +231,35 @@ void RelayWork::add(Note note) {
   parcels_.push_back(std::move(parcel));
 }
 
-void RelayWork::send_end(bool whole) {
-  const bool sealed = whole && end_->manifest;
-  if (sealed) {
+void RelayWork::send_end(const std::optional<Digest>& manifest) {
+  if (manifest) {
     std::vector<Item> volumes;
     for (const Parcel& parcel : parcels_)
       volumes.push_back({parcel.name, parcel.size_bytes, parcel.sha256, nullptr, {}});
-    add(manifest_note(name_, *end_->manifest));
+    add(manifest_note(name_, *manifest));
     add(complete_note(name_, volumes));
   }
-  while (!std::ranges::all_of(couriers_, [this](const Courier& one) {
+  const auto is_idle = [this](const Courier& one) {
     return !one.child || (!one.busy && one.next == parcels_.size());
-  }))
-    pump(kLookNs / 10);
+  };
+  while (!std::ranges::all_of(couriers_, is_idle)) pump(kLookNs / 10);
   for (Courier& courier : couriers_) {
-    courier.told.complete = sealed && courier.child;
+    courier.told.complete = manifest && courier.child;
     if (courier.child) (void)courier.child->wait().has_value();
+    if (!courier.told.complete && !courier.told.why) courier.told.why = Bytes("the bundle was not sealed");
   }
 }
 
 std::string RelayWork::report() const {
-  const auto spilled = std::count_if(parcels_.begin() + static_cast<std::ptrdiff_t>(dropped_), parcels_.end(),
-                                     [](const Parcel& one) { return one.where == Parcel::Where::spill; });
-  std::string text = std::to_string(volumes_) + " " + std::to_string(spilled) + "\n" + spill_why_ + "\n" +
-                     (parcels_.empty() ? "" : parcels_.front().name);
-  for (const Courier& courier : couriers_) {
-    const Delivered& told = courier.told;
-    text += "\n" + std::string(told.complete ? "1" : "0") + "\t" +
-            std::to_string(static_cast<unsigned>(told.proof)) + "\t" + std::to_string(told.volumes) + "\t" +
-            one_line(told.place) + "\t" + told.why;
-  }
-  return text;
+  Relayed report;
+  for (const Courier& courier : couriers_) report.destinations.push_back(courier.told);
+  report.volumes = volumes_;
+  if (!parcels_.empty()) report.first = parcels_.front().name;
+  report.spilled = static_cast<std::uint64_t>(
+      std::count_if(parcels_.begin() + static_cast<std::ptrdiff_t>(dropped_), parcels_.end(),
+                    [](const Parcel& one) { return one.where == Parcel::Where::spill; }));
+  report.spill_why = Bytes(spill_why_);
+  return to_json(report);
 }
 
 }  // namespace ctriage::transfer

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lib/core/new_file.h"
+#include "lib/core/told_pipe.h"
 #include "lib/transfer/courier.h"
 #include "lib/transfer/parts.h"
 #include "lib/transfer/relay.h"
@@ -19,29 +20,20 @@ namespace ctriage::transfer {
 
 class RelayWork {
  public:
-  RelayWork(const RelayOptions& options, sys::Handler on_stop, UniqueFd pipe)
-      : options_(options), on_stop_(on_stop), pipe_(std::move(pipe)) {}
-  int run(Channel& parent);
+  RelayWork(const RelayOptions& options, sys::Handler on_stop, UniqueFd pipe, Channel& parent)
+      : options_(options), on_stop_(on_stop), parent_(parent), pipe_(std::move(pipe), parent) {}
+  int run();
 
  private:
   struct Courier {
     std::unique_ptr<Child> child;  // none: given up
-    Delivered told;
+    ExportDestination told;
     bool busy = false;          // a parcel is with it, or its destination is asked for
     bool greeted = false;       // it has its destination
     std::int64_t since_ns = 0;  // busy
     std::size_t next = 0;       // of parcels_: the first that is not acknowledged
   };
-  struct Slots {
-    std::span<std::byte> all;
-    [[nodiscard]] std::span<std::byte> at(std::size_t slot) const {
-      return all.subspan(slot * kStreamVolumeBytes, kStreamVolumeBytes);
-    }
-  };
   static constexpr std::size_t kSlots = 2;
-  struct End {  // what the writer says when it has written all: others may keep the pipe open
-    std::optional<Digest> manifest;  // none: not sealed
-  };
 
   void start_couriers();
   // Looks at what the couriers say without waiting, or until one says something, and gives them what comes
@@ -53,12 +45,12 @@ class RelayWork {
   [[nodiscard]] bool any_left() const;
 
   Status cut();
-  Status look_for_end(bool wait);
   // One volume; false at the end of the bundle.
   Result<bool> fill(std::span<std::byte> into, std::size_t& filled);
   [[nodiscard]] bool is_free(std::size_t slot) const;
   void add(Note note);
-  void send_end(bool whole);
+  // `manifest`: none when the bundle was not sealed.
+  void send_end(const std::optional<Digest>& manifest);
 
   // The volume lies in the spill directory afterwards. False where it has no room.
   bool spill(Parcel& parcel, std::span<const std::byte> bytes);
@@ -68,9 +60,9 @@ class RelayWork {
 
   const RelayOptions& options_;
   sys::Handler on_stop_;
-  UniqueFd pipe_;
-  Slots slots_;
-  std::array<std::span<const std::byte>, kSlots> views_;
+  Channel& parent_;
+  ToldPipe pipe_;
+  std::array<std::span<std::byte>, kSlots> slots_;
   std::vector<Courier> couriers_;
   std::array<std::optional<std::size_t>, kSlots> holds_;  // which of parcels_ lies there
   std::vector<Parcel> parcels_;  // all so far; small, and the COMPLETE marker names them
@@ -80,8 +72,6 @@ class RelayWork {
   std::string spill_why_;
   std::optional<std::byte> ahead_;  // of the next volume: the one before it was not the last
   std::uint32_t volumes_ = 0;
-  Channel* parent_ = nullptr;
-  std::optional<End> end_;
   const std::atomic<bool> never_{false};
 };
 
