@@ -24,7 +24,7 @@ build_packages=(g++ cmake ninja-build ccache pkg-config libarchive-dev nlohmann-
 demo_packages=(busybox-static iproute2 python3 util-linux)
 test_packages=(age openssh-client libgtest-dev libgmock-dev clang-format clang-tidy containerd runc docker.io podman conmon python3-grpcio zstd
   tar xz-utils attr libcap2-bin procps util-linux-extra gcc gdb lldb elfutils python3-drgn fuse-overlayfs uidmap sleuthkit yara
-  openssh-server vsftpd nginx-light openssl)
+  openssh-server vsftpd nginx-light openssl rsync samba smbclient)
 fuzz_packages=(clang-16 libclang-rt-16-dev libgtest-dev libgmock-dev)
 bench_packages=(age openssl zstd tar gcc gdb ripgrep)
 

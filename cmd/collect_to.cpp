@@ -20,10 +20,11 @@ constexpr std::int64_t kPatienceNs =
 
 void add_to_options(CLI::App& sub, ToArguments& arguments) {
   const std::size_t others = sub.get_options().size();
-  auto* to = sub.add_option(
-      "--to", arguments.urls,
-      "send the bundle there while it is taken, and write nothing here: sftp:// ftps:// ftpes:// ftp:// "
-      "https:// s3:// file:, or @FILE with a URL that is a secret; may be given again");
+  auto* to = sub.add_option("--to", arguments.urls,
+                            "send the bundle there while it is taken, and write nothing here: sftp:// "
+                            "rsync+ssh:// rsync:// ftps:// "
+                            "ftpes:// ftp:// https:// s3:// smb:// file:, or @FILE with a URL that is a "
+                            "secret; may be given again");
   sub.add_option("--spill", arguments.spill,
                  "with --to: a directory for what a destination is too slow for, or has not got");
   add_transfer_options(sub, arguments.transfer);

@@ -65,6 +65,8 @@ Status note_hand(const std::string& path, const ExportDestination& to, bool inse
   hand.action = "sent to " + to.place.raw;
   hand.note = counted(to.volumes, "volume", "volumes") + ", proof: " + std::string(to_text(to.proof)) +
               (insecure ? ", neither host keys nor certificates were checked (--insecure)" : "");
+  for (const ProgramUsed& used : to.programs)
+    hand.note += ", by " + used.path.raw + " (SHA-256 " + used.sha256 + ")";
   auto added = bundle::add_hand(stored->beside(), stored->stem(), *name, hand, task);
   if (!added) return std::move(added).error();
   return Done{};
@@ -194,10 +196,11 @@ void add_export(CLI::App& app, const Common& common, Action& chosen) {
   auto arguments = std::make_shared<ExportArguments>();
   CLI::App* sub = app.add_subcommand("export", "Send a finished bundle to one place or several");
   sub->group("Evidence");
-  sub->add_option("bundle", arguments->words,
-                  "a bundle or the first of its volumes, then URLs: sftp:// ftps:// ftpes:// ftp:// https:// "
-                  "file:, or "
-                  "@FILE with a URL that is a secret")
+  sub->add_option(
+         "bundle", arguments->words,
+         "a bundle or the first of its volumes, then URLs: sftp:// rsync+ssh:// rsync:// ftps:// ftpes:// "
+         "ftp:// https:// s3:// smb:// file:, or "
+         "@FILE with a URL that is a secret")
       ->option_text("BUNDLE URL...");
   sub->add_option("--queue", arguments->queue,
                   "instead of a bundle: every sealed one in that directory; safe to run again and again");

@@ -60,10 +60,6 @@ Result<std::vector<transfer::Url>> urls_of(const std::vector<std::string>& typed
   for (const std::string& text : typed) {
     auto url = transfer::read_url(text);
     if (!url) return std::move(url).error();
-    using enum transfer::Scheme;
-    if (url->scheme == rsync || url->scheme == rsync_ssh || url->scheme == smb)
-      return Error{Errc::unsupported, transfer::place_of(*url) + ": this version does not send by " +
-                                          std::string(transfer::scheme_name(url->scheme)) + " yet"};
     urls.push_back(*std::move(url));
   }
   return urls;

@@ -42,6 +42,17 @@ struct SentItem {  // a line of the journal NAME.sent.jsonl
   }
 };
 
+struct ProgramUsed {  // one of the node's, that we started
+  Bytes path;
+  std::string sha256;
+
+  template <class Self, class V>
+  static void fields(Self& self, V& v) {
+    v("path", self.path, "");
+    v("sha256", self.sha256, "of the file that ran");
+  }
+};
+
 struct ExportDestination {
   Bytes place;
   bool complete = false;
@@ -50,6 +61,7 @@ struct ExportDestination {
   std::uint64_t volumes_before = 0;
   std::uint64_t size_bytes = 0;
   std::int64_t took_ns = 0;
+  std::vector<ProgramUsed> programs;
   std::optional<Bytes> why;
 
   template <class Self, class V>
@@ -61,6 +73,7 @@ struct ExportDestination {
     v("volumes_before", self.volumes_before, "of those: by the journal they were there before");
     v("size_bytes", self.size_bytes, "sent in this run");
     v("took_ns", self.took_ns, "");
+    v("programs", self.programs, "of the node, that it was sent with: rsync, ssh, smbclient");
     v("why", self.why, "it was given up");
   }
 };
@@ -107,6 +120,8 @@ struct Relayed {  // what the process that sends a growing bundle tells the one 
 
 template <>
 inline constexpr std::string_view kKind<Relayed> = "relayed";
+template <>
+inline constexpr std::string_view kKind<ProgramUsed> = "program_used";
 template <>
 inline constexpr std::string_view kKind<SentItem> = "sent_item";
 template <>

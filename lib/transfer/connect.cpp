@@ -58,11 +58,11 @@ Answer<std::unique_ptr<Destination>> connect(const Url& url, const Options& opti
       return open_s3(url, options, task);
     case Scheme::rsync_ssh:
     case Scheme::rsync:
+      return open_rsync(url, options, task);
     case Scheme::smb:
-      break;
+      return open_smb(url, options, task);
   }
-  return refusal(Errc::unsupported,
-                 place_of(url) + ": this version does not send by " + std::string(scheme_name(url.scheme)));
+  return refusal(Errc::unsupported, place_of(url) + ": no scheme of ours");
 }
 
 Answer<std::unique_ptr<Destination>> connect_again(const Url& url, const Options& options, const Retry& retry,
@@ -77,6 +77,11 @@ Answer<Proof> send_item(Destination& destination, Item& item, Proof wanted, cons
     auto put = destination.put(item, task);
     if (auto* refused = std::get_if<Refusal>(&put)) return std::move(*refused);
     if (!item.sha256 && item.measured) item.sha256 = *item.measured;
+    if (!item.sha256) {  // a program read it
+      const auto digest = digest_of(item);
+      if (!digest) return refusal(digest.error().code, digest.error().what);
+      item.sha256 = *digest;
+    }
     return destination.prove(item, wanted, task);
   });
 }

@@ -5,6 +5,7 @@
 #include "lib/core/stream.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/model/json.h"
 
 namespace ctriage::transfer {
 namespace {
@@ -29,9 +30,9 @@ Result<Item> item_of(const Parcel& parcel, const CourierRoute& route, const Task
     }
     case Parcel::Where::spill:
       if (route.spill == nullptr) return Error{Errc::malformed, "the relay said nonsense"};
-      item.open = [&spill = *route.spill, name = parcel.name,
-                   &task]() -> Result<std::unique_ptr<ByteSource>> {
-        auto file = spill.open_beneath(name);
+      item.file = [&spill = *route.spill, name = parcel.name] { return spill.open_beneath(name); };
+      item.open = [open = item.file, name = parcel.name, &task]() -> Result<std::unique_ptr<ByteSource>> {
+        auto file = open();
         if (!file) return std::move(file).error();
         return std::unique_ptr<ByteSource>(std::make_unique<FdSource>(*std::move(file), name, task));
       };
@@ -89,11 +90,15 @@ int carry(Channel& relay, const CourierRoute& route) {
   const std::atomic<bool> never{false};  // the end of the bundle is wanted, however it comes
   const Task task{gaps, never, [] { return sys::realtime(); }};
   auto destination = connect_again(route.destination, route.transfer, route.retry, task);
-  if (const auto* refused = std::get_if<Refusal>(&destination)) {
-    (void)relay.send(to_message(Receipt{Proof::none, refused->error.what})).has_value();
-    return 1;
+  ExportDestination greeting;
+  greeting.place = Bytes(place_of(route.destination));
+  const auto* no = std::get_if<Refusal>(&destination);
+  if (no != nullptr) {
+    greeting.why = Bytes(no->error.what);
+  } else {
+    greeting.programs = std::get<0>(destination)->programs();
   }
-  if (!relay.send(to_message(Receipt{}))) return 1;
+  if (!relay.send(to_json(greeting)) || no != nullptr) return 1;
   for (;;) {
     const auto message = relay.receive(kMaxCourierMessage, never);
     if (!message || !*message) return 0;  // no more comes

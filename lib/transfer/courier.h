@@ -35,7 +35,8 @@ struct Parcel {
 std::string to_message(const Parcel& parcel);
 Result<Parcel> parse_parcel(std::string_view message);
 
-// What the courier answers: once after it has its destination, then for each parcel.
+// What the courier answers for each parcel. Before that, once it has its destination, an ExportDestination as
+// JSON.
 struct Receipt {
   Proof proof = Proof::none;
   std::string why;  // refused for good; the courier ends

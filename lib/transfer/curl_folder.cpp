@@ -15,13 +15,13 @@ Answer<Done> CurlFolder::upload(const Item& item, const std::string& name, const
   return done(request, name, task);
 }
 
-Answer<Digest> CurlFolder::reread(const std::string& name, const Task& task) {
+Answer<std::optional<Digest>> CurlFolder::reread(const std::string& name, const Task& task) {
   Sha256 hash;
   CurlSession::Request request = request_for(name);
   request.hash = &hash;
   auto read = done(request, name, task);
   if (auto* no = std::get_if<Refusal>(&read)) return std::move(*no);
-  return hash.digest();
+  return std::optional<Digest>(hash.digest());
 }
 
 }  // namespace ctriage::transfer

@@ -7,11 +7,13 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "lib/core/hash.h"
 #include "lib/core/result.h"
 #include "lib/core/stream.h"
 #include "lib/core/task.h"
+#include "lib/core/unique_fd.h"
 #include "lib/model/transfer.h"
 
 namespace ctriage::transfer {
@@ -24,6 +26,8 @@ struct Item {
   std::shared_ptr<std::optional<Digest>> measured;
   // From the first byte, anew for each attempt: exactly size_bytes.
   std::function<Result<std::unique_ptr<ByteSource>>()> open;
+  // Where a file of this machine has just these bytes, for programs that want one; none: it has not.
+  std::function<Result<UniqueFd>()> file = {};
 };
 
 // Reads the item where its digest is not known yet.
@@ -53,6 +57,8 @@ class Destination {
   virtual Answer<Proof> prove(const Item& item, Proof wanted, const Task& task) = 0;
   // The URL without user part, query and secrets, for people and the journal.
   [[nodiscard]] virtual const std::string& place() const = 0;
+  // Of the node, that do the work.
+  [[nodiscard]] virtual std::vector<ProgramUsed> programs() const { return {}; }
 };
 
 }  // namespace ctriage::transfer

@@ -39,12 +39,18 @@ Answer<bool> Folder::has(const Item& item, const Task& task) {
   if (!there) return false;
   if (*there != item.size_bytes)
     return other_bytes(place(), item, "another file of " + std::to_string(*there) + " bytes is there");
-  auto remote = reread(item.name, task);
+  auto same = is_same(item.name, item, task);
+  if (const auto* no = refused(same)) return *no;
+  if (!std::get<bool>(same)) return other_bytes(place(), item, "another file as large is there");
+  return true;
+}
+
+Answer<bool> Folder::is_same(const std::string& name, const Item& item, const Task& task) {
+  auto remote = reread(name, task);
   if (const auto* no = refused(remote)) return *no;
   const auto ours = digest_of(item);
   if (!ours) return refusal(ours.error().code, ours.error().what);
-  if (std::get<Digest>(remote) != *ours) return other_bytes(place(), item, "another file as large is there");
-  return true;
+  return std::get<0>(remote) == *ours;
 }
 
 Answer<Done> Folder::put(const Item& item, const Task& task) {
@@ -78,17 +84,10 @@ Answer<Proof> Folder::prove(const Item& item, Proof wanted, const Task& task) {
     return refusal(Errc::mismatch, place() + ": " + item.name + ": has " + std::to_string(*there) +
                                        " bytes, not " + std::to_string(item.size_bytes));
   if (wanted == Proof::size) return Proof::size;
-  std::optional<Digest> remote;
-  if (wanted == Proof::hash) {
-    auto digest = server_digest(item.name, task);
-    if (const auto* no = refused(digest)) return *no;
-    remote = std::get<0>(digest);
-    if (!remote) return Proof::size;
-  } else {
-    auto digest = reread(item.name, task);
-    if (const auto* no = refused(digest)) return *no;
-    remote = std::get<Digest>(digest);
-  }
+  auto digest = wanted == Proof::hash ? server_digest(item.name, task) : reread(item.name, task);
+  if (const auto* no = refused(digest)) return *no;
+  const auto remote = std::get<0>(digest);
+  if (!remote) return Proof::size;
   const auto ours = digest_of(item);
   if (!ours) return refusal(ours.error().code, ours.error().what);
   if (*remote != *ours)

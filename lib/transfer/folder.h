@@ -22,8 +22,10 @@ class Folder : public Destination {
   virtual Answer<Done> upload(const Item& item, const std::string& name, const Task& task) = 0;
   // From NAME.part; what lies under `to` was looked for just before.
   virtual Answer<Done> rename(const std::string& from, const std::string& to, const Task& task) = 0;
-  virtual Answer<Digest> reread(const std::string& name, const Task& task) = 0;
-  // None: it cannot do that.
+  virtual Answer<std::optional<Digest>> reread(const std::string& name, const Task& task) = 0;
+  // Whether `name`, as large as the item, has its bytes; reread() unless there is a cheaper way.
+  virtual Answer<bool> is_same(const std::string& name, const Item& item, const Task& task);
+  // None: it cannot do that. The same of reread(): `size` is then all that can be proved.
   virtual Answer<std::optional<Digest>> server_digest(const std::string& name, const Task& task);
   // False: what it takes is under its name at once or not at all, and there is no renaming.
   [[nodiscard]] virtual bool renames() const { return true; }

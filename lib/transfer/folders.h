@@ -16,6 +16,10 @@ Answer<std::unique_ptr<Destination>> open_sftp(const Url& url, const Options& op
 Answer<std::unique_ptr<Destination>> open_ftp(const Url& url, const Options& options, const Task& task);
 Answer<std::unique_ptr<Destination>> open_https(const Url& url, const Options& options, const Task& task);
 
+// By programs of the node's: the manual pages rsync(1), ssh(1), smbclient(1).
+Answer<std::unique_ptr<Destination>> open_rsync(const Url& url, const Options& options, const Task& task);
+Answer<std::unique_ptr<Destination>> open_smb(const Url& url, const Options& options, const Task& task);
+
 Answer<std::unique_ptr<Destination>> open_s3(const Url& url, const Options& options, const Task& task);
 
 }  // namespace ctriage::transfer

@@ -62,13 +62,13 @@ class Local final : public Folder {
     return Done{};
   }
 
-  Answer<Digest> reread(const std::string& name, const Task& task) override {
+  Answer<std::optional<Digest>> reread(const std::string& name, const Task& task) override {
     auto file = root_.open_beneath(name);
     if (!file) return refusal_of(std::move(file).error().within(place_));
     FdSource source(*std::move(file), name, task);
     const auto digest = hash_all(source);
     if (!digest) return refusal_of(digest.error());
-    return *digest;
+    return std::optional<Digest>(*digest);
   }
 
  private:

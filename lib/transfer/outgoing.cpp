@@ -108,7 +108,9 @@ Result<Outgoing> open_outgoing(const std::string& path, std::uint64_t split_byte
   if (!beside) return std::move(beside).error();
   auto cut = cut_of(*stored, split_bytes);
   if (!cut) return std::move(cut).error();
-  Outgoing out{stored->whole(), *std::move(beside), 0, false, {}, {}, {}};
+  auto again = beside->duplicate();
+  if (!again) return std::move(again).error();
+  Outgoing out{stored->whole(), *std::move(beside), 0, false, {}, {}, {}, {}};
   out.size_bytes = cut->all->size_bytes().value_or(0);
   out.encrypted = out.name.ends_with(kEncrypted);
   std::string tail(std::min<std::uint64_t>(kTailBytes, out.size_bytes), '\0');
@@ -124,11 +126,22 @@ Result<Outgoing> open_outgoing(const std::string& path, std::uint64_t split_byte
       return Error{Errc::malformed,
                    path + ": does not end as a sealed bundle does: ctriage verify says more"};
   }
-  const bool whole = !volumes && out.size_bytes <= cut->each;
+  const auto open_file = [shared = std::make_shared<Root>(*std::move(again))](const std::string& name) {
+    return [shared, name] { return shared->open_beneath(name); };
+  };
+  if (!volumes) {
+    out.whole = item_of(out.name, cut->all, 0, out.size_bytes, task);
+    out.whole->file = open_file(out.name);
+    if (out.size_bytes <= cut->each) {
+      out.volumes.push_back(*out.whole);
+      return out;
+    }
+  }
   for (std::uint64_t offset = 0; offset == 0 || offset < out.size_bytes; offset += cut->each) {
     const auto number = static_cast<std::uint32_t>(offset / cut->each);
-    out.volumes.push_back(item_of(whole ? out.name : bundle::volume_name(out.name, number), cut->all, offset,
+    out.volumes.push_back(item_of(bundle::volume_name(out.name, number), cut->all, offset,
                                   std::min(cut->each, out.size_bytes - offset), task));
+    if (volumes) out.volumes.back().file = open_file(out.volumes.back().name);
   }
   return out;
 }

@@ -21,6 +21,7 @@ struct Outgoing {
   std::string id;                  // SHA-256 of its length and its last 4 KiB: another bundle has another
   std::optional<Digest> manifest;  // of an encrypted one it cannot be known
   std::vector<Item> volumes;       // one: under the bundle's own name
+  std::optional<Item> whole;       // the same in one, where it lies as one file
 };
 
 // `path`: of the bundle, or of any of its volumes, which go as they are.

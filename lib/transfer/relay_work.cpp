@@ -101,11 +101,19 @@ void RelayWork::pump(std::int64_t wait_ns) {
 void RelayWork::hear(Courier& courier) {
   const auto message = courier.child->channel().receive(kMaxReceipt, never_);
   if (!message || !*message) return give_up(courier, "its process ended: an error of ours or of a library");
+  if (!courier.greeted) {
+    auto greeting = parse_artifact<ExportDestination>(**message);
+    if (!greeting) return give_up(courier, greeting.error().what);
+    if (greeting->why) return give_up(courier, std::move(greeting->why->raw));
+    courier.told.programs = std::move(greeting->programs);
+    courier.greeted = true;
+    courier.busy = false;
+    return;
+  }
   auto receipt = parse_receipt(**message);
   if (!receipt) return give_up(courier, receipt.error().what);
   if (!receipt->why.empty()) return give_up(courier, std::move(receipt->why));
   courier.busy = false;
-  if (!std::exchange(courier.greeted, true)) return;
   const Parcel& parcel = parcels_[courier.next++];
   if (parcel.where == Parcel::Where::text) return;
   ExportDestination& told = courier.told;

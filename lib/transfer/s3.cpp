@@ -169,11 +169,11 @@ class S3 final : public Folder {
     return refusal(Errc::unsupported, place_ + ": " + to + ": S3 does not rename");
   }
 
-  Answer<Digest> reread(const std::string& name, const Task& task) override {
+  Answer<std::optional<Digest>> reread(const std::string& name, const Task& task) override {
     Sha256 hash;
     const Reply reply = ask("GET", path_of(name), {}, {}, nullptr, &hash, task);
     if (!is_done(reply)) return refused(reply, name);
-    return hash.digest();
+    return std::optional<Digest>(hash.digest());
   }
 
   Answer<std::optional<Digest>> server_digest(const std::string& name, const Task& task) override {

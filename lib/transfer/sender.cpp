@@ -23,8 +23,14 @@ constexpr char kResult = 'R';
 // One destination, in the child.
 class Delivery {
  public:
-  Delivery(Outgoing& bundle, const Url& url, const SendOptions& options, Journal& journal, const Task& task)
-      : bundle_(bundle), url_(url), options_(options), journal_(journal), task_(task) {
+  Delivery(const Outgoing& bundle, const Url& url, const SendOptions& options, Journal& journal,
+           const Task& task)
+      : bundle_(bundle),
+        volumes_(resumes_inside(url.scheme) && bundle.whole ? std::vector{*bundle.whole} : bundle.volumes),
+        url_(url),
+        options_(options),
+        journal_(journal),
+        task_(task) {
     told_.place = Bytes(place_of(url));
   }
 
@@ -41,20 +47,21 @@ class Delivery {
 
  private:
   Status deliver() {
-    if (const SentItem* other = journal_.find_other(told_.place.raw, bundle_.name, bundle_.volumes))
+    if (const SentItem* other = journal_.find_other(told_.place.raw, bundle_.name, volumes_))
       return Error{Errc::mismatch, told_.place.raw + ": was begun with volumes of another size (" +
                                        other->name + ", " + std::to_string(other->size_bytes) +
                                        " bytes): --split as it was then"};
     auto opened = connect_again(url_, options_.transfer, options_.retry, task_);
     if (const auto* refused = std::get_if<Refusal>(&opened)) return refused->error;
     const auto destination = std::get<0>(std::move(opened));
+    told_.programs = destination->programs();
     if (options_.dry_run) return Done{};
     if (bundle_.manifest && !url_.one_object) {
       Item note = to_item(manifest_note(bundle_.name, *bundle_.manifest));
       if (auto sent = send_one(*destination, note); !sent) return std::move(sent).error();
     }
     Proof least = Proof::reread;
-    for (Item& volume : bundle_.volumes) {
+    for (Item& volume : volumes_) {
       auto proof = send_known(*destination, volume);
       if (!proof) return std::move(proof).error();
       least = std::min(least, *proof);
@@ -62,7 +69,7 @@ class Delivery {
       ++told_.volumes;
     }
     if (url_.one_object) return Done{};
-    Item last = to_item(complete_note(bundle_.name, bundle_.volumes));
+    Item last = to_item(complete_note(bundle_.name, volumes_));
     const SentItem* before = journal_.find(told_.place.raw, last.name);
     if (auto sent = send_one(*destination, last); !sent) return std::move(sent).error();
     if (before != nullptr && told_.volumes_before == told_.volumes) return Done{};
@@ -107,7 +114,8 @@ class Delivery {
     return journal_.add(std::move(line));
   }
 
-  Outgoing& bundle_;
+  const Outgoing& bundle_;
+  std::vector<Item> volumes_;
   const Url& url_;
   const SendOptions& options_;
   Journal& journal_;
@@ -166,11 +174,11 @@ bool hear(Sending& sending, const Url& url, Task& task) {
 }  // namespace
 
 Status check_allowed(const Url& url, const Options& options, bool encrypted) {
-  if (url.scheme != Scheme::ftp || encrypted || options.allow_plaintext) return Done{};
+  const bool open_to_all = url.scheme == Scheme::ftp || url.scheme == Scheme::rsync;
+  if (!open_to_all || encrypted || options.allow_plaintext) return Done{};
   return Error{Errc::denied,
-               place_of(url) +
-                   ": everybody on the way could read this bundle, which is not encrypted; ftps://, or "
-                   "--allow-plaintext"};
+               place_of(url) + ": everybody on the way could read this bundle, which is not encrypted; " +
+                   (url.scheme == Scheme::ftp ? "ftps://" : "rsync+ssh://") + ", or --allow-plaintext"};
 }
 
 std::vector<ExportDestination> send(Outgoing& bundle, const std::vector<Url>& destinations,

@@ -95,6 +95,8 @@ Status take_path(std::string_view text, bool from_file, Url& url) {
 
 }  // namespace
 
+bool resumes_inside(Scheme scheme) { return scheme == Scheme::rsync || scheme == Scheme::rsync_ssh; }
+
 std::string_view scheme_name(Scheme scheme) {
   for (const auto& [name, value] : kSchemes) {
     if (value == scheme) return name;

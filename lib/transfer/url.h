@@ -34,6 +34,8 @@ Result<Url> parse_url(std::string_view text, bool from_file);
 Result<Url> read_url(const std::string& typed);
 
 std::string_view scheme_name(Scheme scheme);
+// It goes on inside a file that was cut, so that a bundle goes as one file.
+bool resumes_inside(Scheme scheme);
 // For people and the journal: "sftp://host:2222/dir", without user and query.
 std::string place_of(const Url& url);
 // "/a b" as "/a%20b": all but unreserved characters and "/", RFC 3986.

@@ -191,7 +191,75 @@ http {{
         return f"https://127.0.0.1:{port or self.port}/in"
 
     def login(self, password="hunter2"):
-        return ["--netrc", self.write("netrc", f"machine 127.0.0.1 login ir password {password}\n"), "--ca", self.ca]
+        return ["--netrc", self.write(f"netrc.{len(password)}", f"machine 127.0.0.1 login ir password {password}\n"), "--ca", self.ca]
+
+
+class Rsyncd(Server):
+    """rsync's daemon, for user ir by password."""
+
+    def __init__(self):
+        super().__init__()
+        secrets = self.write("secrets", "ir:hunter2\n")
+        config = self.write("rsyncd.conf", f"""
+address = 127.0.0.1
+port = {self.port}
+use chroot = no
+pid file = {self.base}/pid
+[vault]
+path = {self.base}
+read only = no
+auth users = ir
+secrets file = {secrets}
+uid = root
+gid = root
+""")
+        self.start("/usr/bin/rsync", "--daemon", "--no-detach", "--config=" + config, "--log-file=" + self.log)
+
+    def url(self, port=None):
+        return f"rsync://127.0.0.1:{port or self.port}/vault/in"
+
+    def login(self, password="hunter2"):
+        return ["--netrc", self.write(f"netrc.{len(password)}", f"machine 127.0.0.1 login ir password {password}\n")]
+
+
+class Samba(Server):
+    """smbd, for root by password. `encrypt`: what it says to encryption, smb.conf(5)."""
+
+    def __init__(self, encrypt="desired"):
+        super().__init__()
+        os.chmod(self.inbox, 0o777)
+        for name in ("private", "run", "state", "cache", "lock"):
+            self.make(name)
+        config = self.write("smb.conf", f"""
+[global]
+server role = standalone server
+smb ports = {self.port}
+interfaces = 127.0.0.1
+bind interfaces only = yes
+private dir = {self.base}/private
+pid directory = {self.base}/run
+lock directory = {self.base}/lock
+state directory = {self.base}/state
+cache directory = {self.base}/cache
+ncalrpc dir = {self.base}/run/ncalrpc
+log file = {self.log}
+map to guest = never
+server smb encrypt = {encrypt}
+disable spoolss = yes
+load printers = no
+[vault]
+path = {self.base}
+read only = no
+""")
+        subprocess.run(["smbpasswd", "-c", config, "-a", "-s", "root"], input="hunter2\nhunter2\n", text=True, check=True,
+                       stdout=subprocess.DEVNULL)
+        self.start("/usr/sbin/smbd", "--configfile=" + config, "--foreground", "--no-process-group", "--debug-stdout")
+
+    def url(self, port=None):
+        return f"smb://127.0.0.1:{port or self.port}/vault/in"
+
+    def login(self, password="hunter2"):
+        return ["--netrc", self.write(f"netrc.{len(password)}", f"machine 127.0.0.1 login root password {password}\n")]
 
 
 class Proxy:
@@ -202,6 +270,7 @@ class Proxy:
         self.target, self.cut_after, self.times, self.stall = port, cut_after, times, stall
         self.connections = 0
         self.cuts = 0
+        self.sent = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.open = True
@@ -234,6 +303,8 @@ class Proxy:
                     break
                 sink.sendall(data)
                 passed += len(data)
+                if counted:
+                    self.sent += len(data)
         except OSError:
             pass
         for end in (source, sink):

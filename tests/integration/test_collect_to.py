@@ -5,13 +5,13 @@ import subprocess
 
 import lab
 from lab import Box, Case, ctriage
-from servers import Nginx, Proxy, Sshd
+from servers import Nginx, Proxy, Samba, Sshd
 
 
 def setUpModule():
     lab.binary()
     lab.need_root()
-    lab.need("sshd", "nginx", "ssh-keygen", "openssl", "sha256sum", "age", "age-keygen")
+    lab.need("sshd", "nginx", "ssh-keygen", "openssl", "sha256sum", "age", "age-keygen", "rsync", "ssh", "smbd", "smbclient")
 
 
 class Streaming(Case):
@@ -65,6 +65,18 @@ class Streaming(Case):
             self.assertEqual(os.path.getsize(path), told["size_bytes"])
             self.assert_whole(path, server.inbox)
         self.assertGreaterEqual(told["destinations"][0]["volumes"], 4)
+
+    def test_by_programs_of_the_node(self):
+        sshd, samba = self.server(Sshd), self.server(Samba)
+        run = self.collect("--to", sshd.url("rsync+ssh"), "--to", samba.url(), *sshd.login(), "--known-hosts", sshd.known_hosts, *samba.login(), "--json")
+        self.expect(run, 0)
+        told = run.json()
+        self.assertEqual([(d["complete"], d["proof"]) for d in told["destinations"]], [(True, "size")] * 2)
+        self.assertEqual([[os.path.basename(used["path"]) for used in d["programs"]] for d in told["destinations"]], [["rsync", "ssh"], ["smbclient"]])
+        for server in (sshd, samba):
+            path = self.joined(server.inbox)
+            self.assertEqual(os.path.getsize(path), told["size_bytes"])
+            self.assert_whole(path, server.inbox)
 
     def test_encrypted(self):
         sshd = self.server(Sshd)
@@ -125,7 +137,7 @@ class Streaming(Case):
         self.assert_whole(self.joined(inbox), inbox)
 
     def test_usage(self):
-        for words in (["--to", "sftp://eve:hunter2@host/"], ["--to", "file:/tmp", "-o", "/tmp"], ["--to", "ftp://127.0.0.1/"], ["--ack"], ["-o", "/tmp", "--verify", "hash"], ["--to", "rsync://host/x"]):
+        for words in (["--to", "sftp://eve:hunter2@host/"], ["--to", "file:/tmp", "-o", "/tmp"], ["--to", "ftp://127.0.0.1/"], ["--ack"], ["-o", "/tmp", "--verify", "hash"], ["--to", "rsync://host/x/y"]):
             with self.subTest(words):
                 run = self.collect(*words)
                 self.expect(run, 2)

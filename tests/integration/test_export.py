@@ -7,7 +7,7 @@ import subprocess
 import lab
 from lab import Box, Case, ctriage
 from s3_stub import S3
-from servers import Nginx, Proxy, Sshd, Vsftpd
+from servers import Nginx, Proxy, Rsyncd, Samba, Sshd, Vsftpd
 
 
 def text(run):
@@ -18,7 +18,7 @@ def text(run):
 def setUpModule():
     lab.binary()
     lab.need_root()
-    lab.need("sshd", "vsftpd", "nginx", "ssh-keygen", "openssl", "sha256sum")
+    lab.need("sshd", "vsftpd", "nginx", "ssh-keygen", "openssl", "sha256sum", "rsync", "ssh", "smbd", "smbpasswd", "smbclient")
 
 
 class Export(Case):
@@ -84,6 +84,8 @@ class Export(Case):
             yield "ftp, TLS " + tls, ftps, ftps.login()
         nginx = self.server(Nginx)
         yield "https", nginx, nginx.login()
+        samba = self.server(Samba)
+        yield "smb", samba, samba.login()
 
     def test_each_takes_all_of_it_once(self):
         for name, server, options in self.each_server():
@@ -199,6 +201,126 @@ class Export(Case):
                 self.assertIn("was not replaced", text(run))
                 with open(os.path.join(server.inbox, self.name + ".001"), encoding="ascii") as file:
                     self.assertEqual(file.read(), "somebody's")
+
+    def each_rsync(self):
+        """The same for those that take a bundle as one file."""
+        sshd = self.server(Sshd)
+        yield "rsync+ssh", sshd, sshd.url("rsync+ssh"), [*sshd.login(), "--known-hosts", sshd.known_hosts]
+        daemon = self.server(Rsyncd)
+        yield "rsync", daemon, daemon.url(), [*daemon.login(), "--allow-plaintext"]
+
+    def test_rsync_takes_it_in_one(self):
+        for name, server, url, options in self.each_rsync():
+            with self.subTest(name):
+                run = self.export(url, *options, "--verify", "reread", "--json")
+                self.expect(run, 0)
+                told = run.json()["destinations"][0]
+                self.assertEqual((told["complete"], told["proof"], told["volumes"], told["volumes_before"]), (True, "size", 1, 0))
+                self.assertEqual(self.assert_whole(server.inbox), [self.name])
+                for used in told["programs"]:
+                    self.assertEqual(used["sha256"], lab.sha256_file(used["path"]))
+                self.assertEqual([used["path"] for used in told["programs"]], ["/usr/bin/rsync", "/usr/bin/ssh"][:1 + ("ssh" in name)])
+                again = self.export(url, *options, "--json")
+                self.expect(again, 0)
+                told = again.json()["destinations"][0]
+                self.assertEqual((told["complete"], told["volumes_before"], told["size_bytes"]), (True, 1, 0))
+                # A journal that is lost: rsync compares, and nothing is replaced.
+                os.unlink(os.path.join(self.journal, self.stem + ".sent.jsonl"))
+                self.expect(self.export(url, *options), 0)
+                self.assert_whole(server.inbox)
+                os.unlink(os.path.join(self.journal, self.stem + ".sent.jsonl"))
+                with open(os.path.join(server.inbox, self.name), "r+b") as file:
+                    file.seek(len(self.data) // 2)
+                    file.write(b"somebody's")
+                run = self.export(url, *options)
+                self.expect(run, 1)
+                self.assertIn("was not replaced", text(run))
+        self.assertIn("/usr/bin/rsync", text(ctriage("custody", "show", self.path)))
+
+    def test_rsync_takes_volumes_as_they_are(self):
+        into = self.temp()
+        self.expect(ctriage("pack", self.path, "-o", into, "--split", "4M"), 0)
+        for name, server, url, options in self.each_rsync():
+            with self.subTest(name):
+                run = ctriage("export", os.path.join(into, self.name + ".000"), url, *options)
+                self.expect(run, 0)
+                self.assertEqual(len(self.assert_whole(server.inbox)), 3)
+
+    def test_rsync_that_refuses(self):
+        sshd, daemon = self.server(Sshd), self.server(Rsyncd)
+        known = ["--known-hosts", sshd.known_hosts]
+        empty = sshd.write("none", "")
+        plain = "--allow-plaintext"
+        for name, url, options in (
+                ("a stranger's key", sshd.url("rsync+ssh"), [*sshd.login("stranger"), *known]),
+                ("an unknown host key", sshd.url("rsync+ssh"), [*sshd.login(), "--known-hosts", empty]),
+                ("no such directory", sshd.url("rsync+ssh") + "/none", [*sshd.login(), *known]),
+                ("a bad password", daemon.url(), [*daemon.login("wrong"), plain]),
+                ("no such module", daemon.url().replace("/vault/", "/none/"), [*daemon.login(), plain]),
+                ("no such directory below a module", daemon.url() + "/none", [*daemon.login(), plain])):
+            with self.subTest(name):
+                run = self.export(url, *options, "--retry-for", "10m", timeout=60)
+                self.expect(run, 1)
+                self.assertIn("NOT COMPLETE", text(run))
+                self.assertNotIn("hunter2", text(run))
+                self.assertEqual(os.listdir(sshd.inbox) + os.listdir(daemon.inbox), [])
+        self.expect(self.export(daemon.url(), *daemon.login()), 2)  # in the clear
+        self.expect(self.export(sshd.url("rsync+ssh") + "/a%20b", *sshd.login(), *known), 1)
+
+    def test_rsync_without_room(self):
+        for name, server, url, options in self.each_rsync():
+            with self.subTest(name):
+                server.small("6m")
+                run = self.export(url, *options, "--retry-for", "20s", timeout=100)
+                self.expect(run, 1)
+                self.assertIn("No space left", text(run))
+                self.assert_nothing_final(server.inbox)
+
+    def test_rsync_goes_on_where_it_was_cut(self):
+        for name, server, url, options in self.each_rsync():
+            with self.subTest(name):
+                proxy = Proxy(server.port, cut_after=6 << 20, times=1)
+                self.addCleanup(proxy.stop)
+                known = ["--known-hosts", server.known(proxy.port)] if "ssh" in name else []
+                run = self.export(url.replace(f":{server.port}", f":{proxy.port}"), *[o for o in options if not o.startswith("--known") and "known_hosts." not in o],
+                                  *known, "--retry-for", "1m")
+                self.expect(run, 0)
+                self.assertEqual(proxy.cuts, 1)
+                self.assert_whole(server.inbox)
+                self.assertLess(proxy.sent, (6 << 20) + len(self.data))  # not all of it twice
+
+    def test_rsync_to_a_server_that_stops_answering(self):
+        for name, server, url, options in self.each_rsync():
+            with self.subTest(name):
+                proxy = Proxy(server.port, cut_after=3 << 20, times=100, stall=True)
+                self.addCleanup(proxy.stop)
+                known = ["--known-hosts", server.known(proxy.port)] if "ssh" in name else []
+                run = self.export(url.replace(f":{server.port}", f":{proxy.port}"), *[o for o in options if not o.startswith("--known") and "known_hosts." not in o],
+                                  *known, "--retry-for", "1s", "--stall", "3s", timeout=100)
+                self.expect(run, 1)
+                self.assert_nothing_final(server.inbox)
+
+    def test_smb_that_refuses(self):
+        samba = self.server(Samba)
+        for name, url, options in (
+                ("a bad password", samba.url(), samba.login("wrong")),
+                ("no login", samba.url(), ["--netrc", samba.write("nobody", "machine 127.0.0.1 login nobody password x\n")]),
+                ("no such share", samba.url().replace("/vault/", "/none/"), samba.login()),
+                ("no such directory", samba.url() + "/none", samba.login())):
+            with self.subTest(name):
+                run = self.export(url, *options, "--retry-for", "10m", timeout=60)
+                self.expect(run, 1)
+                self.assertIn("NOT COMPLETE", text(run))
+                self.assertNotIn("hunter2", text(run))
+                self.assertEqual(os.listdir(samba.inbox), [])
+
+    def test_smb_is_encrypted(self):
+        samba = self.server(Samba, encrypt="off")
+        run = self.export(samba.url(), *samba.login(), "--retry-for", "10m", timeout=60)
+        self.expect(run, 1)
+        self.assertEqual(os.listdir(samba.inbox), [])
+        self.expect(self.export(samba.url(), *samba.login(), "--allow-plaintext"), 0)
+        self.assert_whole(samba.inbox)
 
     def test_volumes_go_as_they_are_and_all_of_them(self):
         into, inbox = self.temp(), self.temp()
