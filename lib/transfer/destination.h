@@ -26,6 +26,8 @@ struct Item {
   std::shared_ptr<std::optional<Digest>> measured;
   // From the first byte, anew for each attempt: exactly size_bytes.
   std::function<Result<std::unique_ptr<ByteSource>>()> open;
+  // Bytes [offset, offset + size) of it; none: only all of it can be had.
+  std::function<Result<std::unique_ptr<ByteSource>>(std::uint64_t offset, std::uint64_t size)> open_part = {};
   // Where a file of this machine has just these bytes, for programs that want one; none: it has not.
   std::function<Result<UniqueFd>()> file = {};
 };

@@ -48,6 +48,10 @@ Item item_of(std::string name, std::shared_ptr<archive::BytesAt> all, std::uint6
   item.name = std::move(name);
   item.size_bytes = size;
   item.measured = std::make_shared<std::optional<Digest>>();
+  item.open_part = [all, offset, &task](std::uint64_t at, std::uint64_t part) {
+    return Result<std::unique_ptr<ByteSource>>(
+        archive::in_order(archive::part_of(*all, offset + at, part), 0, part, task));
+  };
   item.open = [all = std::move(all), offset, size, measured = item.measured,
                &task]() -> Result<std::unique_ptr<ByteSource>> {
     measured->reset();

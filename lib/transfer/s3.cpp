@@ -1,8 +1,12 @@
-// s3://bucket/prefix : an object is there whole or not at all, so nothing is renamed. Each volume is one PUT;
-// its digest is signed, and asked for again (x-amz-checksum-sha256). The node's own role is never asked for.
+// s3://bucket/prefix : an object is there whole or not at all, so nothing is renamed. A volume is one PUT, a
+// large one a multipart upload that goes on with the part that was cut; each digest is signed, and asked for
+// again (x-amz-checksum-sha256). The node's own role is never asked for.
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <atomic>
+#include <map>
+#include <optional>
 
 #include "lib/core/root.h"
 #include "lib/core/sys.h"
@@ -16,6 +20,9 @@ namespace {
 
 constexpr std::size_t kMaxKeysBytes = 64 << 10;
 constexpr std::uint64_t kMaxPutBytes = std::uint64_t{5} << 30;
+constexpr std::uint64_t kPartBytes = 64 << 20;  // what is sent again after a cut
+constexpr std::uint64_t kMaxParts = 10'000;     // Amazon S3, "Multipart upload limits"
+constexpr std::int64_t kAbortNs = 5'000'000'000;
 constexpr std::size_t kMaxWordBytes = 200;  // of what a server says
 
 // ~/.aws/credentials: "[profile]" and "name = value".
@@ -125,6 +132,14 @@ class S3 final : public Folder {
         keys_(std::move(keys)) {
     folder_ = endpoint_.root + url.path;
   }
+  S3(const S3&) = delete;
+  S3& operator=(const S3&) = delete;
+  ~S3() override {
+    // Parts of an upload that nobody completes are paid for, and never seen.
+    GapLog gaps;
+    const std::atomic<bool> never{false};
+    abort(Task{gaps, never, [] { return sys::realtime(); }, sys::boottime_ns() + kAbortNs});
+  }
   [[nodiscard]] const std::string& place() const override { return place_; }
 
   // The bucket is there, and takes our keys.
@@ -150,18 +165,15 @@ class S3 final : public Folder {
   }
 
   Answer<Done> upload(const Item& item, const std::string& name, const Task& task) override {
+    if (item.open_part && item.size_bytes > kPartBytes) return upload_parts(item, name, task);
     if (item.size_bytes > kMaxPutBytes)
       return refusal(Errc::limit, place_ + ": " + name + ": S3 takes 5 GiB at a time: --split 1G");
     const auto digest = digest_of(item);
     if (!digest) return refusal(digest.error().code, digest.error().what);
-    const std::string_view raw(reinterpret_cast<const char*>(digest->data()), digest->size());
     const Reply reply =
-        ask("PUT", path_of(name), {}, {{"if-none-match", "*"}, {"x-amz-checksum-sha256", to_base64(raw)}},
+        ask("PUT", path_of(name), {}, {{"if-none-match", "*"}, {"x-amz-checksum-sha256", base64_of(*digest)}},
             &item, nullptr, task, *digest);
-    if (reply.code == CURLE_OK && reply.response == 412)
-      return refusal(Errc::mismatch,
-                     place_ + ": " + name + ": somebody put another object there; it was not replaced");
-    if (!is_done(reply)) return refused(reply, name);
+    if (!is_done(reply)) return refused_put(reply, name);
     return Done{};
   }
 
@@ -180,7 +192,10 @@ class S3 final : public Folder {
     const Reply reply =
         ask("HEAD", path_of(name), {}, {{"x-amz-checksum-mode", "ENABLED"}}, nullptr, nullptr, task);
     if (!is_done(reply)) return refused(reply, name);
-    const auto raw = from_base64(header(reply.headers, "x-amz-checksum-sha256"));
+    const std::string told = header(reply.headers, "x-amz-checksum-sha256");
+    if (const auto ours = composites_.find(name); ours != composites_.end() && told == ours->second.text)
+      return std::optional<Digest>(ours->second.whole);
+    const auto raw = from_base64(told);
     Digest digest{};
     if (!raw || raw->size() != digest.size()) return std::optional<Digest>();
     std::ranges::transform(*raw, digest.begin(), [](char c) { return static_cast<std::byte>(c); });
@@ -188,6 +203,132 @@ class S3 final : public Folder {
   }
 
  private:
+  // CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload of Amazon S3's API. It
+  // lives on from one attempt to the next.
+  struct Multipart {
+    std::string name;
+    std::string id;
+    struct Part {
+      Digest sha256{};
+      std::string etag;  // empty: not there yet
+    };
+    std::vector<Part> parts;  // those that were read so far
+    Sha256 whole;             // of their bytes
+  };
+  struct Composite {
+    std::string text;  // as S3 tells it: SHA-256 over the parts' digests, "-", how many
+    Digest whole{};
+  };
+
+  static std::string base64_of(const Digest& digest) {
+    return to_base64({reinterpret_cast<const char*>(digest.data()), digest.size()});
+  }
+
+  Answer<Done> upload_parts(const Item& item, const std::string& name, const Task& task) {
+    auto done = go_on(item, name, task);
+    if (const auto* no = std::get_if<Refusal>(&done); no != nullptr && !no->can_pass) abort(task);
+    return done;
+  }
+
+  Answer<Done> go_on(const Item& item, const std::string& name, const Task& task) {
+    if (multipart_ && multipart_->name != name) abort(task);
+    if (!multipart_) {
+      const Reply reply = ask("POST", path_of(name), {{"uploads", ""}},
+                              {{"x-amz-checksum-algorithm", "SHA256"}}, nullptr, nullptr, task);
+      if (!is_done(reply)) return refused(reply, name);
+      const std::string id = element(reply.body, "UploadId");
+      if (id.empty()) return refusal(Errc::malformed, place_ + ": " + name + ": the server says no UploadId");
+      multipart_.emplace();
+      multipart_->name = name;
+      multipart_->id = id;
+    }
+    const std::uint64_t each = std::max(kPartBytes, item.size_bytes / kMaxParts + 1);
+    for (std::uint64_t offset = 0, number = 1; offset < item.size_bytes; offset += each, ++number) {
+      Item part;
+      part.size_bytes = std::min(each, item.size_bytes - offset);
+      part.open = [&item, offset, size = part.size_bytes] { return item.open_part(offset, size); };
+      auto sent = send_part(part, number, task);
+      if (auto* no = std::get_if<Refusal>(&sent)) return std::move(*no);
+    }
+    return complete(item, task);
+  }
+
+  Answer<Done> send_part(const Item& part, std::uint64_t number, const Task& task) {
+    Multipart& upload = *multipart_;
+    if (upload.parts.size() < number) {
+      auto source = part.open();
+      if (!source) return refusal(source.error().code, source.error().what);
+      Sha256 hash;
+      std::vector<std::byte> block(1 << 20);
+      for (;;) {
+        const auto got = (*source)->read(block);
+        if (!got) return refusal(got.error().code, got.error().what);
+        if (*got == 0) break;
+        hash.update(std::span(block).first(*got));
+        upload.whole.update(std::span(block).first(*got));
+      }
+      upload.parts.push_back({hash.digest(), ""});
+    }
+    Multipart::Part& known = upload.parts[number - 1];
+    if (!known.etag.empty()) return Done{};
+    const Reply reply =
+        ask("PUT", path_of(upload.name), {{"partNumber", std::to_string(number)}, {"uploadId", upload.id}},
+            {{"x-amz-checksum-sha256", base64_of(known.sha256)}}, &part, nullptr, task, known.sha256);
+    if (!is_done(reply)) {
+      Refusal no = refused(reply, upload.name + ", part " + std::to_string(number));
+      if (element(reply.body, "Code") == "NoSuchUpload") {  // from the start
+        multipart_.reset();
+        no.can_pass = true;
+      }
+      return no;
+    }
+    known.etag = header(reply.headers, "etag");
+    if (known.etag.find_first_of("<>&") != std::string::npos || known.etag.empty())
+      return refusal(Errc::malformed, place_ + ": " + upload.name + ": the server says no ETag");
+    return Done{};
+  }
+
+  Answer<Done> complete(const Item& item, const Task& task) {
+    const Multipart& upload = *multipart_;
+    std::string xml = "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
+    Sha256 over;
+    for (std::size_t i = 0; i < upload.parts.size(); ++i) {
+      over.update(upload.parts[i].sha256);
+      xml += "<Part><PartNumber>" + std::to_string(i + 1) + "</PartNumber><ETag>" + upload.parts[i].etag +
+             "</ETag><ChecksumSHA256>" + base64_of(upload.parts[i].sha256) + "</ChecksumSHA256></Part>";
+    }
+    xml += "</CompleteMultipartUpload>";
+    Item body;
+    body.size_bytes = xml.size();
+    body.open = [&xml] {
+      return Result<std::unique_ptr<ByteSource>>(std::make_unique<MemorySource>(std::string_view(xml)));
+    };
+    Sha256 payload;
+    payload.update(xml);
+    const Reply reply = ask("POST", path_of(upload.name), {{"uploadId", upload.id}},
+                            {{"if-none-match", "*"}, {"content-type", "application/xml"}}, &body, nullptr,
+                            task, payload.digest());
+    // A status of 200 may come before it is done, and an error after it.
+    const bool failed_late = is_done(reply) && !element(reply.body, "Code").empty();
+    if (!is_done(reply) || failed_late) {
+      Refusal no = refused_put(reply, upload.name);
+      no.can_pass = no.can_pass || failed_late;
+      return no;
+    }
+    const Digest whole = upload.whole.digest();
+    composites_[upload.name] = {base64_of(over.digest()) + "-" + std::to_string(upload.parts.size()), whole};
+    if (item.measured) *item.measured = whole;
+    multipart_.reset();
+    return Done{};
+  }
+
+  void abort(const Task& task) {
+    if (!multipart_) return;
+    (void)ask("DELETE", path_of(multipart_->name), {{"uploadId", multipart_->id}}, {}, nullptr, nullptr,
+              task);
+    multipart_.reset();
+  }
+
   [[nodiscard]] std::string path_of(const std::string& name) const {
     return encode_path(join_path(folder_, name));
   }
@@ -203,9 +344,17 @@ class S3 final : public Folder {
     asked.url = endpoint_.base + path + (sent.empty() ? "" : "?" + sent);
     asked.headers = sign(request, keys_);
     asked.no_body = method == "HEAD";
+    if (method == "POST" || method == "DELETE") asked.method = method;
     asked.upload = upload;
     asked.hash = hash;
     return session_->perform(asked, task);
+  }
+
+  Refusal refused_put(const Reply& reply, const std::string& name) {
+    if (reply.code == CURLE_OK && reply.response == 412)
+      return refusal(Errc::mismatch,
+                     place_ + ": " + name + ": somebody put another object there; it was not replaced");
+    return refused(reply, name);
   }
 
   Refusal refused(const Reply& reply, const std::string& what) {
@@ -226,6 +375,8 @@ class S3 final : public Folder {
   Endpoint endpoint_;
   AwsKeys keys_;
   std::string folder_;
+  std::optional<Multipart> multipart_;
+  std::map<std::string, Composite> composites_;  // of this run
 };
 
 }  // namespace

@@ -78,8 +78,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if fault == "cut":
                 self.close_connection = True
                 return
-            self.answer(fault, "SlowDown", {"Retry-After": "1"})
-            return
+            if fault is not None:
+                self.answer(fault, "SlowDown", {"Retry-After": "1"})
+                return
         wrong = self.wrong_signature(payload)
         if wrong:
             self.answer(403, wrong)
@@ -92,7 +93,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, body=b"<ListBucketResult/>")
             return
         file = os.path.join(server.inbox, path.removeprefix("/bucket/").replace("/", "%"))
-        if self.command == "PUT":
+        query = dict(urllib.parse.parse_qsl(self.path.partition("?")[2], keep_blank_values=True))
+        if "uploads" in query or "uploadId" in query:
+            self.handle_parts(query, file, payload)
+        elif self.command == "PUT":
             if os.path.exists(file) and self.headers.get("If-None-Match") == "*":
                 self.answer(412, "PreconditionFailed")
                 return
@@ -112,10 +116,55 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 data = stored.read()
             headers = {"Content-Length": str(len(data))}
             if self.headers.get("x-amz-checksum-mode") == "ENABLED":
-                headers["x-amz-checksum-sha256"] = base64.b64encode(hashlib.sha256(data).digest()).decode()
+                headers["x-amz-checksum-sha256"] = server.composites.get(file) or base64.b64encode(hashlib.sha256(data).digest()).decode()
             self.answer(200, headers=headers, body=data)
 
-    do_GET = do_PUT = do_HEAD = handle_one
+    def handle_parts(self, query, file, payload):
+        """A multipart upload: parts below `file`.parts.ID until it is completed."""
+        server = self.server
+        if "uploads" in query:
+            server.uploads += 1
+            identity = f"upload+{server.uploads}/="
+            server.parts[identity] = {}
+            self.answer(200, body=f"<InitiateMultipartUploadResult><UploadId>{identity}</UploadId></InitiateMultipartUploadResult>".encode())
+            return
+        parts = server.parts.get(query["uploadId"])
+        if parts is None:
+            self.answer(404, "NoSuchUpload")
+        elif self.command == "DELETE":
+            del server.parts[query["uploadId"]]
+            self.answer(204)
+        elif self.command == "PUT":
+            digest = hashlib.sha256(payload).digest()
+            if self.headers.get("x-amz-checksum-sha256") != base64.b64encode(digest).decode():
+                self.answer(400, "BadDigest")
+                return
+            parts[int(query["partNumber"])] = payload, digest
+            server.parts_taken += 1
+            self.answer(200, headers={"ETag": f'"{hashlib.md5(payload).hexdigest()}"'})
+        else:
+            expected = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>\"{hashlib.md5(data).hexdigest()}\"</ETag>"
+                               f"<ChecksumSHA256>{base64.b64encode(digest).decode()}</ChecksumSHA256></Part>"
+                               for number, (data, digest) in sorted(parts.items()))
+            if expected not in payload.decode() or payload.decode().count("<Part>") != len(parts):
+                self.answer(400, "InvalidPart")
+                return
+            if os.path.exists(file) and self.headers.get("If-None-Match") == "*":
+                self.answer(412, "PreconditionFailed")
+                return
+            if server.late_errors:
+                server.late_errors -= 1
+                self.answer(200, body=b"<?xml version=\"1.0\"?>\n\n<Error><Code>InternalError</Code><Message>late</Message></Error>")
+                return
+            with open(file, "wb") as out:
+                for _, (data, _) in sorted(parts.items()):
+                    out.write(data)
+            over = hashlib.sha256(b"".join(digest for _, (_, digest) in sorted(parts.items()))).digest()
+            server.composites[file] = f"{base64.b64encode(over).decode()}-{len(parts)}"
+            del server.parts[query["uploadId"]]
+            self.answer(200, body=b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>")
+
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_one
 
 
 class S3(Server):
@@ -124,6 +173,7 @@ class S3(Server):
         key, self.ca = self.certificate()
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self.http.inbox, self.http.faults, self.http.quota, self.http.spoil, self.http.skew, self.http.requests = self.inbox, [], None, False, 900, 0
+        self.http.uploads, self.http.parts, self.http.parts_taken, self.http.composites, self.http.late_errors = 0, {}, 0, {}, 0
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.ca, key)
         self.http.socket = context.wrap_socket(self.http.socket, server_side=True)

@@ -391,6 +391,43 @@ class Export(Case):
         self.expect(self.export("s3://bucket/", *s3.options(), "--retry-for", "1m", env=s3.keys()), 0)
         self.assert_whole(s3.inbox)
 
+    def test_s3_in_parts(self):
+        s3 = self.server(S3)
+        path = os.path.join(self.temp(), "big.ctriage.tar.age")  # encrypted: nobody looks inside
+        with open(path, "wb") as file:
+            for _ in range(150):
+                file.write(os.urandom(1 << 20))
+        stored = os.path.join(s3.inbox, "in%big.ctriage.tar.age")
+
+        def send(expected, **options):
+            run = ctriage("export", path, "s3://bucket/in", *s3.options(), "--split", "1G", "--verify", "hash", "--json", timeout=200,
+                          env=s3.keys(), **options)
+            self.expect(run, expected)
+            self.assertEqual(s3.http.parts, {})  # no upload is left open
+            return run.json()["destinations"][0]
+
+        # A cut in the second part: the first is not sent again. Then an error after the status of 200.
+        s3.http.faults = [None] * 4 + ["cut"]
+        s3.http.late_errors = 1
+        told = send(0)
+        self.assertEqual((told["proof"], told["volumes"]), ("hash", 1))
+        self.assertEqual((s3.http.parts_taken, s3.http.uploads), (3, 1))
+        self.assertEqual(lab.sha256_file(stored), lab.sha256_file(path))
+        self.assertEqual(open(os.path.join(s3.inbox, "in%big.COMPLETE"), encoding="ascii").read().split()[0], lab.sha256_file(path))
+        # Another object under that name, as large: it stays, and no part is left.
+        os.unlink(path.replace(".ctriage.tar.age", ".sent.jsonl"))
+        s3.http.composites.clear()
+        with open(stored, "r+b") as file:
+            file.write(b"somebody's")
+        told = send(1)
+        self.assertIn("was not replaced", told["why"])
+        # What cannot pass in the midst of it.
+        os.unlink(stored)
+        os.unlink(os.path.join(s3.inbox, "in%big.COMPLETE"))
+        s3.http.faults = [None, None, None, None, 403]
+        told = send(1)
+        self.assertEqual(os.listdir(s3.inbox), [])
+
     def test_s3_with_other_bytes(self):
         s3 = self.server(S3)
         s3.http.spoil = True
