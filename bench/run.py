@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures collect beside what a responder would use otherwise: same bytes, same run, warm cache.
 
-usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [search] [checkpoint] [million] [seal] [drift] [timeline]        all of them without a name
+usage: bench/run.py --ctriage PATH [answer] [hold] [list] [upper] [dump] [search] [checkpoint] [million] [seal] [export] [drift] [sweep] [timeline]        all of them without a name
 Each figure is the best of three, peers and ctriage in turn. Output goes to a tmpfs, so that no disk is measured.
 """
 import argparse
@@ -21,6 +21,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/integration"))
 sys.dont_write_bytecode = True
 import lab  # noqa: E402
+import servers  # noqa: E402
 from box import Box  # noqa: E402
 
 ROUNDS = 3
@@ -425,6 +426,47 @@ class Bench:
                 os.unlink(key)
 
 
+    def export(self):
+        """Issue 7: 1 GiB to real servers on loopback, inboxes on a tmpfs, beside curl and rsync."""
+        bundle = os.path.join(self.out, "big.ctriage.tar.age")  # encrypted: nobody looks inside
+        with open(bundle, "wb") as file:
+            for _ in range(1024):
+                file.write(os.urandom(1 << 20))
+        print("\nexport of 1 GiB")
+        for kind, scheme in ((servers.Sshd, "sftp"), (servers.Vsftpd, "ftp"), (servers.Nginx, "https"), (servers.Sshd, "rsync+ssh")):
+            server = kind()
+            try:
+                server.small("3g")
+                url = server.url(scheme) if kind is servers.Sshd else server.url()
+                login = server.login() + (["--known-hosts", server.known_hosts] if kind is servers.Sshd else [])
+                if kind is servers.Sshd:
+                    key = server.login()[1]
+                    ssh = f"ssh -F none -i {key} -o UserKnownHostsFile={server.known_hosts} -p {server.port}"
+                    peer = ["curl", "-sS", "-k", "--key", key, "--pubkey", key + ".pub", "-u", "root:", "-T", bundle, url.replace("root@", "") + "/peer"] if scheme == "sftp" else \
+                        ["rsync", "-e", ssh, bundle, f"root@127.0.0.1:{server.inbox}/peer"]
+                else:
+                    trust = ["--cacert", server.ca] if scheme == "https" else []
+                    peer = ["curl", "-sS", "--netrc-file", server.login()[1], *trust, "-T", bundle, url + "/peer"]
+                ours = [self.ctriage, "export", bundle, url, *login, "--journal", server.base]
+                best = {}
+                for _ in range(ROUNDS):
+                    for name, command in (("peer", peer), ("ours", ours)):
+                        for path in glob.glob(server.inbox + "/*") + glob.glob(server.base + "/*.sent.jsonl"):
+                            os.unlink(path)
+                        took, _ = timed(command)
+                        best[name] = min(took, best.get(name, took))
+                limit = best["peer"] * 1.1
+                self.row(f"{peer[0]}, {scheme}", f"{best['peer']:.2f} s", None, None)
+                self.row(f"export, {scheme}", f"{best['ours']:.2f} s", f"<= {peer[0]} x 1.1 ({limit:.2f} s)", best["ours"] <= limit)
+                for path in glob.glob(server.inbox + "/*") + glob.glob(server.base + "/*.sent.jsonl"):
+                    os.unlink(path)
+                peak, samples = peak_pss_mib(ours)
+                self.row("memory there: peak sum of PSS", f"{peak:.1f} MiB", f"<= {LIMIT_MIB} MiB", peak <= LIMIT_MIB, f"({samples} samples)")
+            finally:
+                server.stop()
+        os.unlink(bundle)
+
+
 def make_checkpoint(path, needle):
     """A plain tar: the images of a real checkpoint, one of whose processes has 1 GiB more, below all of its other memory."""
     tail = "checkpoint/pages-2.img"
@@ -537,7 +579,7 @@ def find(document, key):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--ctriage", required=True)
-    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal", "drift", "timeline"])
+    parser.add_argument("names", nargs="*", choices=[[], "answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal", "export", "drift", "sweep", "timeline"])
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: needs root: it makes namespaces and mounts")
@@ -550,7 +592,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit(1))
     bench = Bench(options.ctriage)
     try:
-        for name in options.names or ["answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal", "drift", "timeline"]:
+        for name in options.names or ["answer", "hold", "list", "upper", "dump", "search", "checkpoint", "million", "seal", "export", "drift", "sweep", "timeline"]:
             getattr(bench, name)()
     finally:
         shutil.rmtree(bench.out, ignore_errors=True)

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cmd/evidence.h"
+#include "cmd/pack_redacted.h"
 #include "lib/bundle/stored.h"
 #include "lib/bundle/tee.h"
 #include "lib/bundle/verify.h"
@@ -16,9 +17,12 @@ struct PackArguments {
   std::string source;
   std::string output;
   std::string split;
+  bool redact = false;
+  SealArguments seal;
 };
 
 constexpr std::string_view kSuffix = ".ctriage.tar";
+constexpr std::string_view kEncrypted = ".age";
 
 // What it is called when it is whole.
 std::string whole_name(const bundle::Stored& stored) {
@@ -38,13 +42,30 @@ Exit refuse(Io& io, const std::string& name, const bundle::Report& report) {
 }
 
 Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t split,
-                  const std::string& folder, Task& task, Io& io) {
+                  const std::string& folder, const Sealing& sealing, Task& task, Io& io) {
   auto bytes = stored.bytes(task);
   if (!bytes) return fail(io, bytes.error());
-  const std::string name = whole_name(stored);
-  auto sink = bundle::VolumeSink::create(into, name, bytes->size_bytes, split);
+  std::string name = whole_name(stored);
+  std::uint64_t size_bytes = bytes->size_bytes;
+  const bool encrypts = !sealing.recipients.empty();
+  if (encrypts) {
+    const auto like = bundle::AgeEncryptor::create(sealing.recipients);
+    if (!like) return fail(io, like.error());
+    name += kEncrypted;
+    size_bytes = like->stored_bytes(size_bytes);
+  }
+  auto sink = bundle::VolumeSink::create(into, name, size_bytes, split);
   if (!sink) return fail(io, sink.error());
-  bundle::TeeSource tee(*bytes->source, *sink);
+  std::unique_ptr<bundle::AgeSink> encrypted;
+  if (encrypts) {
+    auto begun = bundle::AgeSink::create(*sink, sealing.recipients);
+    if (!begun) {
+      sink->remove();
+      return fail(io, begun.error());
+    }
+    encrypted = *std::move(begun);
+  }
+  bundle::TeeSource tee(*bytes->source, encrypted ? static_cast<ByteSink&>(*encrypted) : *sink);
   std::string manifest;
   Status copied = Done{};
   if (stored.encrypted()) {
@@ -62,6 +83,7 @@ Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t 
   }
   if (copied && tee.size_bytes() != bytes->size_bytes)
     copied = Error{Errc::changed, stored.whole() + ": changed while it was read"};
+  if (copied && encrypted) copied = encrypted->finish();
   if (copied) copied = sink->seal();
   if (!copied) {
     sink->remove();
@@ -72,6 +94,7 @@ Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t 
     path = bundle::volume_name(path, 0) + " and " + counted(sink->count() - 1, "more", "more");
   std::string text = escape_terminal(path) + "\n";
   if (!manifest.empty()) text += manifest + "  manifest.json\n";
+  if (!sealing.told.empty()) text += sealing.told + "\n";
   if (stored.encrypted()) text += "encrypted: copied as it is, not verified\n";
   auto told = io.out(text);
   return told ? Exit::complete : fail(io, told.error());
@@ -88,17 +111,33 @@ Exit run_pack(const PackArguments& arguments, Io& io) {
     }
     split = *size;
   }
+  const auto usage = [&io](const char* what) {
+    io.err(std::string("ctriage: ") + what + "\n");
+    return Exit::usage;
+  };
+  if (arguments.redact && !arguments.split.empty()) return usage("--split: pack the redacted copy once more");
+  if (!arguments.redact && !arguments.seal.sign.empty())
+    return usage("--sign: a sealed bundle keeps the signature that it has; with --redact the copy is signed");
+  Sealing sealing;
+  if (arguments.redact || !arguments.seal.encrypt_to.empty()) {
+    auto opened = open_sealing(arguments.seal);
+    if (!opened) return fail(io, opened.error());
+    sealing = *std::move(opened);
+  }
   GapLog gaps;
   Task task = make_task(gaps, io);
   auto stored = bundle::Stored::open(arguments.source);
   if (!stored) return fail(io, stored.error());
+  if (stored->encrypted() && (arguments.redact || !sealing.recipients.empty()))
+    return fail(io, Error{Errc::denied, arguments.source + ": is encrypted: age -d opens it, then pack"});
   auto into = Root::open(arguments.output);
   if (!into) return fail(io, std::move(into).error().within("-o"));
   SandboxPlan plan;
   plan.writable.push_back(into->fd());
   if (const auto readable = stored->readable()) plan.readable.push_back(*readable);
   if (auto inside = enter_sandbox(plan, task.gaps); !inside) return fail(io, inside.error());
-  return write_packed(*stored, *into, split, arguments.output, task, io);
+  if (arguments.redact) return pack_redacted(*stored, *into, arguments.output, sealing, task, io);
+  return write_packed(*stored, *into, split, arguments.output, sealing, task, io);
 }
 
 }  // namespace
@@ -112,10 +151,17 @@ void add_pack(CLI::App& app, Action& chosen) {
       ->required();
   sub->add_option("-o,--output", arguments->output, "directory to write into")->required();
   sub->add_option("--split", arguments->split, "volumes of this size, as 256M; without: one file");
+  sub->add_flag(
+      "--redact", arguments->redact,
+      "a copy without secrets: their values hidden in records and logs, bytes of memory and files left "
+      "out; the bundle stays as it is");
+  add_seal_options(*sub, arguments->seal);
   sub->footer(
       "Exit status: 0 written and whole, 1 wrong, 3 cut: then nothing is written.\n"
       "Examples:\n  ctriage pack BUNDLE.ctriage.tar -o /media --split 256M\n"
-      "  ctriage pack /media/BUNDLE.ctriage.tar.000 -o /evidence\n");
+      "  ctriage pack /media/BUNDLE.ctriage.tar.000 -o /evidence\n"
+      "  ctriage pack BUNDLE.ctriage.tar -o /evidence --encrypt-to age1...\n"
+      "  ctriage pack BUNDLE.ctriage.tar -o /to-give --redact\n");
   sub->callback([arguments, &chosen] { chosen = [arguments](Io& io) { return run_pack(*arguments, io); }; });
 }
 

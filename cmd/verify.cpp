@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cmd/commands.h"
+#include "lib/bundle/salvager.h"
 #include "lib/bundle/seal_inputs.h"
 #include "lib/bundle/sidecar.h"
 #include "lib/core/sandbox.h"
@@ -19,6 +20,7 @@ struct VerifyArguments {
   std::string signers;
   std::string identity;
   bool salvage = false;
+  std::string output;
 };
 
 std::optional<Bytes> if_any(const std::string& text) {
@@ -132,8 +134,9 @@ Result<Evidence> open_evidence(const std::string& path, const Task& task) {
   return evidence;
 }
 
-SandboxPlan plan_of(const Evidence& evidence) {
+SandboxPlan plan_of(const Evidence& evidence, const std::optional<Root>& into) {
   SandboxPlan plan;
+  if (into) plan.writable.push_back(into->fd());
   if (!evidence.stored) return plan;
   if (const auto readable = evidence.stored->readable()) plan.readable.push_back(*readable);
   if (evidence.has_sidecar) plan.readable.push_back(evidence.stored->beside().fd());
@@ -173,7 +176,14 @@ Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) 
   if (!evidence) return fail(io, evidence.error());
   auto files = read_key_files(arguments);
   if (!files) return fail(io, files.error());
-  if (auto inside = enter_sandbox(plan_of(*evidence), task.gaps); !inside) return fail(io, inside.error());
+  std::optional<Root> into;
+  if (!arguments.output.empty()) {
+    auto opened = Root::open(arguments.output);
+    if (!opened) return fail(io, std::move(opened).error().within("-o"));
+    into = *std::move(opened);
+  }
+  if (auto inside = enter_sandbox(plan_of(*evidence, into), task.gaps); !inside)
+    return fail(io, inside.error());
   auto keys = parse_key_files(arguments, *files, task.gaps);
   if (!keys) return fail(io, keys.error());
   if (!evidence->bytes) {  // read by name, as the sandbox allows
@@ -185,10 +195,18 @@ Exit run_verify(const VerifyArguments& arguments, const Common& common, Io& io) 
   options.digest = expected;
   options.signers = keys->signers ? &*keys->signers : nullptr;
   options.identities = keys->identities;
+  std::optional<bundle::Salvager> salvager;
+  if (into) {
+    salvager.emplace(*std::move(into));
+    options.originals = [&salvager](std::string_view stream, std::span<const std::byte> bytes) {
+      return salvager->write(stream, bytes);
+    };
+  }
   auto report = bundle::verify(*evidence->bytes, options, task);
   if (!report) return fail_encrypted(arguments, io, report.error());
   if (auto looked = add_later_hands(*evidence, *report, task); !looked) return fail(io, looked.error());
   VerifyResult result = result_of(arguments.path, *report, arguments.salvage);
+  result.salvaged_into = if_any(arguments.output);
   gaps.finish();
   result.gaps = report::records_of(gaps.kept(), task.now());
   const bool text = common.output_format() == report::Format::text;
@@ -223,12 +241,16 @@ void add_verify(CLI::App& app, const Common& common, Action& chosen) {
       "who may have signed, as ssh-keygen -Y verify takes it (allowed signers): one of them must have");
   sub->add_option("--identity", arguments->identity,
                   "age identity file (AGE-SECRET-KEY-1...) of an encrypted bundle");
-  sub->add_flag("--salvage", arguments->salvage, "list what can be read of a bundle that is cut");
+  auto* salvage =
+      sub->add_flag("--salvage", arguments->salvage, "list what can be read of a bundle that is cut");
+  sub->add_option("-o,--output", arguments->output,
+                  "with --salvage: an empty directory that gets what can be read, unpacked")
+      ->needs(salvage);
   sub->footer(
       "Exit status: 0 whole, 1 wrong, 3 cut but whole so far.\n"
       "Examples:\n  ctriage verify BUNDLE.ctriage.tar\n"
       "  ctriage verify --signers examiners --identity KEYFILE BUNDLE.ctriage.tar.age\n"
-      "  ctriage verify --salvage BUNDLE.ctriage.tar.part\n");
+      "  ctriage verify --salvage BUNDLE.ctriage.tar.part -o DIR\n");
   sub->callback([arguments, &common, &chosen] {
     chosen = [arguments, &common](Io& io) { return run_verify(*arguments, common, io); };
   });

@@ -5,34 +5,25 @@
 namespace ctriage::bundle {
 namespace {
 
-// Hands on what it reads, hashed once more where the stream has several chunks.
+// Hands on what it reads, and tells `pass` of it.
 class Tee final : public ByteSource {
  public:
-  Tee(ByteSource& in, Sha256* hash) : in_(in), hash_(hash) {}
+  using Pass = std::function<Status(std::span<const std::byte>)>;
+  Tee(ByteSource& in, Pass pass) : in_(in), pass_(std::move(pass)) {}
   Result<std::size_t> read(std::span<std::byte> into) override {
     auto got = in_.read(into);
     if (!got) return got;
     passed_ += *got;
-    if (hash_ != nullptr) hash_->update(into.first(*got));
+    if (auto passed = pass_(into.first(*got)); !passed) return std::move(passed).error();
     return got;
   }
   [[nodiscard]] std::uint64_t passed() const { return passed_; }
 
  private:
   ByteSource& in_;
-  Sha256* hash_;
+  Pass pass_;
   std::uint64_t passed_ = 0;
 };
-
-Status hash_plain(Content& content, Sha256* hash, std::uint64_t& original) {
-  while (true) {
-    auto taken = content.take();
-    if (!taken) return std::move(taken).error();
-    if (taken->empty()) return Done{};
-    original += taken->size();
-    if (hash != nullptr) hash->update(*taken);
-  }
-}
 
 }  // namespace
 
@@ -50,17 +41,19 @@ Status ChunkCheck::check(const archive::TarHeader& header, Content& content, Cus
   const auto open = seen_.open.find(id);
   Sha256* hash = open == seen_.open.end() ? nullptr : &open->second;
 
+  const Passing passing{name.stream, hash};
   Original original;
-  auto read = Status(Done{});
+  auto read = pass(passing, {});  // one that is empty is one, too
+  if (!read) return read;
   if (stream.encoding == Encoding::zstd) {
-    read = check_frame(header.name, content, hash, original);
+    read = check_frame(header.name, content, passing, original);
   } else if (name.stream == kCustody) {
     here.sums_digest = seen_.sums.digest();
-    Tee tee(content, hash);
+    Tee tee(content, [&](std::span<const std::byte> bytes) { return pass(passing, bytes); });
     read = custody_.check_chunk(tee, header.size_bytes, here, in_, problems_);
     original.size_bytes = tee.passed();
   } else {
-    read = hash_plain(content, hash, original.size_bytes);
+    read = check_plain(content, passing, original);
   }
   seen_.readable_bytes[id] += original.size_bytes;
   if (content.cut()) return Done{};
@@ -80,6 +73,21 @@ Status ChunkCheck::check(const archive::TarHeader& header, Content& content, Cus
     if (seen_.ended[id]) seen_.open.erase(id);
   }
   return Done{};
+}
+
+Status ChunkCheck::pass(const Passing& passing, std::span<const std::byte> original) {
+  if (passing.hash != nullptr) passing.hash->update(original);
+  return options_.originals ? options_.originals(passing.stream, original) : Status(Done{});
+}
+
+Status ChunkCheck::check_plain(Content& content, const Passing& passing, Original& original) {
+  while (true) {
+    auto taken = content.take();
+    if (!taken) return std::move(taken).error();
+    if (taken->empty()) return Done{};
+    original.size_bytes += taken->size();
+    if (auto passed = pass(passing, *taken); !passed) return passed;
+  }
 }
 
 void ChunkCheck::check_place(const std::string& member, const MemberName& name, std::uint32_t id) {
@@ -121,7 +129,7 @@ Result<std::uint32_t> ChunkCheck::stream_of(const std::string& member, const Mem
   return id;
 }
 
-Status ChunkCheck::check_frame(const std::string& member, Content& content, Sha256* hash,
+Status ChunkCheck::check_frame(const std::string& member, Content& content, const Passing& passing,
                                Original& original) {
   if (!decoder_) {
     auto made = FrameDecoder::create();
@@ -143,7 +151,8 @@ Status ChunkCheck::check_frame(const std::string& member, Content& content, Sha2
         return content.skip();
       }
       const std::span made{piece_.data(), step->made};
-      (hash != nullptr ? *hash : own).update(made);
+      if (passing.hash == nullptr) own.update(made);
+      if (auto passed = pass(passing, made); !passed) return passed;
       original.size_bytes += made.size();
       rest = rest.subspan(step->eaten);
       more = !rest.empty() || made.size() == piece_.size();

@@ -296,7 +296,7 @@ class Verifier {
   Problems problems_{report_};
   Seen seen_;
   CustodyChain custody_;
-  ChunkCheck chunks_{in_, seen_, custody_, problems_};
+  ChunkCheck chunks_{in_, seen_, custody_, problems_, options_};
   std::optional<std::int64_t> mtime_seconds_;
   Place place_ = Place::members;
   Digest512 manifest_wide_{};

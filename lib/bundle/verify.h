@@ -2,8 +2,11 @@
 // Checks a bundle in one pass: every header is re-created, every chunk and stream hashed, the manifest,
 // SHA256SUMS and the custody chain compared, so that no byte of the file is uncovered.
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/bundle/age.h"
@@ -48,6 +51,9 @@ struct VerifyOptions {
   std::optional<Digest> digest;                  // --digest HEX, what manifest.json must hash to
   const AllowedSigners* signers = nullptr;       // --signers: by one of them it must be signed
   std::span<const AgeIdentity> identities = {};  // --identity
+  // Gets the original bytes of every stream, in order, before it is known whether they are as they were. An
+  // error of it ends the verifying.
+  std::function<Status(std::string_view stream, std::span<const std::byte> bytes)> originals = {};
 };
 // A bundle, or an encrypted one: its first bytes say which. What is encrypted is a plain bundle inside: a
 // file that ends early is cut, a changed chunk wrong. Errc::denied when it is encrypted and no identity fits;

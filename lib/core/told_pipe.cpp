@@ -28,7 +28,7 @@ Result<std::size_t> ToldPipe::read(std::span<std::byte> into, const std::functio
     if (!ready && ready.error().number != EINTR) return ready.error();
     if (ready && *ready == 0 && said_) return std::size_t{0};  // all had been written when that was said
     if (!ready || *ready == 0) continue;
-    const auto got = sys::read(pipe_.get(), into, kName);
+    auto got = sys::read(pipe_.get(), into, kName);
     if (got || got.error().number != EINTR) return got;
   }
 }

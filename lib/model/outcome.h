@@ -167,6 +167,7 @@ struct VerifyResult {
   std::uint64_t problem_count = 0;
   std::vector<Bytes> problems;
   std::optional<std::vector<SalvagedStream>> salvage;
+  std::optional<Bytes> salvaged_into;
   std::vector<GapRecord> gaps;
 
   template <class Self, class V>
@@ -186,6 +187,7 @@ struct VerifyResult {
     v("problem_count", self.problem_count, "all problems, those not listed too");
     v("problems", self.problems, "each names the member and what is wrong");
     v("salvage", self.salvage, "with --salvage: what can be read of each stream");
+    v("salvaged_into", self.salvaged_into, "with --salvage -o: the directory where that lies now");
     v("gaps", self.gaps, "what verify itself could not do");
   }
 };

@@ -98,6 +98,8 @@ std::string verify_text(const VerifyResult& result, bool every_gap, const Style&
     return out + next_lines("next", {{"ctriage verify --salvage " + shell_word(result.path.raw), ""}}, style);
   }
   for (const SalvagedStream& stream : *result.salvage) out += stream_line(stream);
+  if (result.salvaged_into)
+    out += labelled("written", "what can be read, to " + safe(result.salvaged_into->raw));
   return out;
 }
 

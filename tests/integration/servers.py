@@ -163,6 +163,51 @@ xferlog_enable=NO
             (["--ca", self.ca] if self.tls else [])
 
 
+class Proftpd(Server):
+    """ProFTPD, which computes digests (HASH), for user ir by password; unpacked, since vsftpd is installed."""
+
+    HERE = os.path.join(os.path.dirname(__file__), "../../build/proftpd-core")
+    PROGRAM = HERE + "/usr/sbin/proftpd"
+
+    def __init__(self):
+        super().__init__()
+        os.chmod(self.inbox, 0o777)
+        secret = subprocess.run(["openssl", "passwd", "-5", "hunter2"], check=True, capture_output=True, text=True).stdout.strip()
+        users = self.write("users", f"ir:{secret}:1:1::{self.base}:/bin/sh\n")
+        config = self.write("proftpd.conf", f"""
+ServerType standalone
+DefaultAddress 127.0.0.1
+Port {self.port}
+SocketBindTight on
+UseIPv6 off
+UseReverseDNS off
+ModulePath {self.HERE}/usr/lib/proftpd
+LoadModule mod_digest.c
+DigestEngine on
+DelayEngine off
+AuthOrder mod_auth_file.c
+AuthUserFile {users}
+RequireValidShell off
+DefaultRoot {self.base}
+User daemon
+Group daemon
+PidFile {self.base}/pid
+ScoreboardFile {self.base}/scoreboard
+SystemLog {self.base}/system.log
+WtmpLog off
+TransferLog none
+AllowOverwrite on
+AllowStoreRestart on
+""")
+        self.start(self.PROGRAM, "--nodaemon", "--config", config)
+
+    def url(self, port=None):
+        return f"ftp://127.0.0.1:{port or self.port}/in"
+
+    def login(self, password="hunter2"):
+        return ["--netrc", self.write(f"netrc.{len(password)}", f"machine 127.0.0.1 login ir password {password}\n"), "--allow-plaintext"]
+
+
 class Nginx(Server):
     """nginx with WebDAV over TLS. `move`: it knows MOVE."""
 

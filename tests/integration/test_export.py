@@ -7,7 +7,7 @@ import subprocess
 import lab
 from lab import Box, Case, ctriage
 from s3_stub import S3
-from servers import Nginx, Proxy, Rsyncd, Samba, Sshd, Vsftpd
+from servers import Nginx, Proftpd, Proxy, Rsyncd, Samba, Sshd, Vsftpd
 
 
 def text(run):
@@ -111,6 +111,26 @@ class Export(Case):
                 self.expect(self.export(server.url(), *options), 0)
                 self.assert_whole(server.inbox)
                 os.unlink(os.path.join(self.journal, self.stem + ".sent.jsonl"))
+
+    def test_a_server_that_computes_digests(self):
+        if not os.path.exists(Proftpd.PROGRAM):
+            self.skipTest("needs proftpd-core, which ./run.sh test unpacks below build/")
+        ftp = self.server(Proftpd)
+        run = self.export(ftp.url(), *ftp.login(), "--verify", "hash", "--json")
+        self.expect(run, 0)
+        told = run.json()["destinations"][0]
+        self.assertEqual((told["complete"], told["proof"], told["volumes"]), (True, "hash", 3))
+        self.assert_whole(ftp.inbox)
+        # Bytes that were changed there since, and a journal that knows only their size: the digest says so.
+        os.unlink(os.path.join(self.journal, self.stem + ".sent.jsonl"))
+        self.expect(self.export(ftp.url(), *ftp.login()), 0)
+        with open(os.path.join(ftp.inbox, self.name + ".001"), "r+b") as file:
+            file.write(b"somebody's")
+        run = self.export(ftp.url(), *ftp.login(), "--verify", "hash")
+        self.expect(run, 1)
+        self.assertIn("was not replaced", text(run))
+        run = self.export(ftp.url(), *ftp.login("wrong"), "--retry-for", "10m", timeout=60)
+        self.expect(run, 1)
 
     def test_one_volume_keeps_its_name(self):
         sshd = self.server(Sshd)

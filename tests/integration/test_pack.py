@@ -69,6 +69,77 @@ class Hands(Case):
         os.unlink(volumes[-1])
         self.expect(ctriage("verify", volumes[0]), 3)
 
+    def test_encrypted_while_it_is_packed(self):
+        key = os.path.join(self.temp(), "key")
+        subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
+        recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
+        into = self.temp()
+        self.expect(ctriage("pack", self.path, "-o", into, "--encrypt-to", recipient), 0)
+        sealed = os.path.join(into, self.name + ".age")
+        opened = os.path.join(into, "opened")
+        subprocess.run(["age", "-d", "-i", key, "-o", opened, sealed], check=True)
+        self.same(opened)
+        volumes = self.temp()
+        self.expect(ctriage("pack", self.path, "-o", volumes, "--encrypt-to", recipient, "--split", str(self.size // 3)), 0)
+        self.assertGreaterEqual(len(os.listdir(volumes)), 3)
+        self.expect(ctriage("verify", os.path.join(volumes, self.name + ".age.000"), "--identity", key), 0)
+        self.expect(ctriage("pack", sealed, "-o", volumes, "--encrypt-to", recipient), 1)  # twice
+        self.expect(ctriage("pack", self.path, "-o", volumes, "--sign", key), 2)
+
+    def test_redacted(self):
+        word, token = "correct-horse-41", "ghp_" + "a1B2" * 9
+        box = Box(f"export DB_PASSWORD={word}; echo the word is {word} >/tmp/said; while :; do sleep 1000; done & sleep 1; "
+                  f"exec /bin/busybox sh -c 'while :; do sleep 1000; done' --token {token}")
+        out = self.temp()
+        try:
+            with open(os.path.join(box.root, "tmp/config"), "w", encoding="ascii") as file:
+                file.write(f"password={word}\n")
+            self.expect(ctriage("collect", f"pid:{box.pid}", "-o", out, "--memory", "all", "--note", f"he said {token}"), 0, 3)
+        finally:
+            box.stop()
+        path = self.one_bundle(out)
+        before = lab.sha256_file(path)
+        parent = self.expect(ctriage("verify", path, "--json"), 0).json()["manifest_sha256"]
+        into = self.temp()
+        run = self.expect(ctriage("pack", path, "-o", into, "--redact"), 0)
+        self.assertIn(parent.encode(), run.out)
+        self.assertIn(b"NOT ENCRYPTED", run.out)
+        (name,) = os.listdir(into)
+        copy = os.path.join(into, name)
+        self.assertEqual(lab.sha256_file(path), before)  # never changed
+        self.expect(ctriage("verify", copy), 0)
+
+        def contents(bundle):
+            directory = self.temp()
+            subprocess.run(["tar", "xf", bundle, "-C", directory], check=True)
+            subprocess.run(f"find {directory} -name '*.zst*' -exec zstd -dq --rm {{}} + 2>/dev/null; true", shell=True, check=True)
+            return subprocess.run(["grep", "-rlaF", "-e", word, "-e", token, directory], check=False, capture_output=True, text=True).stdout.split()
+
+        self.assertNotEqual(contents(path), [])
+        self.assertEqual(contents(copy), [])
+        with lab.Bundle(copy) as bundle:
+            self.assertEqual(bundle.json("redaction.json")["parent_manifest_sha256"], parent)
+            statuses = {stream["path"]: stream["status"] for stream in bundle.json("manifest.json")["streams"]}
+            (container,) = bundle.containers()
+            self.assertEqual(statuses[f"containers/{container}/upper.tar.zst"], "not_collected")
+            self.assertTrue(any(status == "not_collected" for name, status in statuses.items() if "/memory/" in name and name.endswith(".core.zst")))
+            argv = [record["argv"] for record in bundle.records(f"containers/{container}/processes.jsonl")]
+            self.assertTrue(any("[redacted " in " ".join(one) for one in argv), argv)
+            self.assertTrue(bundle.bytes("SUMMARY.txt").startswith(f"REDACTED COPY of the bundle whose manifest.json has SHA-256 {parent}".encode()))
+        shown = self.expect(ctriage("show", copy), 0, 3)
+        self.assertNotIn(word.encode(), shown.out)
+        self.expect(ctriage("diff", copy), 0, 3)
+        # Nothing is found in memory that is not there: said, not "nothing found".
+        searched = self.expect(ctriage("search", copy, word), 1, 3)
+        self.assertIn(b"redacted", searched.out + searched.err)
+        # Of a bundle that is not whole no copy is made.
+        cut = os.path.join(self.temp(), "cut.ctriage.tar")
+        with open(path, "rb") as whole, open(cut, "wb") as file:
+            file.write(whole.read()[:-2000])
+        empty = self.temp()
+        self.expect(ctriage("pack", cut, "-o", empty, "--redact"), 1)
+        self.assertEqual(os.listdir(empty), [])
+
     def test_unpacked(self):
         base = self.temp()
         directory = os.path.join(base, self.name[:-len(".ctriage.tar")])

@@ -171,6 +171,20 @@ class Damage(Case):
             file.write(self.data[:cut])
         run = self.expect(ctriage("verify", "--salvage", path), 3)
         self.assertIn(b"processes.jsonl", run.out)
+        into = self.temp()
+        told = self.expect(ctriage("verify", "--salvage", path, "-o", into, "--json"), 3).json()
+        with Bundle(self.path) as bundle:
+            for stream in told["salvage"]:
+                name = stream["stream"]
+                with open(os.path.join(into, name.removesuffix(".zst")), "rb") as file:
+                    salvaged = file.read()
+                self.assertEqual(len(salvaged), stream["size_bytes"], name)
+                whole = bundle.bytes(name)
+                self.assertEqual(salvaged, whole if stream["whole"] else whole[:len(salvaged)], name)
+        self.assertEqual(sum(len(files) for _, _, files in os.walk(into)), len(told["salvage"]))
+        run = self.expect(ctriage("verify", "--salvage", path, "-o", into), 1)  # nothing is replaced
+        self.assertIn(b"File exists", run.err)
+        self.expect(ctriage("verify", path, "-o", into), 2)
         self.expect(ctriage("show", path), 0, 3)
         with tarfile.open(self.path) as tar:
             changes = min(m.offset_data for m in tar if "/changes.jsonl" in m.name)

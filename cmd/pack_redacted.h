@@ -1,0 +1,15 @@
+#pragma once
+// pack --redact.
+#include <string>
+
+#include "cmd/commands.h"
+#include "cmd/seal_options.h"
+#include "lib/bundle/stored.h"
+
+namespace ctriage {
+
+// Inside the sandbox. Writes NAME-redacted.ctriage.tar into `into`, which is called `folder`.
+Exit pack_redacted(const bundle::Stored& stored, const Root& into, const std::string& folder,
+                   const Sealing& sealing, Task& task, Io& io);
+
+}  // namespace ctriage
