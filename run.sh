@@ -142,16 +142,26 @@ cmd_test() {
   step format check_format || true
   if step asan-build build_preset asan; then
     reports+=(build/logs/asan.xml)
+    # The tests wait more than they compute.
+    nice /usr/bin/python3 tests/tidy.py build/asan >build/logs/tidy-run.log 2>&1 &
+    local tidy=$!
     logged asan-test run_ctest asan || true # its failures are in the report
     mapfile -t threaded < <(ctest --test-dir build/asan -N -L threads | sed -n 's/^ *Test *#[0-9]*: //p')
     if [ ${#threaded[@]} -gt 0 ] && step tsan-build build_tsan "${threaded[@]}"; then
       reports+=(build/logs/tsan.xml)
       logged tsan-test run_ctest tsan -R "^($(IFS='|' && echo "${threaded[*]}"))\$" || true
     fi
-    step tidy /usr/bin/python3 tests/tidy.py build/asan || true
+    step tidy end_of "$tidy" build/logs/tidy-run.log || true
   fi
   # One line of sums; everything that failed or was skipped, with its reason, above it.
   /usr/bin/python3 tests/summary.py --passed "$passed" --failed "$failed" ${reports[@]+"${reports[@]}"}
+}
+
+end_of() { # PID LOG
+  local status=0
+  wait "$1" || status=$?
+  cat "$2"
+  return "$status"
 }
 
 check_format() {

@@ -1,12 +1,12 @@
 // custody: later hands of a bundle, in the sidecar beside it.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 
 #include "cmd/evidence.h"
 #include "lib/bundle/acquisition.h"
 #include "lib/bundle/sidecar.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/text.h"
+#include "lib/report/hands.h"
 
 namespace ctriage {
 namespace {
@@ -16,17 +16,64 @@ struct CustodyArguments {
   bundle::NewHand hand;
 };
 
-std::string line_of(const bundle::Hand& hand) {
-  std::string line = std::to_string(hand.seq) + "  " + escape_terminal(hand.at) + "  " +
-                     escape_terminal(hand.by) + "  " + escape_terminal(hand.action) + "\n";
-  if (!hand.note.empty()) line += "   note      " + escape_terminal(hand.note) + "\n";
-  if (hand.attached)
-    line +=
-        "   attached  " + escape_terminal(hand.attached->name) + "  " + to_hex(hand.attached->digest) + "\n";
-  return line;
+LaterHand hand_of(const bundle::Hand& hand) {
+  LaterHand later;
+  later.seq = hand.seq;
+  later.at = Bytes(hand.at);
+  later.by = Bytes(hand.by);
+  later.action = Bytes(hand.action);
+  later.note = Bytes(hand.note);
+  if (hand.attached) {
+    later.attached = Bytes(hand.attached->name);
+    later.attached_sha256 = to_hex(hand.attached->digest);
+  }
+  return later;
 }
 
-Exit run_add(const CustodyArguments& arguments, Io& io) {
+std::vector<CustodyField> fields_of(const bundle::Acquisition::Fields& fields) {
+  std::vector<CustodyField> all;
+  for (const auto& [name, value] : fields) all.push_back({name, Bytes(value)});
+  return all;
+}
+
+void add_sidecar(CustodyPage& page, const std::optional<bundle::Sidecar>& sidecar) {
+  page.has_sidecar = sidecar.has_value();
+  if (!sidecar) return;
+  for (const bundle::Hand& hand : sidecar->hands) page.hands.push_back(hand_of(hand));
+  for (const std::string& problem : sidecar->problems) page.problems.emplace_back(problem);
+}
+
+void add_record(CustodyPage& page, const bundle::Acquisition& record) {
+  page.sha256.reset();
+  if (record.manifest) page.sha256 = to_hex(*record.manifest);
+  page.state_sha256 = record.state_sha256;
+  page.header = fields_of(record.header);
+  for (const bundle::Acquisition::Fields& action : record.actions)
+    page.actions.push_back({fields_of(action)});
+  page.actions_left_out = record.actions_left_out;
+  page.lost = record.lost;
+  page.degraded = record.degraded;
+  page.notes = record.notes;
+  for (const std::string& one : record.worst) page.worst.emplace_back(one);
+}
+
+// The bundle and what names it.
+CustodyPage page_of(const CustodyArguments& arguments, const bundle::Stored& stored,
+                    const bundle::Stored::Name& name) {
+  CustodyPage page;
+  page.bundle = Bytes(arguments.path);
+  page.sha256 = to_hex(name.digest);
+  page.sha256_of = name.of;
+  page.sidecar = Bytes(bundle::sidecar_name(stored.stem()));
+  return page;
+}
+
+Status tell(const CustodyPage& page, std::string (*as_text)(const CustodyPage&), const Common& common,
+            Io& io) {
+  return io.out(common.output_format() == report::Format::text ? as_text(page) : report::custody_json(page));
+}
+
+Exit run_add(const CustodyArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
   auto stored = bundle::Stored::open(arguments.path);
@@ -35,47 +82,11 @@ Exit run_add(const CustodyArguments& arguments, Io& io) {
   if (!name) return fail(io, name.error());
   auto added = bundle::add_hand(stored->beside(), stored->stem(), *name, arguments.hand, task);
   if (!added) return fail(io, added.error());
-  auto told = io.out(escape_terminal(bundle::sidecar_name(stored->stem())) + "\n" + line_of(*added));
+  CustodyPage page = page_of(arguments, *stored, *name);
+  page.has_sidecar = true;
+  page.hands.push_back(hand_of(*added));
+  auto told = tell(page, report::custody_added_text, common, io);
   return told ? Exit::complete : fail(io, told.error());
-}
-
-std::string row(std::string_view label, const std::string& text) {
-  constexpr std::size_t kLabel = 12;
-  std::string line(label);
-  line.resize(std::max(kLabel, line.size() + 1), ' ');
-  return line + escape_terminal(text) + "\n";
-}
-
-// Everything on one page. `later`: of the sidecar.
-std::string page_of(const bundle::Acquisition& record, const std::string& path, const std::string& later) {
-  std::string page = row("bundle", path);
-  if (record.manifest) {
-    page += row("sha256", to_hex(*record.manifest) + "   of manifest.json, which names every byte");
-  } else {
-    page += row("sha256", "NOT SEALED: nothing names every byte");
-  }
-  if (record.state_sha256)
-    page += row("state", *record.state_sha256 + "   of the first bytes, up to the state");
-  for (const auto& [name, value] : record.header) {
-    if (name != "schema") page += row(name.starts_with("source.") ? name.substr(7) : name, value);
-  }
-  page += "\nwhat was done\n";
-  for (const bundle::Acquisition::Fields& action : record.actions) {
-    std::string line;
-    for (const auto& [name, value] : action) {
-      if (value.empty()) continue;
-      const bool bare = name == "at" || name == "action";
-      line += (line.empty() ? "" : "  ") + (bare ? value : name + "=" + value);
-    }
-    page += "  " + escape_terminal(line) + "\n";
-  }
-  if (record.actions_left_out > 0)
-    page += "  and " + with_commas(record.actions_left_out) + " more, in custody.jsonl\n";
-  page +=
-      "\n" + row("deviations", with_commas(record.lost) + " lost, " + with_commas(record.degraded) +
-                                   " degraded, " + counted(record.notes, "note", "notes") + " (gaps.jsonl)");
-  for (const std::string& one : record.worst) page += "  lost  " + escape_terminal(one) + "\n";
-  return page + "\nlater hands\n" + later;
 }
 
 Exit run_show(const CustodyArguments& arguments, const Common& common, Io& io) {
@@ -91,12 +102,6 @@ Exit run_show(const CustodyArguments& arguments, const Common& common, Io& io) {
   if (!name) return fail(io, name.error());
   auto sidecar = bundle::check_sidecar(stored->beside(), stored->stem(), *name, task);
   if (!sidecar) return fail(io, sidecar.error());
-  std::string later = *sidecar ? "" : "  none\n";
-  if (*sidecar) {
-    for (const bundle::Hand& hand : (*sidecar)->hands) later += "  " + line_of(hand);
-    for (const std::string& problem : (*sidecar)->problems)
-      later += "  WRONG  " + escape_terminal(problem) + "\n";
-  }
   auto reader = stored->reader(task);
   if (!reader) return fail(io, reader.error());
   SandboxPlan plan;
@@ -106,12 +111,15 @@ Exit run_show(const CustodyArguments& arguments, const Common& common, Io& io) {
   if (!record) return fail(io, record.error());
   gaps.finish();
   tell_gaps(io, common, gaps);
-  if (auto told = io.out(page_of(*record, arguments.path, later)); !told) return fail(io, told.error());
+  CustodyPage page = page_of(arguments, *stored, *name);
+  add_record(page, *record);
+  add_sidecar(page, *sidecar);
+  if (auto told = tell(page, report::custody_page_text, common, io); !told) return fail(io, told.error());
   if (*sidecar && !(*sidecar)->problems.empty()) return Exit::failed;
   return gaps.count(Impact::lost) > 0 ? Exit::lost : Exit::complete;
 }
 
-Exit run_check(const CustodyArguments& arguments, Io& io) {
+Exit run_check(const CustodyArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
   auto stored = bundle::Stored::open(arguments.path);
@@ -120,16 +128,9 @@ Exit run_check(const CustodyArguments& arguments, Io& io) {
   if (!name) return fail(io, name.error());
   auto sidecar = bundle::check_sidecar(stored->beside(), stored->stem(), *name, task);
   if (!sidecar) return fail(io, sidecar.error());
-  const std::string file = bundle::sidecar_name(stored->stem());
-  std::string text = to_hex(name->digest) + "  " + name->of + "\n";
-  if (!*sidecar) {
-    text += "no later hands: " + escape_terminal(file) + " is not there\n";
-  } else {
-    for (const bundle::Hand& hand : (*sidecar)->hands) text += line_of(hand);
-    for (const std::string& problem : (*sidecar)->problems)
-      text += "WRONG  " + escape_terminal(file + ": " + problem) + "\n";
-  }
-  if (auto told = io.out(text); !told) return fail(io, told.error());
+  CustodyPage page = page_of(arguments, *stored, *name);
+  add_sidecar(page, *sidecar);
+  if (auto told = tell(page, report::custody_hands_text, common, io); !told) return fail(io, told.error());
   return *sidecar && !(*sidecar)->problems.empty() ? Exit::failed : Exit::complete;
 }
 
@@ -152,7 +153,9 @@ void add_custody(CLI::App& app, const Common& common, Action& chosen) {
   add->footer(
       "Example:\n  ctriage custody add BUNDLE.ctriage.tar --by 'A. Examiner' --action 'received from "
       "site'\n");
-  add->callback([arguments, &chosen] { chosen = [arguments](Io& io) { return run_add(*arguments, io); }; });
+  add->callback([arguments, &common, &chosen] {
+    chosen = [arguments, &common](Io& io) { return run_add(*arguments, common, io); };
+  });
   CLI::App* show = sub->add_subcommand(
       "show", "The acquisition record on one page: who, when, what, with what, what was done");
   show->add_option("bundle", arguments->path, "as of add")->required();
@@ -168,8 +171,9 @@ void add_custody(CLI::App& app, const Common& common, Action& chosen) {
   check->footer(
       "Exit status: 0 the chain fits the bundle, 1 it does not.\nExample:\n  ctriage custody check "
       "BUNDLE.ctriage.tar\n");
-  check->callback(
-      [arguments, &chosen] { chosen = [arguments](Io& io) { return run_check(*arguments, io); }; });
+  check->callback([arguments, &common, &chosen] {
+    chosen = [arguments, &common](Io& io) { return run_check(*arguments, common, io); };
+  });
 }
 
 }  // namespace ctriage

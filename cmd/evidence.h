@@ -4,9 +4,9 @@
 
 namespace ctriage {
 
-void add_pack(CLI::App& app, Action& chosen);
+void add_pack(CLI::App& app, const Common& common, Action& chosen);
 // custody show, custody add, custody check.
 void add_custody(CLI::App& app, const Common& common, Action& chosen);
-void add_receive(CLI::App& app, Action& chosen);
+void add_receive(CLI::App& app, const Common& common, Action& chosen);
 
 }  // namespace ctriage

@@ -105,9 +105,9 @@ int run(int argc, char** argv) {
   add_hashes(app, common, chosen);
   add_iocs(app, common, chosen);
   add_verify(app, common, chosen);
-  add_pack(app, chosen);
+  add_pack(app, common, chosen);
   add_custody(app, common, chosen);
-  add_receive(app, chosen);
+  add_receive(app, common, chosen);
   add_export(app, common, chosen);
   add_rules(app, common, chosen);
   add_completion(app, chosen);

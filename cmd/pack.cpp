@@ -9,6 +9,7 @@
 #include "lib/bundle/volumes.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/text.h"
+#include "lib/report/hands.h"
 
 namespace ctriage {
 namespace {
@@ -42,7 +43,8 @@ Exit refuse(Io& io, const std::string& name, const bundle::Report& report) {
 }
 
 Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t split,
-                  const std::string& folder, const Sealing& sealing, Task& task, Io& io) {
+                  const std::string& folder, const Sealing& sealing, const Common& common, Task& task,
+                  Io& io) {
   auto bytes = stored.bytes(task);
   if (!bytes) return fail(io, bytes.error());
   std::string name = whole_name(stored);
@@ -66,7 +68,7 @@ Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t 
     encrypted = *std::move(begun);
   }
   bundle::TeeSource tee(*bytes->source, encrypted ? static_cast<ByteSink&>(*encrypted) : *sink);
-  std::string manifest;
+  PackResult result;
   Status copied = Done{};
   if (stored.encrypted()) {
     copied = tee.drain();
@@ -78,7 +80,8 @@ Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t 
       sink->remove();
       return refuse(io, name, *report);
     } else {
-      manifest = to_hex(*report->manifest_digest);
+      result.manifest_sha256 = to_hex(*report->manifest_digest);
+      result.verified = true;
     }
   }
   if (copied && tee.size_bytes() != bytes->size_bytes)
@@ -89,18 +92,17 @@ Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t 
     sink->remove();
     return fail(io, copied.error());
   }
-  std::string path = folder + (folder.ends_with('/') ? "" : "/") + name;
-  if (sink->count() > 1)
-    path = bundle::volume_name(path, 0) + " and " + counted(sink->count() - 1, "more", "more");
-  std::string text = escape_terminal(path) + "\n";
-  if (!manifest.empty()) text += manifest + "  manifest.json\n";
-  if (!sealing.told.empty()) text += sealing.told + "\n";
-  if (stored.encrypted()) text += "encrypted: copied as it is, not verified\n";
-  auto told = io.out(text);
+  result.volumes = sink->count();
+  result.size_bytes = size_bytes;
+  result.sealing = Bytes(sealing.told);
+  const std::string path = folder + (folder.ends_with('/') ? "" : "/") + name;
+  result.path = Bytes(result.volumes > 1 ? bundle::volume_name(path, 0) : path);
+  auto told = io.out(common.output_format() == report::Format::text ? report::pack_text(result)
+                                                                    : report::pack_json(result));
   return told ? Exit::complete : fail(io, told.error());
 }
 
-Exit run_pack(const PackArguments& arguments, Io& io) {
+Exit run_pack(const PackArguments& arguments, const Common& common, Io& io) {
   std::uint64_t split = UINT64_MAX;
   if (!arguments.split.empty()) {
     const auto size = parse_size(arguments.split);
@@ -136,13 +138,13 @@ Exit run_pack(const PackArguments& arguments, Io& io) {
   plan.writable.push_back(into->fd());
   if (const auto readable = stored->readable()) plan.readable.push_back(*readable);
   if (auto inside = enter_sandbox(plan, task.gaps); !inside) return fail(io, inside.error());
-  if (arguments.redact) return pack_redacted(*stored, *into, arguments.output, sealing, task, io);
-  return write_packed(*stored, *into, split, arguments.output, sealing, task, io);
+  if (arguments.redact) return pack_redacted(*stored, *into, arguments.output, sealing, common, task, io);
+  return write_packed(*stored, *into, split, arguments.output, sealing, common, task, io);
 }
 
 }  // namespace
 
-void add_pack(CLI::App& app, Action& chosen) {
+void add_pack(CLI::App& app, const Common& common, Action& chosen) {
   auto arguments = std::make_shared<PackArguments>();
   CLI::App* sub =
       app.add_subcommand("pack", "Join, split or pack a bundle again, verified while it is written");
@@ -162,7 +164,9 @@ void add_pack(CLI::App& app, Action& chosen) {
       "  ctriage pack /media/BUNDLE.ctriage.tar.000 -o /evidence\n"
       "  ctriage pack BUNDLE.ctriage.tar -o /evidence --encrypt-to age1...\n"
       "  ctriage pack BUNDLE.ctriage.tar -o /to-give --redact\n");
-  sub->callback([arguments, &chosen] { chosen = [arguments](Io& io) { return run_pack(*arguments, io); }; });
+  sub->callback([arguments, &common, &chosen] {
+    chosen = [arguments, &common](Io& io) { return run_pack(*arguments, common, io); };
+  });
 }
 
 }  // namespace ctriage

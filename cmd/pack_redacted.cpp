@@ -4,6 +4,7 @@
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/redact/copy.h"
+#include "lib/report/hands.h"
 
 namespace ctriage {
 namespace {
@@ -23,7 +24,7 @@ Result<Digest> parent_of(const bundle::Stored& stored, Task& task, Io& io) {
 }  // namespace
 
 Exit pack_redacted(const bundle::Stored& stored, const Root& into, const std::string& folder,
-                   const Sealing& sealing, Task& task, Io& io) {
+                   const Sealing& sealing, const Common& common, Task& task, Io& io) {
   const auto parent = parent_of(stored, task, io);
   if (!parent) return fail(io, parent.error());
   auto reader = stored.reader(task);
@@ -44,14 +45,19 @@ Exit pack_redacted(const bundle::Stored& stored, const Root& into, const std::st
     return fail(io, copied.error());
   }
   const bundle::Sealed& sealed = copied->sealed;
-  std::string text = escape_terminal(folder + (folder.ends_with('/') ? "" : "/") + sealed.path) + "\n" +
-                     to_hex(sealed.manifest_digest) + "  manifest.json\n" + "redacted copy of " +
-                     to_hex(*parent) + ": " + counted(copied->values, "value", "values") + " hidden in " +
-                     counted(copied->hidden, "place", "places") + ", " +
-                     counted(copied->left_out, "stream", "streams") + " of bytes left out\n";
-  text += (sealing.told.empty() ? "NOT ENCRYPTED" : sealing.told) + "\n";
-  if (!sealed.unsigned_why.empty()) text += "NOT SIGNED: " + escape_terminal(sealed.unsigned_why) + "\n";
-  auto told = io.out(text);
+  PackResult result;
+  result.path = Bytes(folder + (folder.ends_with('/') ? "" : "/") + sealed.path);
+  result.size_bytes = sealed.size_bytes;
+  result.manifest_sha256 = to_hex(sealed.manifest_digest);
+  result.verified = true;
+  result.sealing = Bytes(sealing.told);
+  result.redacted_from = to_hex(*parent);
+  result.values_hidden = copied->values;
+  result.places_hidden = copied->hidden;
+  result.streams_left_out = copied->left_out;
+  if (!sealed.unsigned_why.empty()) result.unsigned_why = Bytes(sealed.unsigned_why);
+  auto told = io.out(common.output_format() == report::Format::text ? report::pack_text(result)
+                                                                    : report::pack_json(result));
   if (!told) return fail(io, told.error());
   return sealed.unsigned_why.empty() ? Exit::complete : Exit::lost;
 }

@@ -10,6 +10,6 @@ namespace ctriage {
 
 // Inside the sandbox. Writes NAME-redacted.ctriage.tar into `into`, which is called `folder`.
 Exit pack_redacted(const bundle::Stored& stored, const Root& into, const std::string& folder,
-                   const Sealing& sealing, Task& task, Io& io);
+                   const Sealing& sealing, const Common& common, Task& task, Io& io);
 
 }  // namespace ctriage

@@ -11,6 +11,7 @@
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
+#include "lib/report/hands.h"
 
 namespace ctriage {
 namespace {
@@ -60,7 +61,8 @@ std::string name_now(const Task& task) {
   return name + "Z";
 }
 
-Exit take(const ReceiveArguments& arguments, const Root& into, ByteSource& input, Task& task, Io& io) {
+Exit take(const ReceiveArguments& arguments, const Root& into, ByteSource& input, const Common& common,
+          Task& task, Io& io) {
   Prefixed in(input);
   if (auto looked = in.look(); !looked) return fail(io, looked.error());
   const std::string stem = arguments.name.empty() ? name_now(task) : bundle::member_name(arguments.name);
@@ -68,10 +70,9 @@ Exit take(const ReceiveArguments& arguments, const Root& into, ByteSource& input
   auto file = NewFile::create(into, name, UINT64_MAX);
   if (!file) return fail(io, file.error());
   bundle::TeeSource tee(in, *file);
-  std::string said;
+  ReceiveResult result;
   if (in.encrypted()) {
     if (auto copied = tee.drain(); !copied) return fail(io, copied.error());
-    said = "encrypted: received as it is, not verified\n";
   } else {
     auto report = bundle::verify(tee, std::optional<Digest>(), task);
     if (!report) return fail(io, report.error());
@@ -82,11 +83,15 @@ Exit take(const ReceiveArguments& arguments, const Root& into, ByteSource& input
              (cut ? "cut: it ended early; what came is kept\n" : "WRONG; it is kept as it came\n"));
       return cut ? Exit::lost : Exit::failed;
     }
-    said = to_hex(*report->manifest_digest) + "  manifest.json\n";
+    result.manifest_sha256 = to_hex(*report->manifest_digest);
+    result.verified = true;
   }
   if (auto sealed = file->seal(); !sealed) return fail(io, sealed.error());
-  const std::string path = arguments.output + (arguments.output.ends_with('/') ? "" : "/") + name;
-  said = escape_terminal(path) + "\n" + said;
+  result.path = Bytes(arguments.output + (arguments.output.ends_with('/') ? "" : "/") + name);
+  result.size_bytes = tee.size_bytes();
+  result.sha256 = to_hex(tee.digest());
+  const std::string said = common.output_format() == report::Format::text ? report::receive_text(result)
+                                                                          : report::receive_json(result);
   if (!arguments.ack) {
     auto told = io.out(said);
     return told ? Exit::complete : fail(io, told.error());
@@ -97,7 +102,7 @@ Exit take(const ReceiveArguments& arguments, const Root& into, ByteSource& input
   return told ? Exit::complete : fail(io, told.error());
 }
 
-Exit run_receive(const ReceiveArguments& arguments, Io& io) {
+Exit run_receive(const ReceiveArguments& arguments, const Common& common, Io& io) {
   GapLog gaps;
   Task task = make_task(gaps, io);
   auto own = sys::duplicate(0, "standard input");
@@ -108,12 +113,12 @@ Exit run_receive(const ReceiveArguments& arguments, Io& io) {
   plan.writable.push_back(into->fd());
   if (auto inside = enter_sandbox(plan, task.gaps); !inside) return fail(io, inside.error());
   FdSource input(*std::move(own), "standard input", task);
-  return take(arguments, *into, input, task, io);
+  return take(arguments, *into, input, common, task, io);
 }
 
 }  // namespace
 
-void add_receive(CLI::App& app, Action& chosen) {
+void add_receive(CLI::App& app, const Common& common, Action& chosen) {
   auto arguments = std::make_shared<ReceiveArguments>();
   CLI::App* sub =
       app.add_subcommand("receive", "Take a bundle from standard input, verified while it is written");
@@ -126,8 +131,9 @@ void add_receive(CLI::App& app, Action& chosen) {
   sub->footer(
       "Exit status: 0 whole, or encrypted and received; 1 wrong, 3 cut: then NAME.part stays.\n"
       "Example:\n  ctriage collect shop/web-7d9f -o - | ssh lab ctriage receive -o /evidence --name web\n");
-  sub->callback(
-      [arguments, &chosen] { chosen = [arguments](Io& io) { return run_receive(*arguments, io); }; });
+  sub->callback([arguments, &common, &chosen] {
+    chosen = [arguments, &common](Io& io) { return run_receive(*arguments, common, io); };
+  });
 }
 
 }  // namespace ctriage

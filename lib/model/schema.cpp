@@ -11,6 +11,7 @@
 #include "lib/model/difference.h"
 #include "lib/model/event.h"
 #include "lib/model/fields.h"
+#include "lib/model/hands.h"
 #include "lib/model/image.h"
 #include "lib/model/image_deps.h"
 #include "lib/model/indicator.h"
@@ -151,22 +152,23 @@ std::string schema_markdown() {
       out.append("`\"schema\": \"ctriage.").append(stream.schema).append("/1\"` |\n");
     }
   }
-  append_tables<Source, Pod, Posture, Grant, TokenClaims, ExecTrace, Container, PodRef, HostMount, Process,
-                Executable, Content, PackageOwner, Credentials, Capabilities, NamespaceId, Limit, Signals,
-                SignalHandler, Timer, SeccompFilter, SeccompRule, Thread, Mapping, Descriptor, Watch, BpfMap,
-                Socket, Mount, Layer, FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile,
-                NetworkEntry, Flow, NodeFact, ImageFacts, Finding, GapRecord, CoverageRecord, CollectResult,
-                CollectCounts, CollectManyResult, CollectedTarget, PlanResult, PlannedStep, PlanManyResult,
-                WhoisResult, WhoisMatch, VerifyResult, SalvagedStream, PageRange, RuleList, RuleCheck,
-                RuleEntry, RuleMistake, DumpResult, DumpedProcess, SelftestResult, SelftestCheck, MemoryMatch,
-                FoundString, SearchSummary, PatternCount, ExtractResult, ObjectCount, ExtractedObject,
-                ObjectPacket, ArchiveList, ListedArchive, Difference, DifferingField, ComparedContainer,
-                ComparedList, ImagePackagesResult, ImagePackage, ChangedPackageFile, ImageVerifyResult,
-                LayerCheck, EntryDifference, PackageCheck, ImageDepsResult, LoadedFile, NeededPackage,
-                SweepResult, SweptTarget, SweptContainer, SweptProgram, IndicatorMatch, SharedThing, Replica,
-                VerdictCounts, KeptBack, ExplainedChanges, ExplainedChange, Event, FileHash, Indicator,
-                Credential, CredentialSearch, YaraMatch, YaraMeta, YaraString, ExportResult,
-                ExportDestination, SentItem>(out);
+  append_tables<
+      Source, Pod, Posture, Grant, TokenClaims, ExecTrace, Container, PodRef, HostMount, Process, Executable,
+      Content, PackageOwner, Credentials, Capabilities, NamespaceId, Limit, Signals, SignalHandler, Timer,
+      SeccompFilter, SeccompRule, Thread, Mapping, Descriptor, Watch, BpfMap, Socket, Mount, Layer,
+      FileChange, FileState, XattrRecord, TreeFile, FileEntry, LogFile, NetworkEntry, Flow, NodeFact,
+      ImageFacts, Finding, GapRecord, CoverageRecord, CollectResult, CollectCounts, CollectManyResult,
+      CollectedTarget, PlanResult, PlannedStep, PlanManyResult, WhoisResult, WhoisMatch, VerifyResult,
+      SalvagedStream, PageRange, RuleList, RuleCheck, RuleEntry, RuleMistake, DumpResult, DumpedProcess,
+      SelftestResult, SelftestCheck, MemoryMatch, FoundString, SearchSummary, PatternCount, ExtractResult,
+      ObjectCount, ExtractedObject, ObjectPacket, ArchiveList, ListedArchive, Difference, DifferingField,
+      ComparedContainer, ComparedList, ImagePackagesResult, ImagePackage, ChangedPackageFile,
+      ImageVerifyResult, LayerCheck, EntryDifference, PackageCheck, ImageDepsResult, LoadedFile,
+      NeededPackage, SweepResult, SweptTarget, SweptContainer, SweptProgram, IndicatorMatch, SharedThing,
+      Replica, VerdictCounts, KeptBack, ExplainedChanges, ExplainedChange, Event, FileHash, Indicator,
+      Credential, CredentialSearch, YaraMatch, YaraMeta, YaraString, ExportResult, ExportDestination,
+      ProgramUsed, SentItem, CustodyPage, CustodyField, CustodyDeed, LaterHand, PackResult, ReceiveResult>(
+      out);
   return out;
 }
 

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kMaxLine = 1 << 20;        // of a text; longer ones are hidden whole
 constexpr std::size_t kMaxRecordLine = 8 << 20;  // FORMAT.md of lib/bundle
-constexpr std::size_t kMaxDocument = 64 << 20;
+constexpr std::size_t kMaxDocument = 8 << 20;
 constexpr std::string_view kHeader = "bundle.json";
 constexpr std::string_view kSummary = "SUMMARY.txt";
 constexpr std::string_view kParentCustody = "parent/custody.jsonl";
@@ -102,6 +102,10 @@ class Lines {
 
   Status document(ByteSource& in, const std::string& path, bundle::Stream* out) {
     auto whole = read_all(in, kMaxDocument);
+    if (!whole && whole.error().code == Errc::limit) {
+      auto again = parent_.open(path, task_);
+      return again ? text(**again, out) : Status(std::move(again).error());
+    }
     if (!whole) return std::move(whole).error();
     const bool ours = path == kHeader || path.starts_with("pod/");
     auto shown = redactor_.json(*whole, ours ? Redactor::Whose::ours : Redactor::Whose::others);

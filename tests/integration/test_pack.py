@@ -69,6 +69,25 @@ class Hands(Case):
         os.unlink(volumes[-1])
         self.expect(ctriage("verify", volumes[0]), 3)
 
+    def test_as_json(self):
+        into = self.temp()
+        packed = self.expect(ctriage("pack", self.path, "-o", into, "--split", str(self.size // 3), "--json"), 0).json()
+        self.assertEqual((packed["volumes"], packed["size_bytes"], packed["verified"]), (len(os.listdir(into)), self.size, True))
+        self.assertEqual(packed["path"], f"{into}/{self.name}.000")
+        digest = self.expect(ctriage("verify", self.path, "--json"), 0).json()["manifest_sha256"]
+        self.assertEqual(packed["manifest_sha256"], digest)
+        with open(self.path, "rb") as file:
+            run = subprocess.run([lab.binary(), "receive", "-o", into, "--name", "x", "--json"], stdin=file, capture_output=True, check=True,
+                                 env={**os.environ, **lab.SANITIZER})
+        received = lab.json.loads(run.stdout)
+        self.assertEqual((received["sha256"], received["size_bytes"], received["manifest_sha256"]), (lab.sha256_file(self.path), self.size, digest))
+        page = self.expect(ctriage("custody", "show", received["path"], "--json"), 0).json()
+        self.assertEqual((page["sha256"], page["has_sidecar"]), (digest, False))
+        self.assertIn("seal", [field["value"] for action in page["actions"] for field in action["fields"]])
+        added = self.expect(ctriage("custody", "add", received["path"], "--by", "A", "--action", "received", "--json"), 0).json()
+        checked = self.expect(ctriage("custody", "check", received["path"], "--json"), 0).json()
+        self.assertEqual(added["hands"], checked["hands"])
+
     def test_encrypted_while_it_is_packed(self):
         key = os.path.join(self.temp(), "key")
         subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
@@ -101,9 +120,12 @@ class Hands(Case):
         before = lab.sha256_file(path)
         parent = self.expect(ctriage("verify", path, "--json"), 0).json()["manifest_sha256"]
         into = self.temp()
-        run = self.expect(ctriage("pack", path, "-o", into, "--redact"), 0)
-        self.assertIn(parent.encode(), run.out)
-        self.assertIn(b"NOT ENCRYPTED", run.out)
+        told = self.expect(ctriage("pack", path, "-o", into, "--redact", "--json"), 0).json()
+        self.assertEqual((told["redacted_from"], told["sealing"]), (parent, ""))
+        self.assertGreaterEqual(told["values_hidden"], 2)
+        again = self.expect(ctriage("pack", path, "-o", self.temp(), "--redact"), 0)
+        self.assertIn(parent.encode(), again.out)
+        self.assertIn(b"NOT ENCRYPTED", again.out)
         (name,) = os.listdir(into)
         copy = os.path.join(into, name)
         self.assertEqual(lab.sha256_file(path), before)  # never changed
