@@ -78,6 +78,11 @@ Exit export_one(const Order& order, const std::string& path, Io& io) {
   Task task = make_task(gaps, io);
   auto bundle = transfer::open_outgoing(path, order.split_bytes, task);
   if (!bundle) return fail(io, bundle.error());
+  if (bundle->may_be_cut)
+    io.err("ctriage: " + escape_terminal(path) +
+           ": its last volume is as long as the others, so one may be missing after it: ctriage verify "
+           "--identity "
+           "KEYFILE tells\n");
   for (const transfer::Url& url : order.urls) {
     if (auto allowed = transfer::check_allowed(url, order.options.transfer, bundle->encrypted); !allowed) {
       (void)fail(io, allowed.error());

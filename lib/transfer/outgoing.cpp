@@ -114,7 +114,7 @@ Result<Outgoing> open_outgoing(const std::string& path, std::uint64_t split_byte
   if (!cut) return std::move(cut).error();
   auto again = beside->duplicate();
   if (!again) return std::move(again).error();
-  Outgoing out{stored->whole(), *std::move(beside), 0, false, {}, {}, {}, {}};
+  Outgoing out{stored->whole(), *std::move(beside), 0, false, false, {}, {}, {}, {}};
   out.size_bytes = cut->all->size_bytes().value_or(0);
   out.encrypted = out.name.ends_with(kEncrypted);
   std::string tail(std::min<std::uint64_t>(kTailBytes, out.size_bytes), '\0');
@@ -124,6 +124,7 @@ Result<Outgoing> open_outgoing(const std::string& path, std::uint64_t split_byte
   id.update(std::to_string(out.size_bytes) + "\n");
   id.update(tail);
   out.id = to_hex(id.digest());
+  out.may_be_cut = volumes && out.encrypted && out.size_bytes % cut->each == 0;
   if (!out.encrypted) {
     out.manifest = manifest_of(tail);
     if (!out.manifest)

@@ -232,6 +232,10 @@ http {{
 """)
         self.start("/usr/sbin/nginx", "-c", config, "-e", self.log)
 
+    def small(self, size):
+        super().small(size)
+        os.mkdir(self.inbox + "/.tmp", 0o777)
+
     def url(self, port=None):
         return f"https://127.0.0.1:{port or self.port}/in"
 

@@ -351,6 +351,13 @@ class Export(Case):
         self.expect(run, 1)
         self.assertIn(".001 is missing", text(run))
         self.assertEqual(os.listdir(inbox), [])
+        # Of an encrypted one nobody here can read whether it ends where it should.
+        sealed = self.temp()
+        for number in (0, 1):
+            lab.shutil.copy(os.path.join(into, f"{self.name}.000"), os.path.join(sealed, f"x.ctriage.tar.age.00{number}"))
+        run = ctriage("export", os.path.join(sealed, "x.ctriage.tar.age.000"), "file:" + inbox, "--dry-run")
+        self.expect(run, 0)
+        self.assertIn("one may be missing after it", text(run))
         os.rename(os.path.join(into, "away"), os.path.join(into, self.name + ".001"))
         self.expect(ctriage("export", first, "file:" + inbox, "--dry-run", "--json"), 0)
         self.assertEqual(os.listdir(inbox), [])
