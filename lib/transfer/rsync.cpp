@@ -27,11 +27,11 @@ bool is_final(const Program::End& end) {
   constexpr int kUsage = 1;
   constexpr int kNoSuchCommand = 127;
   if (end.status == kUsage || end.status == kNoSuchCommand) return true;
-  return says_any(end.error,
-                  {"Permission denied", "Host key verification failed", "auth failed", "Unknown module",
-                   "No space left", "quota exceeded", "No such file or directory", "read only",
-                   "Read-only file system", "command not found", "not found", "host key is known",
-                   "REMOTE HOST IDENTIFICATION HAS CHANGED", "Could not resolve hostname"});
+  return says_any(
+      end.error,
+      {"Permission denied", "Host key verification failed", "auth failed", "Unknown module", "No space left",
+       "quota exceeded", "No such file or directory", "read only", "Read-only file system",
+       "command not found", "not found", "host key is known", "REMOTE HOST IDENTIFICATION HAS CHANGED"});
 }
 
 // The remote shell, or an older rsync there, would read more into other characters.
@@ -39,6 +39,10 @@ bool is_plain(std::string_view text) {
   return text.find_first_not_of(
              "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._~%@+=,:-") ==
          std::string_view::npos;
+}
+
+bool is_plain_user(std::string_view user) {
+  return is_plain(user) && !user.starts_with('-') && user.find_first_of("/%@+=,:~") == std::string_view::npos;
 }
 
 // The one argument of -e, which rsync cuts at white space.
@@ -137,7 +141,7 @@ class Rsync final : public Folder {
     if (!file) return refusal(file.error().code, file.error().what);
     const Said said =
         ask({"--copy-links", "--ignore-times", "--ignore-existing", "--partial-dir=.ctriage-part",
-             "--chmod=F600", "--itemize-changes", "--info=progress2", "/proc/self/fd/0"},
+             "--chmod=F600", "--itemize-changes", "--info=progress2"},
             file->get(), join_path(remote_, name), task);
     if (said.refusal) return *said.refusal;
     if (said.output.find("<f") == std::string::npos)
@@ -157,8 +161,8 @@ class Rsync final : public Folder {
   Answer<bool> is_same(const std::string& name, const Item& item, const Task& task) override {
     auto file = file_of(item);
     if (!file) return refusal(file.error().code, file.error().what);
-    const Said said = ask({"--copy-links", "--dry-run", "--checksum", "--itemize-changes", "/proc/self/fd/0"},
-                          file->get(), join_path(remote_, name), task);
+    const Said said = ask({"--copy-links", "--dry-run", "--checksum", "--itemize-changes"}, file->get(),
+                          join_path(remote_, name), task);
     if (said.refusal) return *said.refusal;
     // "<fc.T......": c stands for other bytes; nothing or "<f..t......" for the same.
     const std::size_t line = said.output.find("<f");
@@ -172,13 +176,15 @@ class Rsync final : public Folder {
     std::optional<Refusal> refusal;
   };
 
-  // The last argument is the one on the other side.
-  Said ask(std::vector<std::string> arguments, int input, const std::string& remote, const Task& task) {
+  // `input`: the file that is sent, or compared; -1: only asked is what is there.
+  Said ask(const std::vector<std::string>& options, int input, const std::string& remote, const Task& task) {
     Said said;
     std::uint64_t counted_bytes = 0;
     Program::Call call;
     call.arguments = common_;
-    call.arguments.insert(call.arguments.end(), arguments.begin(), arguments.end());
+    call.arguments.insert(call.arguments.end(), options.begin(), options.end());
+    call.arguments.emplace_back("--");
+    if (input >= 0) call.arguments.emplace_back("/proc/self/fd/0");
     call.arguments.push_back(remote);
     call.environment = environment_;
     call.input = input;
@@ -242,9 +248,11 @@ class Rsync final : public Folder {
 };
 
 Result<std::unique_ptr<Rsync>> make(Url url, const Options& options, const Task& task) {
-  if (!is_plain(url.path) || !is_plain(url.user))
-    return Error{Errc::unsupported,
-                 place_of(url) + ": for rsync a user and a path have letters, digits and /._~%@+=,:- alone"};
+  if (!is_plain(url.path) || !is_plain_user(url.user))
+    return Error{
+        Errc::unsupported,
+        place_of(url) +
+            ": for rsync a path has letters, digits and /._~%@+=,:- alone, a user letters, digits and ._-"};
   auto rsync = Program::find(kRsync, task);
   if (!rsync) return std::move(rsync).error().within(place_of(url));
   std::vector<ProgramUsed> used{used_of(*rsync)};
@@ -262,7 +270,8 @@ Result<std::unique_ptr<Rsync>> make(Url url, const Options& options, const Task&
   auto login = shell ? Result<Login>(Login{url.user, Secret()}) : find_login(url, options);
   if (!login) return std::move(login).error();
   url.user = login->user;
-  if (!is_plain(url.user)) return Error{Errc::unsupported, place_of(url) + ": rsync takes no such user name"};
+  if (!is_plain_user(url.user))
+    return Error{Errc::unsupported, place_of(url) + ": rsync takes no such user name"};
   auto made = std::make_unique<Rsync>(*std::move(rsync), std::move(used), url, options);
   if (shell) {
     made->add_option("--rsh=" + *shell);

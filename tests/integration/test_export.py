@@ -285,7 +285,9 @@ class Export(Case):
                 self.assertNotIn("hunter2", text(run))
                 self.assertEqual(os.listdir(sshd.inbox) + os.listdir(daemon.inbox), [])
         self.expect(self.export(daemon.url(), *daemon.login()), 2)  # in the clear
-        self.expect(self.export(sshd.url("rsync+ssh") + "/a%20b", *sshd.login(), *known), 1)
+        self.assertIn("alone", text(self.expect(self.export(sshd.url("rsync+ssh") + "/a%20b", *sshd.login(), *known), 1)))
+        for user in ("-eid", "a%3Ab"):
+            self.expect(self.export(sshd.url("rsync+ssh").replace("root@", user + "@"), *sshd.login(), *known), 1, 2)
 
     def test_rsync_without_room(self):
         for name, server, url, options in self.each_rsync():
@@ -333,6 +335,11 @@ class Export(Case):
                 self.assertIn("NOT COMPLETE", text(run))
                 self.assertNotIn("hunter2", text(run))
                 self.assertEqual(os.listdir(samba.inbox), [])
+
+    def test_smb_at_the_top_of_a_share(self):
+        samba = self.server(Samba)
+        self.expect(self.export(samba.url().replace("/vault/in", "/vault"), *samba.login(), "--verify", "reread"), 0)
+        self.assertTrue(os.path.exists(os.path.join(samba.base, self.stem + ".COMPLETE")))
 
     def test_smb_is_encrypted(self):
         samba = self.server(Samba, encrypt="off")
