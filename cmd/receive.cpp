@@ -72,7 +72,14 @@ Exit take(const ReceiveArguments& arguments, const Root& into, ByteSource& input
   bundle::TeeSource tee(in, *file);
   ReceiveResult result;
   if (in.encrypted()) {
+    const auto keep = [&](const Error& error) {
+      io.err("ctriage: " + escape_terminal(name + ".part: " + error.what) + "; what came is kept\n");
+      return error.code == Errc::truncated ? Exit::lost : Exit::failed;
+    };
+    const auto info = bundle::describe_age(tee);
     if (auto copied = tee.drain(); !copied) return fail(io, copied.error());
+    if (!info) return keep(info.error());
+    if (auto ends = bundle::check_age_size(*info, tee.size_bytes()); !ends) return keep(ends.error());
   } else {
     auto report = bundle::verify(tee, std::optional<Digest>(), task);
     if (!report) return fail(io, report.error());
@@ -129,7 +136,8 @@ void add_receive(CLI::App& app, const Common& common, Action& chosen) {
       "--ack", arguments->ack,
       "when it is whole and on the disk: 'ctriage-ack SHA256 BYTES', of all bytes, to standard output");
   sub->footer(
-      "Exit status: 0 whole, or encrypted and received; 1 wrong, 3 cut: then NAME.part stays.\n"
+      "Exit status: 0 whole, or encrypted and received; 1 wrong, 3 cut: then NAME.part stays. Of what is "
+      "encrypted a cut between two chunks cannot be seen here: the sender compares with --ack.\n"
       "Example:\n  ctriage collect shop/web-7d9f -o - | ssh lab ctriage receive -o /evidence --name web\n");
   sub->callback([arguments, &common, &chosen] {
     chosen = [arguments, &common](Io& io) { return run_receive(*arguments, common, io); };

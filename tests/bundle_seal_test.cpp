@@ -157,6 +157,13 @@ TEST_F(BundleSeal, SignaturesMovedAbout) {
     EXPECT_EQ(check(c.bytes).verdict, c.verdict);
     EXPECT_EQ(check(c.bytes, &signers_).verdict, c.with_signers);
   }
+  // Whole, and custody.jsonl says that somebody was to sign it.
+  TestTask t;
+  const std::string stripped = with(signature.first, signature.second, "");
+  MemorySource source(stripped);
+  ASSERT_EQ(verify(source, std::optional<Digest>(), t.task)->verdict, Verdict::whole);
+  ASSERT_EQ(t.gaps.count(Impact::degraded), 1U);
+  EXPECT_NE(t.gaps.kept().front().error.what.find("NOT SIGNED"), std::string::npos);
 }
 
 class Refusing final : public Signer {

@@ -148,7 +148,7 @@ TEST(ImageSource, ConfigurationIsTold) {
   EXPECT_EQ(told.uid, 7U);
   EXPECT_EQ(told.gid, 8U);
   EXPECT_EQ(opened.image->covers(Facet::processes).why, "an image has no processes");
-  EXPECT_EQ(opened.image->covers(Facet::layers).level, Coverage::Level::whole);
+  EXPECT_EQ(opened.image->covers(Facet::layers).level, Coverage::Level::part);
   EXPECT_EQ(opened.test.gaps.count(Impact::lost), 0U) << opened.test.told();
 }
 

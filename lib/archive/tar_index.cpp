@@ -69,6 +69,8 @@ bool read_pax(std::string_view records, Extended& into) {
   return true;
 }
 
+constexpr std::size_t kShownNameBytes = 60;
+
 class Indexer {
  public:
   Indexer(BytesAt& tar, const Emit<TarMember>& emit, const Task& task)
@@ -139,8 +141,13 @@ class Indexer {
     const bool has_content = member.type == '0' || member.type == 'S';
     if (!has_content) member.size_bytes = 0;
     const std::uint64_t size = member.size_bytes;
-    if (member.name.size() > kMaxMemberNameBytes || member.link.size() > kMaxMemberNameBytes)
-      return at(offset_, Errc::limit, "a name over " + std::to_string(kMaxMemberNameBytes) + " bytes");
+    if (member.name.size() > kMaxMemberNameBytes || member.link.size() > kMaxMemberNameBytes) {
+      // It is left out, and what follows is not.
+      task_.gaps.add({Impact::lost, "archive.member", member.name.substr(0, kShownNameBytes) + "...",
+                      Error{Errc::limit, "at byte " + std::to_string(offset_) + ": a name over " +
+                                             std::to_string(kMaxMemberNameBytes) + " bytes"}});
+      return pass(content, size);
+    }
     if (auto taken = emit_(std::move(member)); !taken) return taken;
     return pass(content, size);
   }

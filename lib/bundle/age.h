@@ -79,11 +79,15 @@ struct AgeInfo {
   std::uint64_t recipients = 0;  // X25519 ones
   std::uint64_t others = 0;      // of kinds that we do not know
   bool passphrase = false;       // "scrypt": `age -d` asks for it
+  std::uint64_t header_bytes = 0;
 };
 enum class AgeForm : std::uint8_t { none, binary, armored };
 constexpr std::size_t kAgeIntroBytes = 40;  // of a file, that suffice for:
 AgeForm age_form(std::span<const std::byte> first_bytes);
 Result<AgeInfo> describe_age(ByteSource& in);
+// Whether a file of that size can end as age ends one: Errc::truncated when it cannot. One that can may have
+// lost whole chunks all the same: only a key tells.
+Status check_age_size(const AgeInfo& info, std::uint64_t file_bytes);
 
 class AgeSource : public ByteSource {
  public:

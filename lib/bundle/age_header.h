@@ -45,6 +45,7 @@ class AgeLines {
   Status take(std::span<std::byte> into);  // what follows the last line. Errc::truncated
   // As much as there is up to the size of `into`; less only at the end.
   Result<std::size_t> take_some(std::span<std::byte> into);
+  [[nodiscard]] std::uint64_t eaten() const { return eaten_; }  // bytes of lines so far
 
  private:
   Status fill();

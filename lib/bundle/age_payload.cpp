@@ -179,7 +179,19 @@ Result<AgeInfo> describe_age(ByteSource& in) {
   AgeLines lines(in);
   auto header = read_age_header(lines);
   if (!header) return std::move(header).error();
-  return header->info();
+  AgeInfo info = header->info();
+  info.header_bytes = lines.eaten();
+  return info;
+}
+
+Status check_age_size(const AgeInfo& info, std::uint64_t file_bytes) {
+  constexpr std::uint64_t kNonce = 16;
+  constexpr std::uint64_t kChunk = kAgeChunk + Aead::kTagBytes;
+  const Error early{Errc::truncated, "an encrypted file that ends early"};
+  if (file_bytes < info.header_bytes + kNonce + Aead::kTagBytes) return early;
+  const std::uint64_t rest = (file_bytes - info.header_bytes - kNonce) % kChunk;
+  if (rest > 0 && rest <= Aead::kTagBytes && file_bytes - info.header_bytes - kNonce > kChunk) return early;
+  return Done{};
 }
 
 Result<std::unique_ptr<AgeSource>> AgeSource::open(ByteSource& in, std::span<const AgeIdentity> identities) {

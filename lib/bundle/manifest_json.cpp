@@ -274,6 +274,7 @@ Result<CustodyRecord> parse_custody(std::string_view line) {
   if (!document->is_object() || !read_number(*document, "seq", record.seq)) return malformed("no seq");
   if (!read_text(*document, "action", record.action)) return malformed("no action");
   if (!read_digest(*document, "prev", record.previous)) return malformed("no prev");
+  if (record.action == "begin") (void)read_text(*document, "signing_key", record.signing_key);
   if (record.action != "phase") return record;
   Digest digest{};
   if (read_digest(*document, "sha256", digest)) record.prefix_digest = digest;

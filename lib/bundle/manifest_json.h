@@ -44,7 +44,8 @@ struct CustodyRecord {
   std::uint64_t seq = 0;
   std::string action;
   Digest previous{};
-  std::string phase;  // of a mark, with the rest
+  std::string signing_key;  // of the first: who was to sign, SHA256:...; empty: nobody
+  std::string phase;        // of a mark, with the rest
   std::uint64_t length_bytes = 0;
   std::uint64_t member_count = 0;
   std::optional<Digest> prefix_digest;

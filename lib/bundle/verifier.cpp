@@ -241,6 +241,7 @@ Status CustodyChain::check_chunk(ByteSource& in, std::uint64_t size_bytes, const
       if (record->previous != last_) problems.add(kCustody, at + " does not follow the one before it");
       if ((record->action == "begin") != (records_ == 0))
         problems.add(kCustody, at + (records_ == 0 ? " does not say begin" : " says begin again"));
+      if (records_ == 0) signing_key_ = record->signing_key;
       if (record->action == "phase") check_mark(*record, first, here, problems);
     }
     if (marked_) input.stop_hashing();

@@ -107,6 +107,8 @@ class CustodyChain {
                      Problems& problems);
   [[nodiscard]] std::uint64_t records() const { return records_; }
   [[nodiscard]] const std::string& last_phase() const { return last_phase_; }
+  // Who was to sign, by the first record; empty: nobody.
+  [[nodiscard]] const std::string& signing_key() const { return signing_key_; }
 
  private:
   void check_mark(const CustodyRecord& record, bool first, const Here& here, Problems& problems);
@@ -114,6 +116,7 @@ class CustodyChain {
   Digest last_{};
   bool marked_ = false;
   std::string last_phase_;
+  std::string signing_key_;
 };
 
 }  // namespace ctriage::bundle

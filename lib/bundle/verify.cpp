@@ -77,6 +77,7 @@ class Verifier {
     report_.custody_records = custody_.records();
     report_.last_phase = custody_.last_phase();
     report_.salvage = list_salvage(seen_, cut_, problems_.none());
+    tell_of_signing();
     if (!problems_.none()) {
       report_.verdict = Verdict::wrong;
     } else {
@@ -88,6 +89,19 @@ class Verifier {
  private:
   enum class Next : std::uint8_t { member, end };
   enum class Place : std::uint8_t { members, after_sums, after_manifest, after_signature, after_digest };
+
+  // A signature that was taken away, or made anew by another, leaves a bundle that is whole: what was planned
+  // stands in it.
+  void tell_of_signing() {
+    const std::string& planned = custody_.signing_key();
+    if (planned.empty() || cut_ || report_.signed_by == planned) return;
+    task_.gaps.add(
+        {Impact::degraded, "signature", std::string(kManifestSignature),
+         Error{Errc::mismatch, "it was to be signed by " + planned + ", and is " +
+                                   (report_.signed_by.empty() ? "NOT SIGNED: the key could not sign then, or "
+                                                                "the signature was taken away"
+                                                              : "signed by " + report_.signed_by)}});
+  }
 
   // A block of 512 bytes, or less at the end of the file.
   Result<std::size_t> read_block(archive::TarBlock& block) {

@@ -23,6 +23,7 @@ struct Running {
   std::optional<Error> failed;
   Sha256* hash = nullptr;
   bool size_only = false;
+  std::uint64_t room = kMaxAnswerBytes;  // of what may still come
   std::string headers;
   std::string body;
 };
@@ -46,6 +47,11 @@ std::size_t on_read(char* into, std::size_t size, std::size_t count, void* user)
 std::size_t on_write(char* bytes, std::size_t size, std::size_t count, void* user) {
   auto& running = *static_cast<Running*>(user);
   if (running.size_only) return 0;  // an error that ends it
+  if (size * count > running.room) {
+    running.failed = Error{Errc::malformed, "the server answers with more than was asked for"};
+    return 0;
+  }
+  running.room -= size * count;
   constexpr std::size_t kMaxBody = 4096;
   running.body.append(bytes, std::min(size * count, kMaxBody - running.body.size()));
   if (running.hash != nullptr) running.hash->update(std::as_bytes(std::span(bytes, size * count)));
@@ -144,7 +150,10 @@ std::int64_t retry_after_ms(CURL* handle) {
 Reply Session::perform(const Request& request, const Task& task) {
   prepare();
   CURL* handle = handle_.get();
-  Running running{task, nullptr, 0, std::nullopt, request.hash, request.size_only, {}, {}};
+  Running running{task, nullptr, 0, std::nullopt, request.hash, request.size_only, kMaxAnswerBytes, {}, {}};
+  if (request.hash != nullptr) running.room = request.most_bytes;
+  if (request.hash == nullptr && request.upload == nullptr)
+    set(handle, CURLOPT_TIMEOUT, 4 * static_cast<long>(options_.stall_s));
   Reply reply;
   std::unique_ptr<ByteSource> source;
   Lists lists;

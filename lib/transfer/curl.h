@@ -27,6 +27,8 @@ struct Reply {
   std::string body;              // its first 4 KiB
 };
 
+constexpr std::uint64_t kMaxAnswerBytes = 1 << 20;  // of a body that is no file
+
 class CurlSession {
  public:
   // `url`: of the folder. `setup`: what a protocol sets for every request.
@@ -42,7 +44,8 @@ class CurlSession {
     std::string method;                // of HTTP, where it is another than usual
     const Item* upload = nullptr;      // none: nothing is sent
     bool no_body = false;              // HEAD; of FTP: SIZE
-    Sha256* hash = nullptr;            // of what comes; none: it is thrown away
+    Sha256* hash = nullptr;            // of what comes, at most `most_bytes`; none: it is thrown away
+    std::uint64_t most_bytes = 0;      // without `hash`: kMaxAnswerBytes
     bool size_only = false;            // ends as soon as the size is known
   };
   virtual Reply perform(const Request& request, const Task& task) = 0;

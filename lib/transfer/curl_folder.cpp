@@ -15,10 +15,12 @@ Answer<Done> CurlFolder::upload(const Item& item, const std::string& name, const
   return done(request, name, task);
 }
 
-Answer<std::optional<Digest>> CurlFolder::reread(const std::string& name, const Task& task) {
+Answer<std::optional<Digest>> CurlFolder::reread(const std::string& name, std::uint64_t size_bytes,
+                                                 const Task& task) {
   Sha256 hash;
   CurlSession::Request request = request_for(name);
   request.hash = &hash;
+  request.most_bytes = size_bytes;
   auto read = done(request, name, task);
   if (auto* no = std::get_if<Refusal>(&read)) return std::move(*no);
   return std::optional<Digest>(hash.digest());

@@ -30,7 +30,8 @@ class CurlFolder : public Folder {
   }
 
   Answer<Done> upload(const Item& item, const std::string& name, const Task& task) override;
-  Answer<std::optional<Digest>> reread(const std::string& name, const Task& task) override;
+  Answer<std::optional<Digest>> reread(const std::string& name, std::uint64_t size_bytes,
+                                       const Task& task) override;
 
  private:
   std::unique_ptr<CurlSession> session_;

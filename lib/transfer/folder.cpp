@@ -46,7 +46,7 @@ Answer<bool> Folder::has(const Item& item, const Task& task) {
 }
 
 Answer<bool> Folder::is_same(const std::string& name, const Item& item, const Task& task) {
-  auto remote = reread(name, task);
+  auto remote = reread(name, item.size_bytes, task);
   if (const auto* no = refused(remote)) return *no;
   const auto ours = digest_of(item);
   if (!ours) return refusal(ours.error().code, ours.error().what);
@@ -84,7 +84,8 @@ Answer<Proof> Folder::prove(const Item& item, Proof wanted, const Task& task) {
     return refusal(Errc::mismatch, place() + ": " + item.name + ": has " + std::to_string(*there) +
                                        " bytes, not " + std::to_string(item.size_bytes));
   if (wanted == Proof::size) return Proof::size;
-  auto digest = wanted == Proof::hash ? server_digest(item.name, task) : reread(item.name, task);
+  auto digest =
+      wanted == Proof::hash ? server_digest(item.name, task) : reread(item.name, item.size_bytes, task);
   if (const auto* no = refused(digest)) return *no;
   const auto remote = std::get<0>(digest);
   if (!remote) return Proof::size;

@@ -22,7 +22,9 @@ class Folder : public Destination {
   virtual Answer<Done> upload(const Item& item, const std::string& name, const Task& task) = 0;
   // From NAME.part; what lies under `to` was looked for just before.
   virtual Answer<Done> rename(const std::string& from, const std::string& to, const Task& task) = 0;
-  virtual Answer<std::optional<Digest>> reread(const std::string& name, const Task& task) = 0;
+  // Of a file that is that large: what has more bytes is refused once that is seen.
+  virtual Answer<std::optional<Digest>> reread(const std::string& name, std::uint64_t size_bytes,
+                                               const Task& task) = 0;
   // Whether `name`, as large as the item, has its bytes; reread() unless there is a cheaper way.
   virtual Answer<bool> is_same(const std::string& name, const Item& item, const Task& task);
   // None: it cannot do that. The same of reread(): `size` is then all that can be proved.

@@ -64,10 +64,11 @@ class Https final : public CurlFolder {
     return refused(reply, to + ": MOVE");
   }
 
-  Answer<std::optional<Digest>> reread(const std::string& name, const Task& task) override {
+  Answer<std::optional<Digest>> reread(const std::string& name, std::uint64_t size_bytes,
+                                       const Task& task) override {
     if (url_.one_object)
       return refusal(Errc::unsupported, base_ + ": a URL that is signed for PUT cannot be read");
-    return CurlFolder::reread(name, task);
+    return CurlFolder::reread(name, size_bytes, task);
   }
 
  private:

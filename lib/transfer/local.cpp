@@ -62,7 +62,8 @@ class Local final : public Folder {
     return Done{};
   }
 
-  Answer<std::optional<Digest>> reread(const std::string& name, const Task& task) override {
+  Answer<std::optional<Digest>> reread(const std::string& name, std::uint64_t /*size_bytes*/,
+                                       const Task& task) override {
     auto file = root_.open_beneath(name);
     if (!file) return refusal_of(std::move(file).error().within(place_));
     FdSource source(*std::move(file), name, task);

@@ -75,6 +75,13 @@ std::optional<Digest> manifest_of(std::string_view tail) {
   return digest;
 }
 
+// What of a name reaches a server, or a program of the node's: nothing that either reads more into.
+bool is_plain_name(std::string_view name) {
+  return !name.starts_with('-') &&
+         name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%~-") ==
+             std::string_view::npos;
+}
+
 bool is_bundle_name(std::string_view name) {
   if (name.ends_with(kEncrypted)) name.remove_suffix(kEncrypted.size());
   return name.ends_with(kSuffix) && name.size() > kSuffix.size();
@@ -108,6 +115,11 @@ Result<Outgoing> open_outgoing(const std::string& path, std::uint64_t split_byte
     return Error{Errc::malformed, path +
                                       ": is not called NAME.ctriage.tar, NAME.ctriage.tar.age or ....000: " +
                                       (path.ends_with(".part") ? "it is not sealed" : "not a bundle")};
+  if (!is_plain_name(stored->whole()))
+    return Error{Errc::malformed,
+                 path +
+                     ": its name has other characters than letters, digits and ._%~-, and goes to "
+                     "no server: rename it"};
   auto beside = stored->beside().duplicate();
   if (!beside) return std::move(beside).error();
   auto cut = cut_of(*stored, split_bytes);

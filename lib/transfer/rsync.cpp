@@ -154,7 +154,8 @@ class Rsync final : public Folder {
     return refusal(Errc::unsupported, place_ + ": " + to + ": rsync renames by itself");
   }
 
-  Answer<std::optional<Digest>> reread(const std::string& /*name*/, const Task& /*task*/) override {
+  Answer<std::optional<Digest>> reread(const std::string& /*name*/, std::uint64_t /*size_bytes*/,
+                                       const Task& /*task*/) override {
     return std::optional<Digest>();
   }
 

@@ -181,9 +181,10 @@ class S3 final : public Folder {
     return refusal(Errc::unsupported, place_ + ": " + to + ": S3 does not rename");
   }
 
-  Answer<std::optional<Digest>> reread(const std::string& name, const Task& task) override {
+  Answer<std::optional<Digest>> reread(const std::string& name, std::uint64_t size_bytes,
+                                       const Task& task) override {
     Sha256 hash;
-    const Reply reply = ask("GET", path_of(name), {}, {}, nullptr, &hash, task);
+    const Reply reply = ask("GET", path_of(name), {}, {}, nullptr, &hash, task, std::nullopt, size_bytes);
     if (!is_done(reply)) return refused(reply, name);
     return std::optional<Digest>(hash.digest());
   }
@@ -335,7 +336,7 @@ class S3 final : public Folder {
 
   Reply ask(const std::string& method, const std::string& path, std::map<std::string, std::string> query,
             std::map<std::string, std::string> headers, const Item* upload, Sha256* hash, const Task& task,
-            std::optional<Digest> payload = std::nullopt) {
+            std::optional<Digest> payload = std::nullopt, std::uint64_t most_bytes = 0) {
     AwsRequest request{method, endpoint_.host, path, std::move(query), std::move(headers),
                        {},     sys::realtime()};
     request.payload = payload ? *payload : Sha256().digest();
@@ -347,6 +348,7 @@ class S3 final : public Folder {
     if (method == "POST" || method == "DELETE") asked.method = method;
     asked.upload = upload;
     asked.hash = hash;
+    asked.most_bytes = most_bytes;
     return session_->perform(asked, task);
   }
 

@@ -121,9 +121,10 @@ class Smb final : public Folder {
     return Done{};
   }
 
-  Answer<std::optional<Digest>> reread(const std::string& name, const Task& task) override {
+  Answer<std::optional<Digest>> reread(const std::string& name, std::uint64_t size_bytes,
+                                       const Task& task) override {
     Sha256 hash;
-    const Said said = ask("get " + quoted(name) + " -", nullptr, &hash, task);
+    const Said said = ask("get " + quoted(name) + " -", nullptr, &hash, task, size_bytes);
     if (said.refusal) return *said.refusal;
     return std::optional<Digest>(hash.digest());
   }
@@ -141,7 +142,8 @@ class Smb final : public Folder {
     return '"' + path + '"';
   }
 
-  Said ask(const std::string& command, ByteSource* feed, Sha256* hash, const Task& task) {
+  Said ask(const std::string& command, ByteSource* feed, Sha256* hash, const Task& task,
+           std::uint64_t most_bytes = 0) {
     Program::Call call;
     call.arguments = common_;
     call.arguments.push_back("--command=" + command);
@@ -149,8 +151,11 @@ class Smb final : public Folder {
     call.feed = feed;
     call.handed = login_ ? login_.get() : -1;
     call.stall_ns = 2 * stall_ns_;
-    call.output = [hash](std::span<const std::byte> bytes) -> Status {
-      if (hash != nullptr) hash->update(bytes);
+    call.output = [hash, most_bytes](std::span<const std::byte> bytes) -> Status {
+      if (hash == nullptr) return Done{};
+      if (bytes.size() > most_bytes - std::min(most_bytes, hash->size_bytes()))
+        return Error{Errc::mismatch, "more bytes come than were sent there"};
+      hash->update(bytes);
       return Done{};
     };
     Said said;

@@ -186,7 +186,7 @@ def path_of(record):
 # Images -------------------------------------------------------------------------------------------------------------
 
 def image_archive(path, tag, layers, command):
-    """A `docker save` style archive. `layers`: directories, lowest first."""
+    """A `docker save` style archive. `layers`: directories, or dictionaries of name to bytes, lowest first."""
     config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": command, "Env": ["PATH=/usr/bin:/bin"]},
               "rootfs": {"type": "layers", "diff_ids": []}, "history": [], "created": "2026-01-01T00:00:00Z"}
     names = []
@@ -194,8 +194,11 @@ def image_archive(path, tag, layers, command):
         for number, directory in enumerate(layers):
             layer = io.BytesIO()
             with tarfile.open(fileobj=layer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                for name in sorted(os.listdir(directory)):
-                    tar.add(os.path.join(directory, name), arcname=name)
+                for name in sorted(directory) if isinstance(directory, dict) else sorted(os.listdir(directory)):
+                    if isinstance(directory, dict):
+                        _put(tar, name, directory[name])
+                    else:
+                        tar.add(os.path.join(directory, name), arcname=name)
             config["rootfs"]["diff_ids"].append("sha256:" + hashlib.sha256(layer.getvalue()).hexdigest())
             config["history"].append({"created": "2026-01-01T00:00:00Z", "created_by": f"layer {number}"})
             names.append(f"layer{number}/layer.tar")

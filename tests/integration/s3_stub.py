@@ -114,6 +114,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             with open(file, "rb") as stored:
                 data = stored.read()
+            if server.endless and self.command == "GET":
+                self.send_response(200)
+                self.end_headers()
+                self.close_connection = True
+                try:
+                    while True:
+                        self.wfile.write(data + bytes(1 << 20))
+                except OSError:
+                    return
             headers = {"Content-Length": str(len(data))}
             if self.headers.get("x-amz-checksum-mode") == "ENABLED":
                 headers["x-amz-checksum-sha256"] = server.composites.get(file) or base64.b64encode(hashlib.sha256(data).digest()).decode()
@@ -174,6 +183,7 @@ class S3(Server):
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self.http.inbox, self.http.faults, self.http.quota, self.http.spoil, self.http.skew, self.http.requests = self.inbox, [], None, False, 900, 0
         self.http.uploads, self.http.parts, self.http.parts_taken, self.http.composites, self.http.late_errors = 0, {}, 0, {}, 0
+        self.http.endless = False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.ca, key)
         self.http.socket = context.wrap_socket(self.http.socket, server_side=True)

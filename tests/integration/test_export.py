@@ -462,6 +462,24 @@ class Export(Case):
         told = send(1)
         self.assertEqual(os.listdir(s3.inbox), [])
 
+    def test_s3_that_answers_without_end(self):
+        s3 = self.server(S3)
+        s3.http.endless = True
+        run = self.export("s3://bucket/", *s3.options(), "--verify", "reread", "--retry-for", "1s", env=s3.keys(), timeout=60)
+        self.expect(run, 1)
+        self.assertIn("more than was asked for", text(run))
+
+    def test_a_name_that_a_server_or_a_program_would_read_more_into(self):
+        into, samba = self.temp(), self.server(Samba)
+        for name in ('x;lcd pwn;get in', 'z";echo 1 "', "a b", "-e", "a\nb", "$(id)"):
+            path = os.path.join(into, name + ".ctriage.tar")
+            lab.shutil.copy(self.path, path)
+            run = ctriage("export", path, samba.url(), *samba.login(), cwd=into)
+            self.expect(run, 1)
+            self.assertIn("rename it", text(run))
+            os.unlink(path)
+        self.assertEqual(os.listdir(samba.inbox) + os.listdir(into), [])
+
     def test_s3_with_other_bytes(self):
         s3 = self.server(S3)
         s3.http.spoil = True

@@ -42,6 +42,18 @@ class Saved(Case):
             file.write(data.replace(old, new))
 
 
+class Hostile(Case):
+    def test_a_name_over_the_limit_hides_nothing_else(self):
+        path = os.path.join(self.temp(), "image.tar")
+        lab.image_archive(path, "x:1", [{"a/" * 3000 + "x": b"1", "b/y": b"2"}], ["/y"])
+        run = self.expect(ctriage("ls", f"{path}:/b"), 3)
+        self.assertIn(b"y", run.out)
+        self.assertIn(b"a name over", run.out + run.err)
+        self.assertEqual(self.expect(ctriage("cat", f"{path}:/b/y"), 3).out, b"2")
+        run = self.expect(ctriage("cat", f"{path}:/none"), 1)
+        self.assertIn(b"not found in what could be read", run.out + run.err)
+
+
 class OfPodman(Saved):
     @classmethod
     def setUpClass(cls):

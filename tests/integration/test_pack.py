@@ -236,6 +236,18 @@ class Hands(Case):
             self.assertEqual((run.returncode, run.stdout), (3, b""), run.stderr)
             self.assertEqual(os.listdir(into), ["x.ctriage.tar.part"])
             self.assertEqual(os.path.getsize(os.path.join(into, "x.ctriage.tar.part")), cut)
+        # Of what is encrypted nobody here can read more than where age's files may end.
+        key = os.path.join(self.temp(), "key")
+        subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
+        recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
+        sealed = subprocess.run(["age", "-r", recipient], input=data, check=True, capture_output=True).stdout
+        run, into = receive(sealed, "--ack")
+        self.assertEqual((run.returncode, os.listdir(into)), (0, ["x.ctriage.tar.age"]), run.stderr)
+        header = len(sealed) - len(data) - 16 - 16 * (len(data) // 65536 + 1)
+        for cut in (22, header - 1, header, header + 16, header + 31, header + 16 + 65552 + 5):
+            run, into = receive(sealed[:cut], "--ack")
+            self.assertNotEqual(run.returncode, 0, cut)
+            self.assertEqual((run.stdout, os.listdir(into)), (b"", ["x.ctriage.tar.age.part"]), cut)
         damaged = bytearray(data)
         damaged[len(data) // 2] ^= 4
         run, into = receive(bytes(damaged), "--ack")

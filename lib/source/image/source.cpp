@@ -51,7 +51,10 @@ Result<std::unique_ptr<ImageSnapshot>> ImageSnapshot::open(std::unique_ptr<Check
 }
 
 Coverage ImageSnapshot::covers(Facet facet) const {
-  if (facet == Facet::containers || facet == Facet::layers) return {Coverage::Level::whole, {}};
+  if (facet == Facet::containers) return {Coverage::Level::whole, {}};
+  if (facet == Facet::layers)
+    return {Coverage::Level::part,
+            "their digests are those of the configuration: ctriage image verify reads the layers"};
   if (facet == Facet::changes) return {Coverage::Level::none, "an image has no changes: nothing ran in it"};
   if (facet == Facet::findings) return {Coverage::Level::none, "nothing ran in an image"};
   return {Coverage::Level::none, std::string(kNoProcesses)};

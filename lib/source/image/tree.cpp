@@ -9,8 +9,6 @@ namespace {
 constexpr std::size_t kMaxPathParts = 8'192;
 constexpr std::size_t kPlacedBytes = 112;  // what the map keeps beside a name
 
-Error no_such(const std::string& path) { return {Errc::not_found, path + ": not in the image"}; }
-
 // What is said of a layer with the words for checkpoints.
 void pass_on(GapLog& from, const Task& to) {
   from.finish();
@@ -30,6 +28,7 @@ Result<std::unique_ptr<ImageTree>> ImageTree::load(CheckpointStore& store, const
     if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
     const ImageBlob& blob = image.layers[i];
     const auto lose = [&](Error error) {
+      tree->lossy_ = true;
       task.gaps.add({Impact::lost, "image.layer", store.name() + "!" + blob.file, std::move(error)});
     };
     auto digest = digest_of(store, blob.file, task);
@@ -57,6 +56,7 @@ Result<std::unique_ptr<ImageTree>> ImageTree::load(CheckpointStore& store, const
     GapLog aside;
     Task loading = task.with(aside);
     auto loaded = tree->trees_.back()->load(room, loading);
+    tree->lossy_ = tree->lossy_ || aside.count(Impact::lost) > 0;
     pass_on(aside, task);
     if (!loaded) return std::move(loaded).error();
     auto laid = tree->lay(static_cast<std::uint32_t>(i + 1), task);
@@ -209,7 +209,9 @@ Result<ImageTree::Found> ImageTree::find(const FileKey& key) const {
     auto path = resolve(key.path, key.follow);
     if (!path) return std::move(path).error();
     const Placed* placed = at(*path);
-    if (placed == nullptr) return no_such(key.path);
+    if (placed == nullptr)
+      return Error{Errc::not_found, key.path + (lossy_ ? ": not found in what could be read of the image"
+                                                       : ": not in the image")};
     return Found{*std::move(path), placed->layer, placed->node};
   }
   const auto number = parse_number<std::uint32_t>(key.layer);

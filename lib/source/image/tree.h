@@ -55,6 +55,7 @@ class ImageTree {
   std::size_t names_room_ = kMaxImageNamesBytes;
   std::vector<std::unique_ptr<LayerStore>> stores_;     // null: it could not be opened
   std::vector<std::unique_ptr<CheckpointTree>> trees_;  // of the layers; null as above
+  bool lossy_ = false;                                  // some of a layer is not in it
   std::map<std::string, Placed, std::less<>> image_;
 };
 
