@@ -7,6 +7,7 @@
 #include "cmd/acknowledge.h"
 #include "cmd/collect_told.h"
 #include "lib/collect/place.h"
+#include "lib/core/path.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/report/export.h"
@@ -302,9 +303,8 @@ Result<Taken> collect_one(const OneTarget& one, Io& io) {
     taken_in = acknowledged->finish();
     if (!*taken_in) taken.exit = worse(taken.exit, Exit::lost);
   }
-  const std::string folder =
-      piped || outlet ? "" : arguments.output + (arguments.output.ends_with('/') ? "" : "/");
-  taken.result = result_of(folder + summary->path, *summary, options.left_out, taken.exit);
+  const std::string path = piped || outlet ? summary->path : name_in(arguments.output, summary->path);
+  taken.result = result_of(path, *summary, options.left_out, taken.exit);
   for (const bundle::AgeRecipient& recipient : options.recipients)
     taken.result.encrypted_to.emplace_back(recipient.text());
   report::Closing closing = closing_of(taken.result, *summary, screen, piped || outlet);

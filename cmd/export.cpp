@@ -10,6 +10,7 @@
 #include "cmd/transfer_options.h"
 #include "lib/bundle/sidecar.h"
 #include "lib/bundle/volumes.h"
+#include "lib/core/path.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 
@@ -136,7 +137,6 @@ Result<std::vector<std::string>> sealed_in(const std::string& path, std::size_t&
   auto directory = Root::open(path);
   if (!directory) return std::move(directory).error();
   std::vector<std::string> found;
-  const std::string prefix = path.ends_with('/') ? path : path + "/";
   std::string after;
   for (;;) {
     auto block = list_names(*directory, after);
@@ -144,7 +144,7 @@ Result<std::vector<std::string>> sealed_in(const std::string& path, std::size_t&
     for (const std::string& name : block->names) {
       if (name.ends_with(".ctriage.tar") || name.ends_with(".ctriage.tar.age") ||
           name.ends_with(".ctriage.tar.000") || name.ends_with(".ctriage.tar.age.000"))
-        found.push_back(prefix + name);
+        found.push_back(name_in(path, name));
       if (name.ends_with(".ctriage.tar.part") || name.ends_with(".ctriage.tar.age.part")) ++growing;
     }
     if (!block->more || block->names.empty()) return found;

@@ -7,6 +7,7 @@
 #include "lib/bundle/tee.h"
 #include "lib/bundle/verify.h"
 #include "lib/bundle/volumes.h"
+#include "lib/core/path.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/text.h"
 #include "lib/report/hands.h"
@@ -95,7 +96,7 @@ Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t 
   result.volumes = sink->count();
   result.size_bytes = size_bytes;
   result.sealing = Bytes(sealing.told);
-  const std::string path = folder + (folder.ends_with('/') ? "" : "/") + name;
+  const std::string path = name_in(folder, name);
   result.path = Bytes(result.volumes > 1 ? bundle::volume_name(path, 0) : path);
   auto told = io.out(common.output_format() == report::Format::text ? report::pack_text(result)
                                                                     : report::pack_json(result));

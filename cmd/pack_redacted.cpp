@@ -1,6 +1,7 @@
 #include "cmd/pack_redacted.h"
 
 #include "lib/bundle/verify.h"
+#include "lib/core/path.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/redact/copy.h"
@@ -46,7 +47,7 @@ Exit pack_redacted(const bundle::Stored& stored, const Root& into, const std::st
   }
   const bundle::Sealed& sealed = copied->sealed;
   PackResult result;
-  result.path = Bytes(folder + (folder.ends_with('/') ? "" : "/") + sealed.path);
+  result.path = Bytes(name_in(folder, sealed.path));
   result.size_bytes = sealed.size_bytes;
   result.manifest_sha256 = to_hex(sealed.manifest_digest);
   result.verified = true;

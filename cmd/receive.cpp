@@ -8,6 +8,7 @@
 #include "lib/bundle/verify.h"
 #include "lib/bundle/writer.h"
 #include "lib/core/new_file.h"
+#include "lib/core/path.h"
 #include "lib/core/sandbox.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
@@ -94,7 +95,7 @@ Exit take(const ReceiveArguments& arguments, const Root& into, ByteSource& input
     result.verified = true;
   }
   if (auto sealed = file->seal(); !sealed) return fail(io, sealed.error());
-  result.path = Bytes(arguments.output + (arguments.output.ends_with('/') ? "" : "/") + name);
+  result.path = Bytes(name_in(arguments.output, name));
   result.size_bytes = tee.size_bytes();
   result.sha256 = to_hex(tee.digest());
   const std::string said = common.output_format() == report::Format::text ? report::receive_text(result)

@@ -103,8 +103,8 @@ TEST(Redactor, JsonOfOurs) {
   ASSERT_TRUE(shown);
   EXPECT_EQ(
       *shown,
-      R"({"pid":18446744073709551615,"environ":["A=b","API_TOKEN=[redacted 1]"],"argv":["x","--secret","[redacted 2]"],)"
-      R"("path_b64":"VE9LRU49W3JlZGFjdGVkIDFd","token":{"sub":"a"},"key":"sha256"})");
+      R"({"argv":["x","--secret","[redacted 1]"],"environ":["A=b","API_TOKEN=[redacted 2]"],"key":"sha256",)"
+      R"("path_b64":"VE9LRU49W3JlZGFjdGVkIDJd","pid":18446744073709551615,"token":{"sub":"a"}})");
 }
 
 TEST(Redactor, JsonOfOthers) {
@@ -113,14 +113,15 @@ TEST(Redactor, JsonOfOthers) {
       R"({"password":"a","env":[{"name":"DB_PASSWORD","value":"b"},{"name":"A","value":"c"}],"nested":{"clientSecret":"d"}})",
       Redactor::Whose::others);
   ASSERT_TRUE(shown);
-  EXPECT_EQ(
-      *shown,
-      R"({"password":"[redacted 1]","env":[{"name":"DB_PASSWORD","value":"[redacted 2]"},{"name":"A","value":"c"}],)"
-      R"("nested":{"clientSecret":"[redacted 3]"}})");
+  EXPECT_EQ(*shown, R"({"env":[{"name":"DB_PASSWORD","value":"[redacted 1]"},{"name":"A","value":"c"}],)"
+                    R"("nested":{"clientSecret":"[redacted 2]"},"password":"[redacted 3]"})");
 }
 
 TEST(Redactor, JsonThatIsNone) {
   Redactor redactor;
+  // What follows a NUL byte would not be looked at.
+  EXPECT_EQ(redactor.json(std::string_view("{}\0TOKEN=x", 10), Redactor::Whose::ours).error().code,
+            Errc::malformed);
   EXPECT_EQ(redactor.json("{\"a\":", Redactor::Whose::ours).error().code, Errc::malformed);
   EXPECT_EQ(
       redactor.json(std::string(1000, '[') + std::string(1000, ']'), Redactor::Whose::ours).error().code,

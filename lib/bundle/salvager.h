@@ -1,7 +1,5 @@
 #pragma once
 // verify --salvage -o: the streams of a bundle as files of a directory, as far as they can be read.
-#include <cstdint>
-#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -18,7 +16,6 @@ class Salvager {
   explicit Salvager(Root into) : into_(std::move(into)) {}
   // What comes next of that stream: "a/b.tar.zst" goes to a/b.tar. Streams may come by turns.
   Status write(std::string_view stream, std::span<const std::byte> bytes);
-  [[nodiscard]] std::uint64_t files() const { return begun_.size(); }
 
  private:
   Status open(std::string_view stream);

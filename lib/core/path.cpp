@@ -16,6 +16,10 @@ std::string directory_of(const std::string& typed) {
   return typed.find('/') == std::string::npos ? "." : parent_of(typed);
 }
 
+std::string name_in(const std::string& typed, std::string_view name) {
+  return (typed + (typed.ends_with('/') ? "" : "/")).append(name);
+}
+
 std::string child_of(std::string_view directory, std::string_view name) {
   return std::string(directory == "/" ? "" : directory).append("/").append(name);
 }

@@ -11,6 +11,8 @@ bool is_at_or_below(std::string_view path, std::string_view directory);
 std::string parent_of(std::string_view path);
 // Of a path as it was typed: "a" of "a/b", "." of "b".
 std::string directory_of(const std::string& typed);
+// In a directory as it was typed: "a/b" of "a" and of "a/".
+std::string name_in(const std::string& typed, std::string_view name);
 // "/a/b", and "/b" in "/".
 std::string child_of(std::string_view directory, std::string_view name);
 

@@ -19,6 +19,7 @@ constexpr std::size_t kMaxLine = 1 << 20;        // of a text; longer ones are h
 constexpr std::size_t kMaxRecordLine = 8 << 20;  // FORMAT.md of lib/bundle
 constexpr std::size_t kMaxDocument = 8 << 20;
 constexpr std::string_view kHeader = "bundle.json";
+constexpr std::string_view kAttached = "pod/attach/";  // anybody's bytes, whatever their names end in
 constexpr std::string_view kSummary = "SUMMARY.txt";
 constexpr std::string_view kParentCustody = "parent/custody.jsonl";
 constexpr std::string_view kWhyLeftOut = "left out of a redacted copy: bytes may hold secrets in any form";
@@ -26,6 +27,7 @@ constexpr std::string_view kWhyLeftOut = "left out of a redacted copy: bytes may
 enum class Kind : std::uint8_t { records, document, text, words, bytes };
 
 Kind kind_of(std::string_view path) {
+  if (path.starts_with(kAttached)) return Kind::bytes;
   if (path.ends_with(".jsonl")) return Kind::records;
   if (path.ends_with(".json")) return Kind::document;
   if (path.ends_with(".cmdline")) return Kind::words;
@@ -227,7 +229,6 @@ class Copy {
       if (auto put = (*opened)->write(std::as_bytes(std::span(line.data(), line.size()))); !put) return put;
     }
     if (auto done = lines_.copy(stream.path, kind, opened->get()); !done) return done;
-    ++copied_.copied;
     const auto outcome = bundle::parse_outcome(stream.status).value_or(bundle::Outcome::partial);
     return (*opened)->finish(outcome,
                              outcome == bundle::Outcome::collected ? "" : redactor_.text(stream.why));

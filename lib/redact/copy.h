@@ -13,7 +13,6 @@ struct Copied {
   bundle::Sealed sealed;
   std::uint64_t values = 0;    // different ones that were hidden
   std::uint64_t hidden = 0;    // places where they stood
-  std::uint64_t copied = 0;    // streams
   std::uint64_t left_out = 0;  // streams
 };
 

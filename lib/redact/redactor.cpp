@@ -2,10 +2,9 @@
 
 #include <re2/re2.h>
 
+#include <algorithm>
 #include <array>
-#include <optional>
-
-#include "lib/core/text.h"
+#include <utility>
 
 namespace ctriage::redact {
 namespace {
@@ -16,13 +15,14 @@ constexpr std::size_t kMaxKnownBytes = 512 << 10;  // of all of those
 constexpr std::int64_t kMatcherBytes = 256 << 20;
 constexpr std::string_view kMark = "[redacted";
 
-// What a name has in it that is one of a secret.
-constexpr const char* kSecretWord =
-    "(?:passwords?|passwd|passphrase|passcode|secret|token|credentials?|api_?-?key|private_?-?key|access_?-?"
-    "key|"
-    "signing_?-?key|encryption_?-?key|cookie|session_?-?(?:id|key)|conn(?:ection)?_?-?str(?:ing)?|"
+// A name that has in it what one of a secret has.
+constexpr const char* kSecretName =
+    "[A-Za-z0-9_.-]*(?:passwords?|passwd|passphrase|passcode|secret|token|credentials?|api_?-?key|"
+    "private_?-?key|access_?-?key|signing_?-?key|encryption_?-?key|cookie|session_?-?(?:id|key)|conn(?:"
+    "ection)?_?-?str(?:ing)?|"
     // short ones by themselves: not compass, not authority
-    "(?:\\b|[_.-])(?:pass|pwd|pin|otp|salt|dsn|auth|key)[0-9]*(?:\\b|[_.-])|(?-i:[a-z](?:Pass|Pwd)\\b))";
+    "(?:\\b|[_.-])(?:pass|pwd|pin|otp|salt|dsn|auth|key)[0-9]*(?:\\b|[_.-])|(?-i:[a-z](?:Pass|Pwd)\\b))[A-Za-"
+    "z0-9_.-]*";
 
 struct Form {
   const char* pattern;
@@ -31,8 +31,7 @@ struct Form {
 
 // In the order in which they are tried.
 std::vector<std::pair<std::string, int>> forms() {
-  const std::string word(kSecretWord);
-  const std::string name = "[A-Za-z0-9_.-]*" + word + "[A-Za-z0-9_.-]*";
+  const std::string name(kSecretName);
   std::vector<std::pair<std::string, int>> all;
   constexpr std::array<Form, 18> kTokens{{
       {"eyJ[A-Za-z0-9_-]{10,}\\.[A-Za-z0-9_-]{4,}\\.[A-Za-z0-9_-]*", 0},
@@ -80,8 +79,8 @@ RE2::Options quiet() {
 struct Redactor::Forms {
   std::vector<std::pair<std::unique_ptr<RE2>, int>> all;
   RE2 variable{"(?is)([A-Za-z_][A-Za-z0-9_.-]*)=(.+)", quiet()};
-  RE2 option{std::string("(?i)--?[A-Za-z0-9_.-]*") + kSecretWord + "[A-Za-z0-9_.-]*", quiet()};
-  RE2 name{std::string("(?i).*") + kSecretWord + ".*", quiet()};
+  RE2 option{std::string("(?i)--?") + kSecretName, quiet()};
+  RE2 name{std::string("(?i).*") + kSecretName + ".*", quiet()};
   RE2 key_begins{"-----BEGIN [A-Z ]*PRIVATE KEY-----", quiet()};
   RE2 key_ends{"-----END [A-Z ]*PRIVATE KEY-----", quiet()};
   std::unique_ptr<RE2> known;
@@ -156,16 +155,21 @@ std::string Redactor::text(std::string_view line) {
   return shown;
 }
 
+std::string Redactor::alone(std::string_view whole) {
+  begin();
+  std::string shown = text(whole);
+  begin();
+  return shown;
+}
+
 std::vector<std::string> Redactor::words(const std::vector<std::string>& words) {
   std::vector<std::string> shown;
   shown.reserve(words.size());
   bool secret = false;
   for (const std::string& word : words) {
-    begin();
-    shown.push_back(secret && !word.starts_with("-") ? mark(word) : text(word));
+    shown.push_back(secret && !word.starts_with("-") ? mark(word) : alone(word));
     secret = RE2::FullMatch(word, forms_->option);
   }
-  begin();
   return shown;
 }
 

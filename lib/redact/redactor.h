@@ -1,7 +1,6 @@
 #pragma once
 // Hides secrets in texts and JSON: REDACTION.md here says which.
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,9 +18,11 @@ class Redactor {
   Redactor(const Redactor&) = delete;
   Redactor& operator=(const Redactor&) = delete;
 
-  // A line or a string. Without its line end; a key in PEM may go on in the next: begin() forgets that.
+  // A line, without its end, of a text: a key in PEM may go on in the next. begin() forgets that.
   std::string text(std::string_view line);
   void begin();
+  // One that no other follows.
+  std::string alone(std::string_view text);
   // Arguments or variables in their order: what follows an option that is called --password is one.
   std::vector<std::string> words(const std::vector<std::string>& words);
 

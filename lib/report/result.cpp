@@ -79,11 +79,12 @@ std::string verify_text(const VerifyResult& result, bool every_gap, const Style&
     out += labelled("problem", "and " + with_commas(result.problem_count - result.problems.size()) + " more");
   }
   if (result.encrypted) out += labelled("encrypted", "with age; it was read with the identity given");
-  if (!result.signed_by && result.manifest_sha256) out += labelled("signed", "no");
   if (result.signed_by) {
     out += labelled("signed", "by " + *result.signed_by + ", " +
                                   (result.signer ? "which is " + safe(result.signer->raw)
                                                  : "nobody said whether to trust it (--signers)"));
+  } else if (result.manifest_sha256) {
+    out += labelled("signed", "no");
   }
   out += labelled("custody", custody_text(result));
   for (const SalvagedStream& stream : result.not_whole) out += stream_line(stream);

@@ -8,11 +8,11 @@ const Refusal* refused(const Answer<T>& answer) {
   return std::get_if<Refusal>(&answer);
 }
 
-Refusal other_bytes(const std::string& place, const Item& item, const std::string& how) {
-  return refusal(Errc::mismatch, place + ": " + item.name + ": " + how + "; it was not replaced");
-}
-
 }  // namespace
+
+Refusal not_replaced(const std::string& place, const std::string& name, const std::string& how) {
+  return refusal(Errc::mismatch, place + ": " + name + ": " + how + "; it was not replaced");
+}
 
 Result<Digest> digest_of(const Item& item) {
   if (item.sha256) return *item.sha256;
@@ -38,10 +38,10 @@ Answer<bool> Folder::has(const Item& item, const Task& task) {
   const auto there = std::get<0>(size);
   if (!there) return false;
   if (*there != item.size_bytes)
-    return other_bytes(place(), item, "another file of " + std::to_string(*there) + " bytes is there");
+    return not_replaced(place(), item.name, "another file of " + std::to_string(*there) + " bytes is there");
   auto same = is_same(item.name, item, task);
   if (const auto* no = refused(same)) return *no;
-  if (!std::get<bool>(same)) return other_bytes(place(), item, "another file as large is there");
+  if (!std::get<bool>(same)) return not_replaced(place(), item.name, "another file as large is there");
   return true;
 }
 

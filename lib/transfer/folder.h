@@ -10,6 +10,9 @@
 
 namespace ctriage::transfer {
 
+// Of a file that lies there and is not ours, or no file: `how` it differs.
+Refusal not_replaced(const std::string& place, const std::string& name, const std::string& how);
+
 class Folder : public Destination {
  public:
   Answer<Done> put(const Item& item, const Task& task) final;

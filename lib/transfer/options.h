@@ -17,7 +17,6 @@ struct Options {
   std::int64_t stall_s = 60;     // a server that takes nothing for so long is given up
   std::string s3_endpoint;       // "https://minio:9000"; empty: AWS
   std::string s3_region;
-  std::string spill;  // a directory for what rsync must have as a file
 };
 
 }  // namespace ctriage::transfer

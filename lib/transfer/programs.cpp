@@ -34,4 +34,10 @@ std::string reason_of(const Program::End& end, std::string_view summary) {
   return std::string(reason.substr(0, kMaxReasonBytes));
 }
 
+Refusal refusal_of(const Error& error, const std::string& place, const Task& task) {
+  Refusal no = refusal(error.code, place + ": " + error.what);
+  no.can_pass = error.code == Errc::timeout && task.check().has_value();
+  return no;
+}
+
 }  // namespace ctriage::transfer

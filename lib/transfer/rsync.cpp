@@ -124,8 +124,7 @@ class Rsync final : public Folder {
     const std::string_view line = trim(said.output);
     const std::size_t space = line.find(' ');
     if (!line.starts_with('-') || space == std::string_view::npos)
-      return refusal(Errc::mismatch,
-                     place_ + ": " + name + ": what is there is no file; it was not replaced");
+      return not_replaced(place_, name, "what is there is no file");
     const std::string_view rest = trim(line.substr(space));
     std::string digits;
     for (const char c : rest.substr(0, rest.find(' '))) {
@@ -145,8 +144,7 @@ class Rsync final : public Folder {
             file->get(), join_path(remote_, name), task);
     if (said.refusal) return *said.refusal;
     if (said.output.find("<f") == std::string::npos)
-      return refusal(Errc::mismatch,
-                     place_ + ": " + name + ": somebody put another file there; it was not replaced");
+      return not_replaced(place_, name, "somebody put another file there");
     return Done{};
   }
 
@@ -206,8 +204,7 @@ class Rsync final : public Folder {
     };
     const auto end = rsync_.run(call, task);
     if (!end) {
-      said.refusal = refusal(end.error().code, place_ + ": " + end.error().what);
-      said.refusal->can_pass = end.error().code == Errc::timeout && task.check().has_value();
+      said.refusal = refusal_of(end.error(), place_, task);
     } else if (end->status != 0) {
       said.error = end->error;
       said.refusal = refusal(Errc::io, place_ + ": rsync: " + reason_of(*end, "rsync error:"));

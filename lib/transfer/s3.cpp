@@ -354,8 +354,7 @@ class S3 final : public Folder {
 
   Refusal refused_put(const Reply& reply, const std::string& name) {
     if (reply.code == CURLE_OK && reply.response == 412)
-      return refusal(Errc::mismatch,
-                     place_ + ": " + name + ": somebody put another object there; it was not replaced");
+      return not_replaced(place_, name, "somebody put another object there");
     return refused(reply, name);
   }
 

@@ -17,7 +17,6 @@ namespace ctriage::transfer {
 namespace {
 
 constexpr std::array<std::string_view, 2> kSmbclient{"/usr/bin/smbclient", "/usr/local/bin/smbclient"};
-constexpr std::size_t kMaxOutput = 64 << 10;
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 
 bool is_final(std::string_view error) {
@@ -94,9 +93,7 @@ class Smb final : public Folder {
     // "stream: [::$DATA], 3145728 bytes"
     constexpr std::string_view kStream = "stream: [::$DATA], ";
     const std::size_t at = said.error.find(kStream);
-    if (at == std::string::npos)
-      return refusal(Errc::mismatch,
-                     place_ + ": " + name + ": what is there is no file; it was not replaced");
+    if (at == std::string::npos) return not_replaced(place_, name, "what is there is no file");
     const std::string_view rest = std::string_view(said.error).substr(at + kStream.size());
     const auto size = parse_number<std::uint64_t>(rest.substr(0, rest.find(' ')));
     if (!size) return refusal(Errc::malformed, place_ + ": " + name + ": smbclient says no size");
@@ -115,8 +112,7 @@ class Smb final : public Folder {
   Answer<Done> rename(const std::string& from, const std::string& to, const Task& task) override {
     const Said said = ask("rename " + quoted(from) + " " + quoted(to), nullptr, nullptr, task);
     if (said.error.find("NT_STATUS_OBJECT_NAME_COLLISION") != std::string::npos)
-      return refusal(Errc::mismatch,
-                     place_ + ": " + to + ": somebody put another file there; it was not replaced");
+      return not_replaced(place_, to, "somebody put another file there");
     if (said.refusal) return *said.refusal;
     return Done{};
   }
@@ -167,8 +163,7 @@ class Smb final : public Folder {
     }
     const auto end = smbclient_.run(call, task);
     if (!end) {
-      said.refusal = refusal(end.error().code, place_ + ": " + end.error().what);
-      said.refusal->can_pass = end.error().code == Errc::timeout && task.check().has_value();
+      said.refusal = refusal_of(end.error(), place_, task);
       return said;
     }
     said.error = end->error;

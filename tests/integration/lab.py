@@ -183,6 +183,14 @@ def path_of(record):
     return record["path"].encode()
 
 
+def age_key(directory):
+    """An identity file of age's, made by age-keygen in that directory, and its recipient."""
+    key = os.path.join(directory, "age-key")
+    subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
+    shown = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True)
+    return key, shown.stdout.strip()
+
+
 # Images -------------------------------------------------------------------------------------------------------------
 
 def image_archive(path, tag, layers, command):
@@ -194,10 +202,11 @@ def image_archive(path, tag, layers, command):
         for number, directory in enumerate(layers):
             layer = io.BytesIO()
             with tarfile.open(fileobj=layer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                for name in sorted(directory) if isinstance(directory, dict) else sorted(os.listdir(directory)):
-                    if isinstance(directory, dict):
+                if isinstance(directory, dict):
+                    for name in sorted(directory):
                         _put(tar, name, directory[name])
-                    else:
+                else:
+                    for name in sorted(os.listdir(directory)):
                         tar.add(os.path.join(directory, name), arcname=name)
             config["rootfs"]["diff_ids"].append("sha256:" + hashlib.sha256(layer.getvalue()).hexdigest())
             config["history"].append({"created": "2026-01-01T00:00:00Z", "created_by": f"layer {number}"})

@@ -70,6 +70,10 @@ class Server:
         subprocess.run(["umount", self.inbox], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(self.base, ignore_errors=True)
 
+    def netrc(self, user, password):
+        """The options for that login; a file for each password's length, so that a wrong one does not replace the right one."""
+        return ["--netrc", self.write(f"netrc.{len(password)}", f"machine 127.0.0.1 login {user} password {password}\n")]
+
     def certificate(self):
         key, crt = os.path.join(self.base, "key.pem"), os.path.join(self.base, "crt.pem")
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -159,8 +163,7 @@ xferlog_enable=NO
         return f"{scheme}://127.0.0.1:{port or self.port}/in"
 
     def login(self, user="anonymous"):
-        return ["--netrc", self.write("netrc", f"machine 127.0.0.1 login {user} password ctriage@\n")] + \
-            (["--ca", self.ca] if self.tls else [])
+        return self.netrc(user, "ctriage@") + (["--ca", self.ca] if self.tls else [])
 
 
 class Proftpd(Server):
@@ -205,7 +208,7 @@ AllowStoreRestart on
         return f"ftp://127.0.0.1:{port or self.port}/in"
 
     def login(self, password="hunter2"):
-        return ["--netrc", self.write(f"netrc.{len(password)}", f"machine 127.0.0.1 login ir password {password}\n"), "--allow-plaintext"]
+        return [*self.netrc("ir", password), "--allow-plaintext"]
 
 
 class Nginx(Server):
@@ -240,7 +243,7 @@ http {{
         return f"https://127.0.0.1:{port or self.port}/in"
 
     def login(self, password="hunter2"):
-        return ["--netrc", self.write(f"netrc.{len(password)}", f"machine 127.0.0.1 login ir password {password}\n"), "--ca", self.ca]
+        return [*self.netrc("ir", password), "--ca", self.ca]
 
 
 class Rsyncd(Server):
@@ -268,7 +271,7 @@ gid = root
         return f"rsync://127.0.0.1:{port or self.port}/vault/in"
 
     def login(self, password="hunter2"):
-        return ["--netrc", self.write(f"netrc.{len(password)}", f"machine 127.0.0.1 login ir password {password}\n")]
+        return self.netrc("ir", password)
 
 
 class Samba(Server):
@@ -308,7 +311,7 @@ read only = no
         return f"smb://127.0.0.1:{port or self.port}/vault/in"
 
     def login(self, password="hunter2"):
-        return ["--netrc", self.write(f"netrc.{len(password)}", f"machine 127.0.0.1 login root password {password}\n")]
+        return self.netrc("root", password)
 
 
 class Proxy:

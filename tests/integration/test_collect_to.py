@@ -80,9 +80,7 @@ class Streaming(Case):
 
     def test_encrypted(self):
         sshd = self.server(Sshd)
-        key = os.path.join(self.temp(), "key")
-        subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
-        recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
+        key, recipient = lab.age_key(self.temp())
         run = self.collect("--to", sshd.url(), *sshd.login(), "--known-hosts", sshd.known_hosts, "--encrypt-to", recipient)
         self.expect(run, 0)
         sealed = self.joined(sshd.inbox, encrypted=True)

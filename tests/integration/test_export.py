@@ -73,6 +73,11 @@ class Export(Case):
         self.assertEqual([name for name in os.listdir(inbox) if name.startswith(self.name) and not name.endswith(".part")], [])
         self.assertFalse(os.path.exists(os.path.join(inbox, self.stem + ".COMPLETE")))
 
+    @staticmethod
+    def through(proxy, server, options):
+        """The same options for the proxy's port, where a host key is known by its port."""
+        return [server.known(proxy.port) if before == "--known-hosts" else option for before, option in zip(["", *options], options)]
+
     def each_server(self):
         """Server, and the options that make it trust us and us it."""
         sshd = self.server(Sshd)
@@ -192,9 +197,7 @@ class Export(Case):
                 # The control connection of FTP is what goes through the proxy: it is cut within the dialogue.
                 proxy = Proxy(server.port, cut_after=at if "ftp" not in name or name == "sftp" else chance.randrange(1, 200), times=2)
                 self.addCleanup(proxy.stop)
-                known = ["--known-hosts", server.known(proxy.port)] if name == "sftp" else []
-                run = self.export(server.url(port=proxy.port), *[o for o in options if not o.startswith("--known") and not "known_hosts." in o],
-                                  *known, "--retry-for", "1m")
+                run = self.export(server.url(port=proxy.port), *self.through(proxy, server, options), "--retry-for", "1m")
                 self.expect(run, 0)
                 self.assertGreaterEqual(proxy.cuts, 1)
                 self.assert_whole(server.inbox)
@@ -303,9 +306,7 @@ class Export(Case):
             with self.subTest(name):
                 proxy = Proxy(server.port, cut_after=6 << 20, times=1)
                 self.addCleanup(proxy.stop)
-                known = ["--known-hosts", server.known(proxy.port)] if "ssh" in name else []
-                run = self.export(url.replace(f":{server.port}", f":{proxy.port}"), *[o for o in options if not o.startswith("--known") and "known_hosts." not in o],
-                                  *known, "--retry-for", "1m")
+                run = self.export(url.replace(f":{server.port}", f":{proxy.port}"), *self.through(proxy, server, options), "--retry-for", "1m")
                 self.expect(run, 0)
                 self.assertEqual(proxy.cuts, 1)
                 self.assert_whole(server.inbox)
@@ -316,9 +317,7 @@ class Export(Case):
             with self.subTest(name):
                 proxy = Proxy(server.port, cut_after=3 << 20, times=100, stall=True)
                 self.addCleanup(proxy.stop)
-                known = ["--known-hosts", server.known(proxy.port)] if "ssh" in name else []
-                run = self.export(url.replace(f":{server.port}", f":{proxy.port}"), *[o for o in options if not o.startswith("--known") and "known_hosts." not in o],
-                                  *known, "--retry-for", "1s", "--stall", "3s", timeout=100)
+                run = self.export(url.replace(f":{server.port}", f":{proxy.port}"), *self.through(proxy, server, options), "--retry-for", "1s", "--stall", "3s", timeout=100)
                 self.expect(run, 1)
                 self.assert_nothing_final(server.inbox)
 

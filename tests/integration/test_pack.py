@@ -1,4 +1,5 @@
 """Bundles in other hands: volumes, unpacked directories, later hands, and the way through a pipe."""
+import json
 import os
 import random
 import subprocess
@@ -89,9 +90,7 @@ class Hands(Case):
         self.assertEqual(added["hands"], checked["hands"])
 
     def test_encrypted_while_it_is_packed(self):
-        key = os.path.join(self.temp(), "key")
-        subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
-        recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
+        key, recipient = lab.age_key(self.temp())
         into = self.temp()
         self.expect(ctriage("pack", self.path, "-o", into, "--encrypt-to", recipient), 0)
         sealed = os.path.join(into, self.name + ".age")
@@ -113,7 +112,10 @@ class Hands(Case):
         try:
             with open(os.path.join(box.root, "tmp/config"), "w", encoding="ascii") as file:
                 file.write(f"password={word}\n")
-            self.expect(ctriage("collect", f"pid:{box.pid}", "-o", out, "--memory", "all", "--note", f"he said {token}"), 0, 3)
+            attached = os.path.join(self.temp(), "values.json")
+            with open(attached, "w", encoding="ascii") as file:
+                json.dump({"password": "only-attached-77"}, file)
+            self.expect(ctriage("collect", f"pid:{box.pid}", "-o", out, "--memory", "all", "--note", f"he said {token}", "--attach", attached), 0, 3)
         finally:
             box.stop()
         path = self.one_bundle(out)
@@ -135,7 +137,7 @@ class Hands(Case):
             directory = self.temp()
             subprocess.run(["tar", "xf", bundle, "-C", directory], check=True)
             subprocess.run(f"find {directory} -name '*.zst*' -exec zstd -dq --rm {{}} + 2>/dev/null; true", shell=True, check=True)
-            return subprocess.run(["grep", "-rlaF", "-e", word, "-e", token, directory], check=False, capture_output=True, text=True).stdout.split()
+            return subprocess.run(["grep", "-rlaF", "-e", word, "-e", token, "-e", "only-attached-77", directory], check=False, capture_output=True, text=True).stdout.split()
 
         self.assertNotEqual(contents(path), [])
         self.assertEqual(contents(copy), [])
@@ -144,6 +146,7 @@ class Hands(Case):
             statuses = {stream["path"]: stream["status"] for stream in bundle.json("manifest.json")["streams"]}
             (container,) = bundle.containers()
             self.assertEqual(statuses[f"containers/{container}/upper.tar.zst"], "not_collected")
+            self.assertEqual(statuses["pod/attach/values.json"], "not_collected")
             self.assertTrue(any(status == "not_collected" for name, status in statuses.items() if "/memory/" in name and name.endswith(".core.zst")))
             argv = [record["argv"] for record in bundle.records(f"containers/{container}/processes.jsonl")]
             self.assertTrue(any("[redacted " in " ".join(one) for one in argv), argv)
@@ -237,9 +240,7 @@ class Hands(Case):
             self.assertEqual(os.listdir(into), ["x.ctriage.tar.part"])
             self.assertEqual(os.path.getsize(os.path.join(into, "x.ctriage.tar.part")), cut)
         # Of what is encrypted nobody here can read more than where age's files may end.
-        key = os.path.join(self.temp(), "key")
-        subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
-        recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
+        key, recipient = lab.age_key(self.temp())
         sealed = subprocess.run(["age", "-r", recipient], input=data, check=True, capture_output=True).stdout
         run, into = receive(sealed, "--ack")
         self.assertEqual((run.returncode, os.listdir(into)), (0, ["x.ctriage.tar.age"]), run.stderr)
