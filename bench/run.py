@@ -26,6 +26,7 @@ from box import Box  # noqa: E402
 
 ROUNDS = 3
 LIMIT_MIB = 64
+LARGE = 64 << 20
 
 
 def children(pid):
@@ -93,7 +94,7 @@ class Bench:
         return " ".join("ctriage" if word == self.ctriage else word for word in command)
 
     def upper(self):
-        """DESIGN.md: an upper layer of 1 GiB and 20,000 files, half of it compressible."""
+        """DESIGN.md: an upper layer of 1 GiB and 20,000 files."""
         with Box("while :; do sleep 1000; done", disk=True) as box:
             make_upper(box.root)
             size = sum(os.lstat(os.path.join(w, n)).st_size for w, _, files in os.walk(box.upper) for n in files)
@@ -499,15 +500,29 @@ def resident_kib(pid):
         return sum(int(line.split()[1]) for line in file if line.startswith(("VmRSS", "VmPTE")))
 
 
+def contents_of_usr():
+    """What upper layers are made of: this machine's programs, libraries and texts, up to 64 MiB each."""
+    for base in ("/usr/bin", "/usr/lib", "/usr/share"):
+        for where, directories, names in os.walk(base):
+            directories.sort()
+            for path in sorted(os.path.join(where, name) for name in names):
+                if os.path.isfile(path) and not os.path.islink(path):
+                    with open(path, "rb") as file:
+                        yield file.read(LARGE)
+    while True:  # a machine with less
+        yield os.urandom(1 << 20)
+
+
 def make_upper(root):
     """16 files of 64 MiB and 20,000 of up to 8 KiB."""
-    text = b"".join(b"line %d of something that compresses well\n" % n for n in range(2000))[:65536]
+    contents = contents_of_usr()
     os.mkdir(root + "/large")
     for number in range(16):
         with open(f"{root}/large/{number:02}", "wb") as file:
-            for _ in range(512):
-                file.write(os.urandom(65536))
-                file.write(text)
+            while file.tell() < LARGE:
+                file.write(next(contents))
+            file.truncate(LARGE)
+    text = b"".join(b"line %d of something that compresses well\n" % n for n in range(2000))[:8192]
     for number in range(20_000):
         where = f"{root}/small/{number % 200:03}"
         if number < 200:
