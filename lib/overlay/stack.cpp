@@ -1,6 +1,7 @@
 #include <linux/capability.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
@@ -38,14 +39,12 @@ Result<std::string> locate(const std::string& layer, const Options& options) {
   return Error{Errc::unsupported, layer + ": relative, and where it starts is not known"};
 }
 
-// trusted.* is silently not there for those without CAP_SYS_ADMIN in the first user namespace, xattr(7):
-// every opaque directory would look like an ordinary one.
-Status check_trusted_visible() {
-  auto capabilities = sys::effective_capabilities();
-  if (!capabilities) return std::move(capabilities).error();
-  if ((*capabilities >> CAP_SYS_ADMIN & 1) == 0) {
-    return Error{Errc::denied, "xattrs trusted.overlay.* need CAP_SYS_ADMIN"};
-  }
+// A process of ours never changes its user namespace: one good answer stays good. `list` opens hundreds of
+// stacks.
+Status in_first_user_namespace() {
+  static std::atomic<int> known_of{0};
+  const int us = sys::own_pid();
+  if (known_of == us) return Done{};
   auto proc = Root::open("/proc");
   if (!proc) return std::move(proc).error();
   auto map = proc->read_file_in_root("self/uid_map", 4096);
@@ -54,7 +53,19 @@ Status check_trusted_visible() {
   if (fields.size() != 3 || fields[0] != "0" || fields[1] != "0" || fields[2] != "4294967295") {
     return Error{Errc::denied, "xattrs trusted.overlay.* cannot be read from inside a user namespace"};
   }
+  known_of = us;
   return Done{};
+}
+
+// trusted.* is silently not there for those without CAP_SYS_ADMIN in the first user namespace, xattr(7):
+// every opaque directory would look like an ordinary one.
+Status check_trusted_visible() {
+  auto capabilities = sys::effective_capabilities();
+  if (!capabilities) return std::move(capabilities).error();
+  if ((*capabilities >> CAP_SYS_ADMIN & 1) == 0) {
+    return Error{Errc::denied, "xattrs trusted.overlay.* need CAP_SYS_ADMIN"};
+  }
+  return in_first_user_namespace();
 }
 
 struct Opener {
