@@ -176,12 +176,13 @@ void list_orphans(const Root& proc, const std::vector<Sighting>& sightings, cons
   }
 }
 
-// `root = "..."` of config.toml, containerd-config.toml(5), which stands before the first table.
-std::string root_in_config(std::string_view text) {
+// `key = "..."` of a table of TOML, "" for what stands before the first.
+std::string value_in_config(std::string_view text, std::string_view table, std::string_view key) {
+  std::string_view in;
   for (std::string_view line : split(text, '\n')) {
     line = trim(line);
-    if (line.starts_with('[')) break;
-    if (!line.starts_with("root") || !trim(line.substr(4)).starts_with('=')) continue;
+    if (line.starts_with('[')) in = line.substr(1, line.find(']') - 1);
+    if (in != table || !line.starts_with(key) || !trim(line.substr(key.size())).starts_with('=')) continue;
     const auto open = line.find_first_of("\"'");
     const auto close = open == std::string_view::npos ? open : line.find(line[open], open + 1);
     if (close != std::string_view::npos) return std::string(line.substr(open + 1, close - open - 1));
@@ -200,7 +201,21 @@ std::string root_of_daemon(const EngineProcess& daemon) {
   const auto node = daemon.directory.descend_magic("root");
   const auto text = node ? node->read_file_in_root(config.empty() ? kContainerdConfig : config, kMaxJsonBytes)
                          : Result<std::string>(node.error());
-  return text ? root_in_config(*text) : std::string{};
+  return text ? value_in_config(*text, "", "root") : std::string{};  // containerd-config.toml(5)
+}
+
+// Where containers-storage.conf(5) says that layers are kept.
+void find_configured_storage(const Root& node, const std::string& config, Storages& storages, Task& task) {
+  const auto text = node.read_file_in_root(config, kMaxJsonBytes);
+  if (!text) {
+    if (text.error().code != Errc::not_found)
+      task.gaps.add({Impact::degraded, "runtime.storage", config, text.error()});
+    return;
+  }
+  const std::string root = value_in_config(*text, "storage", "graphroot");
+  if (!root.starts_with('/')) return;
+  for (const std::string_view driver : {"/overlay/x", "/vfs/x"})
+    (void)storages.find(node, root + std::string(driver), task);
 }
 
 // Where users keep theirs: the homes in passwd(5), seventh field the shell. What they say is shown as theirs.
@@ -220,6 +235,8 @@ void find_user_storages(const Root& node, Storages& storages, Task& task) {
           std::string(fields[5]) + "/.local/share/containers/storage/" + std::string(driver) + "/x";
       (void)storages.find(node, layer, task);
     }
+    find_configured_storage(node, std::string(fields[5]) + "/.config/containers/storage.conf", storages,
+                            task);
   }
 }
 
@@ -274,6 +291,8 @@ Status list_records(const Root& node, std::set<std::string> containerd,
        {"/var/lib/containers/storage/overlay/x", "/var/lib/containers/storage/vfs/x"}) {
     (void)storages.find(node, layer, task);
   }
+  for (const char* config : {"/etc/containers/storage.conf", "/usr/share/containers/storage.conf"})
+    find_configured_storage(node, config, storages, task);
   find_user_storages(node, storages, task);
   if (auto added = add_storage_records(storages, found, task); !added) return added;
   for (const EngineRoot& root : roots) {
@@ -351,7 +370,7 @@ Result<std::vector<Found>> list_on_disk(const Root& node, Task& task) {
                                    "/var/lib/rancher/rke2/agent/containerd", "/var/lib/k0s/containerd",
                                    "/var/snap/microk8s/common/var/lib/containerd"};
   if (const auto text = node.read_file_in_root(kContainerdConfig, kMaxJsonBytes)) {
-    containerd.insert(root_in_config(*text));
+    containerd.insert(value_in_config(*text, "", "root"));
   } else if (text.error().code != Errc::not_found) {
     task.gaps.add({Impact::degraded, "runtime.record", std::string(kContainerdConfig), text.error()});
   }
