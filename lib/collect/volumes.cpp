@@ -181,11 +181,6 @@ class TakeVolumes {
   Status take() {
     for (const LiveContainer& live : in_.snapshot.containers()) {
       for (const Gap& gap : live.volume_gaps) in_.task.gaps.add(gap);
-      if (live.ended)
-        in_.task.gaps.add({Impact::note,
-                           "container.volumes",
-                           live.container.id,
-                           {Errc::unsupported, "it has ended: where its volumes were is not looked for"}});
     }
     Status going = Done{};
     for (const Turn& turn : turns_) {
@@ -258,7 +253,7 @@ class TakeVolumes {
       return Done{};
     }
     taken_.push_back(turn);
-    if (!turn.volume->clone) tell_covered(turn);
+    if (!turn.volume->clone && !turn.live->ended) tell_covered(turn);
     const auto is_known = [&](std::string_view below) {
       const std::string place = (mountpoint == "/" ? "" : mountpoint) + std::string(below);
       return std::ranges::any_of(turn.live->mounts,

@@ -38,6 +38,21 @@ void read_state(Members& members, const json* state, Container& into) {
   if (code && into.finished_at) into.exit_code = static_cast<std::int32_t>(*code);
 }
 
+// Its bind mounts and volumes by their place in the container, as the spec had them.
+void read_mounts(Members& members, const json* points, Container& into) {
+  if (points == nullptr) return;
+  for (const auto& [destination, element] : points->items()) {
+    const json* point = members.element(element, "MountPoints");
+    const auto* source = members.text(point, "Source");
+    if (source == nullptr || source->empty()) continue;  // a tmpfs
+    HostMount& read = into.mounts.emplace_back();
+    read.destination = Bytes(destination);
+    read.source = Bytes(*source);
+    read.type = Bytes("bind");
+    read.options.emplace_back(members.flag(point, "RW") ? "rw" : "ro");
+  }
+}
+
 }  // namespace
 
 Status parse_docker_record(std::string_view text, Container& into) {
@@ -68,6 +83,7 @@ Status parse_docker_record(std::string_view text, Container& into) {
   read.labels = members.pairs(config, "Labels");
   read_pod(members, members.object(config, "Labels"), read);
   read_state(members, members.object(record, "State"), read);
+  if (read.mounts.empty()) read_mounts(members, members.object(record, "MountPoints"), read);
   const auto restarts = members.integer(record, "RestartCount").value_or(0);
   if (restarts < 0 || restarts > UINT32_MAX) members.wrong("RestartCount");
   read.attempt = static_cast<std::uint32_t>(restarts);

@@ -307,9 +307,15 @@ class Ended(Pods):
         os.makedirs(disk + "/etc")
         with open(disk + "/etc/hostname", "w", encoding="ascii") as file:
             file.write("worker-3\n")
+        shared = os.path.join(self.lab.base, "shared-web")
+        run = self.expect(ctriage("collect", f"{NS}/web", "--root", disk, "-o", self.temp()), 3)
+        self.assertIn(f"{shared} of the node, where this volume was: is not there any more".encode(), run.out)
+        for name in ("web", "till"):
+            os.makedirs(f"{disk}{self.lab.base}/shared-{name}/first")
         out = self.temp()
         self.expect(ctriage("collect", f"{NS}/web", "--root", disk, "-o", out), 0)
         with Bundle(self.one_bundle(out)) as bundle:
+            self.assertIn("/shared/first", [lab.path_of(r).decode() for r in bundle.records("containers/app/volumes/shared.jsonl")])
             self.assertTrue(os.path.basename(bundle.path).startswith("worker-3_web_"), bundle.path)
             self.assertLessEqual({"app", "side"}, set(bundle.containers()))
             self.assertIn("tmp/blob", bundle.layer("app"))

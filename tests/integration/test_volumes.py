@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 
 import engines
+import fuse
 import lab
 from lab import Bundle, Containerd, ctriage
 
@@ -273,19 +274,110 @@ class OfTheNode(lab.Case):
             self.assertTrue([reason for _, origin, reason in volume_gaps(bundle, "note") if origin == "/node" and "of the node" in reason])
 
 
+class OfAnEndedOne(lab.Case):
+    """What its record says of its mounts, as the node has it by now."""
+
+    @classmethod
+    def setUpClass(cls):
+        lab.need("containerd", "runc", "ctr")
+        cls.base = tempfile.mkdtemp(prefix="ctriage-volumes-", dir="/var/tmp")
+        cls.addClassCleanup(shutil.rmtree, cls.base)
+        pods = f"{cls.base}/kubelet/pods/0c6a/volumes"
+        cls.places = {"/cache": f"{pods}/kubernetes.io~empty-dir/cache", "/data": f"{pods}/kubernetes.io~csi/pvc/mount",
+                      "/token": f"{pods}/kubernetes.io~secret/token"}
+        cls.places |= {f"/{name}": f"{cls.base}/{name}" for name in ("host", "moved", "away", "only", "loop", "hung", "memory")}
+        for path in cls.places.values():
+            os.makedirs(path)
+        with open(f"{cls.places['/host']}/old", "w", encoding="ascii") as file:
+            file.write("old\n")
+        os.symlink("/etc/shadow", f"{cls.places['/host']}/link")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "ctriage-volume", cls.places["/memory"]], check=True)
+        cls.addClassCleanup(subprocess.run, ["umount", cls.places["/memory"]], check=True)
+        lab.time.sleep(3)
+        cls.lab = Containerd()
+        cls.addClassCleanup(cls.lab.stop)
+        cls.lab.add_images({"/etc/of-the-app": b"x\n"})
+        script = "sleep 1; for v in cache host moved away memory data hung; do echo of $v > /$v/new; done; cp /bin/busybox /cache/tool; exit 7"
+        mounts = [(path, source, path in ("/only", "/token")) for path, source in cls.places.items()]
+        cls.pod = cls.lab.run_pod(NS, "ended", "app", script, mounts=mounts)
+        engines.wait_until(lambda: not os.path.exists(f"/proc/{cls.pod.pid}"), "its end")
+
+    def test_collect(self):
+        moved = self.places["/moved"]
+        os.rename(moved, f"{self.base}/there")
+        os.symlink("there", f"{self.base}/one")
+        os.symlink(f"{self.base}/one", moved)
+        shutil.rmtree(self.places["/away"])
+        os.rmdir(self.places["/loop"])
+        os.symlink("loop", self.places["/loop"])
+        # Whoever could write there had it lead to a server that never answers.
+        served = f"{self.base}/served"
+        os.mkdir(served)
+        server = fuse.Fuse(os.getpid(), served, "tool", "/bin/busybox")
+        self.addCleanup(subprocess.run, ["umount", "-l", served], check=True)
+        self.addCleanup(server.close)
+        server.fall_silent()
+        shutil.rmtree(self.places["/hung"])
+        os.symlink(f"{served}/x", self.places["/hung"])
+        before = os.lstat(f"{self.places['/host']}/link").st_atime_ns
+
+        out = self.temp()
+        self.expect(ctriage("collect", f"{NS}/ended/app", "-o", out, timeout=120), 3)
+        path = self.one_bundle(out)
+        self.expect(ctriage("verify", path), 0)
+        self.assertEqual(os.lstat(f"{self.places['/host']}/link").st_atime_ns, before)
+        with Bundle(path) as bundle:
+            gaps = {(impact, origin): reason for impact, origin, reason in volume_gaps(bundle)}
+            self.assertEqual({origin for impact, origin in gaps if impact == "lost"}, {"/data", "/away", "/loop", "/hung"})
+            self.assertIn("mounted there for the pod", gaps["lost", "/data"])
+            self.assertIn("not there any more", gaps["lost", "/away"])
+            self.assertIn("links", gaps["lost", "/loop"])
+            self.assertIn("fuse.ctriage", gaps["lost", "/hung"])
+            self.assertIn("read-only", gaps["note", "/only"])
+            self.assertIn("secrets", gaps["note", "/token"])
+            self.assertIn(f"leads to {self.base}/there", gaps["note", "/moved"])
+            names = {s.split("/")[3].split(".")[0] for s in bundle.streams if "/volumes/" in s}
+            self.assertEqual(names, {"cache", "host", "moved", "memory"})
+            for mountpoint in ("cache", "host", "moved", "memory"):
+                self.assertEqual(tree(bundle, "app", f"/{mountpoint}")["new"][1], lab.hashlib.sha256(f"of {mountpoint}\n".encode()).hexdigest())
+            self.assertEqual(tree(bundle, "app", "/cache")["tool"][1], lab.sha256_file("/bin/busybox"))
+            self.assertEqual(tree(bundle, "app", "/host")["link"][0].linkname, "/etc/shadow")
+            self.assertEqual([lab.path_of(r).decode() for r in bundle.records("containers/app/volumes/host.jsonl")][1:2], ["/host/new"])  # the newer first
+            sources = {s["path"]: s["source"] for s in bundle.json("manifest.json")["streams"]}
+            self.assertIn("(empty_dir ", sources["containers/app/volumes/cache.tar.zst"])
+
+
 class OfEngines(lab.Case):
     """Named volumes and bind mounts of Docker and Podman."""
 
     SCRIPT = "echo named > /named/file; cp /bin/busybox /named/tool; echo bound > /bound/file; echo ready > /tmp/ready; exec sleep 1000000"
 
-    def check(self, engine, name, *options):
+    def check(self, engine, name, engine_root, config, text):
         bound = tempfile.mkdtemp(prefix="ctriage-volumes-", dir="/var/tmp")
         self.addCleanup(shutil.rmtree, bound)
-        engine.start(name, self.SCRIPT, *options, "-v", "data:/named", "-v", f"{bound}:/bound")
+        engine.start(name, self.SCRIPT, "-v", "data:/named", "-v", f"{bound}:/bound")
         pid = engine.inspect(name)["State"]["Pid"]
         engines.wait_until(lambda: os.path.exists(f"/proc/{pid}/root/tmp/ready"), "the container's script")
+        self.check_collected(name, bound, name)
+        # When it has ended, by its engine's record; and on a disk that has the same. Another one shows where the engine is.
+        engine.start(f"{name}-runs", "exec sleep 1000000")
+        engine.run("stop", "-t", "0", name)
+        self.check_collected(name, bound, name)
+        disk = self.temp()
+        os.makedirs(disk + engine_root)
+        subprocess.run(["mount", "--bind", engine_root, disk + engine_root], check=True)
+        self.addCleanup(subprocess.run, ["umount", disk + engine_root], check=True)
+        os.makedirs(os.path.dirname(f"{disk}/etc/{config}"))
+        with open(f"{disk}/etc/{config}", "w", encoding="ascii") as file:
+            file.write(text)
+        shutil.copytree(bound, f"{disk}/elsewhere")
+        os.makedirs(os.path.dirname(disk + bound), exist_ok=True)
+        os.symlink("/elsewhere", disk + bound)
+        self.check_collected(name, "/elsewhere", name, "--root", disk)
+
+    def check_collected(self, name, bound, *arguments):
         out = self.temp()
-        self.expect(ctriage("collect", name, "-o", out), 0)
+        self.expect(ctriage("collect", *arguments, "-o", out), 0)
         with Bundle(self.one_bundle(out)) as bundle:
             names = {s.split("/")[3].split(".")[0] for s in bundle.streams if "/volumes/" in s}
             self.assertEqual(names, {"named", "bound"})
@@ -295,16 +387,16 @@ class OfEngines(lab.Case):
             sources = {s["path"]: s["source"] for s in bundle.json("manifest.json")["streams"]}
             self.assertIn("(engine ", sources[f"containers/{name}/volumes/named.tar.zst"])
             self.assertIn(f"(host_path {bound})", sources[f"containers/{name}/volumes/bound.tar.zst"])
-            self.assertEqual(volume_gaps(bundle), [])
+            self.assertEqual([gap for gap in volume_gaps(bundle) if "leads to /elsewhere" not in gap[2]], [])
 
     def test_docker(self):
         lab.need("dockerd", "docker", "runc")
         engine = engines.Docker()
         self.addCleanup(engine.stop)
-        self.check(engine, f"vol-{os.getpid()}")
+        self.check(engine, f"vol-{os.getpid()}", engine.data, "docker/daemon.json", f'{{"data-root": "{engine.data}"}}')
 
     def test_podman(self):
         lab.need("podman", "conmon", "runc")
         engine = engines.Podman()
         self.addCleanup(engine.stop)
-        self.check(engine, f"pvol-{os.getpid()}")
+        self.check(engine, f"pvol-{os.getpid()}", engine.root, "containers/storage.conf", f'[storage]\ngraphroot = "{engine.root}"\n')

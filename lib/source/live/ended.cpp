@@ -108,11 +108,12 @@ void LiveSnapshot::add_ended_one(runtime::Found found, Task& task) {
       {Impact::note, "container", id,
        Error{Errc::vanished, "container " + live.container.name.raw + " (" + id.substr(0, 12) + ") " + what +
                                  ": processes, memory, sockets and tmpfs are gone; taken is what "
-                                 "its engine keeps"}});
+                                 "its engine keeps, and its volumes where they still lie on the node"}});
   if (live.container.log_dir.empty()) {
     task.gaps.add({Impact::note, "container.logs", id,
                    Error{Errc::not_found, "where its logs lie is not recorded where we looked"}});
   }
+  find_ended_volumes(*node_, live, task);
   containers_.push_back(std::move(live));
 }
 

@@ -139,21 +139,20 @@ bool is_known_in_tmpfs(const LiveContainer& live, const HeldTmpfs& held, std::st
 }
 
 Timestamp start_of(const Node& node, const Container& container) {
-  Timestamp at = proc::time_of_ticks(node.clock, container.init_start_ticks);
-  if (container.started_at && *container.started_at < at) at = *container.started_at;
-  at.seconds -= kClockSlackSeconds;
-  return at;
+  std::optional<Timestamp> at = container.started_at ? container.started_at : container.created_at;
+  if (container.init_start_ticks != 0) {  // else it has ended
+    const Timestamp by_init = proc::time_of_ticks(node.clock, container.init_start_ticks);
+    if (!container.started_at || by_init < *at) at = by_init;
+  }
+  if (!at) return Timestamp{};
+  at->seconds -= kClockSlackSeconds;
+  return *at;
 }
 
 Status list_trees(LiveSnapshot& snapshot, LiveContainer& live, const Emit<TreeFile>& emit, Task& task) {
-  if (live.ended) {
+  if (live.ended)
     task.gaps.add(
-        {Impact::note,
-         "trees",
-         live.container.id,
-         {Errc::vanished, "it has ended: its tmpfs are gone, and where its volumes were is not looked for"}});
-    return Done{};
-  }
+        {Impact::note, "trees", live.container.id, {Errc::vanished, "it has ended: its tmpfs are gone"}});
   for (const HeldTmpfs& held : live.tmpfs) {
     if (!held.root) continue;  // told by the hold
     const auto is_known = [&](std::string_view below) { return is_known_in_tmpfs(live, held, below, task); };

@@ -49,19 +49,6 @@ const Mount* root_of(const std::vector<Mount>& of_node) {
   return root;
 }
 
-// File systems that the node has as long as it runs: a reference of ours to them keeps nobody waiting.
-std::set<std::uint64_t> devices_of_node(const std::vector<Mount>& of_node, const std::string& engine_root,
-                                        const std::string& kubelet_root) {
-  std::set<std::uint64_t> devices;
-  for (const Mount& mount : of_node) {
-    for (const std::string& place : {engine_root, kubelet_root}) {
-      if (is_at_or_below(place, mount.mountpoint.raw)) devices.insert(mount.device.value);
-    }
-  }
-  if (const Mount* root = root_of(of_node)) devices.insert(root->device.value);
-  return devices;
-}
-
 Gap gap_of(Impact impact, const Mount& mount, Errc code, std::string why) {
   return {impact, "container.volumes", mount.mountpoint.raw, Error{code, std::move(why)}};
 }
@@ -98,9 +85,7 @@ class Finder {
     const bool in_memory = fstype == "tmpfs";
     if (in_memory && owner_of_tmpfs(mount, of_node_) != TmpfsOwner::node) return;  // tmpfs.h
     const std::string& path = mount.mountpoint.raw;
-    if (std::ranges::find(kMadeByEngines, path) != kMadeByEngines.end() ||
-        kind_of_source(source) == GrantKind::engine)
-      return;  // pod.json has them
+    if (is_made_by_engine(path) || kind_of_source(source) == GrantKind::engine) return;  // pod.json has them
     if (kind_of_source(source) == GrantKind::secret)
       return give(Impact::note, mount, Errc::unsupported,
                   "secrets and configuration of the pod: their bytes are not taken");
@@ -139,11 +124,7 @@ class Finder {
   }
 
   void finish() {
-    if (crowded_ > 0)
-      live_.volume_gaps.push_back(
-          {Impact::lost, "container.volumes", live_.container.id,
-           Error{Errc::limit, "more than " + std::to_string(kMaxVolumes) +
-                                  " volumes: " + counted(crowded_, "mount", "mounts") + " not looked at"}});
+    if (crowded_ > 0) live_.volume_gaps.push_back(too_many_volumes(live_, crowded_));
   }
 
  private:
@@ -189,8 +170,16 @@ class Finder {
   std::uint64_t crowded_ = 0;
 };
 
+Result<OpenVolume> open_on_disk(const Root& disk, const Volume& volume) {
+  auto pinned = volume.source == "/" ? sys::duplicate(disk.fd(), "/")
+                                     : disk.pin_beneath(std::string_view(volume.source).substr(1));
+  if (!pinned) return std::move(pinned).error();
+  return OpenVolume{Root::adopt(*std::move(pinned), volume.mount.mountpoint.raw), volume.directory};
+}
+
 // Where the container has ended: its place on the node, if the same file system is there still.
 Result<OpenVolume> open_on_node(Node& node, const Volume& volume, Task& task) {
+  if (node.disk) return open_on_disk(*node.disk, volume);
   const Error gone{Errc::vanished, "the container has ended, and the volume is not mounted any more"};
   auto of_node = proc::read_mounts(node.proc, node.host, task);
   if (!of_node) return std::move(of_node).error();
@@ -231,6 +220,28 @@ VolumeKind volume_kind(std::string_view source, std::string_view engine_root) {
   return is_system ? VolumeKind::system : VolumeKind::host_path;
 }
 
+Gap too_many_volumes(const LiveContainer& live, std::uint64_t more) {
+  return {Impact::lost, "container.volumes", live.container.id,
+          Error{Errc::limit, "more than " + std::to_string(kMaxVolumes) +
+                                 " volumes: " + counted(more, "mount", "mounts") + " not looked at"}};
+}
+
+bool is_made_by_engine(std::string_view mountpoint) {
+  return std::ranges::find(kMadeByEngines, mountpoint) != kMadeByEngines.end();
+}
+
+std::set<std::uint64_t> devices_of_node(const std::vector<Mount>& of_node, const std::string& engine_root,
+                                        const std::string& kubelet_root) {
+  std::set<std::uint64_t> devices;
+  for (const Mount& mount : of_node) {
+    for (const std::string& place : {engine_root, kubelet_root}) {
+      if (is_at_or_below(place, mount.mountpoint.raw)) devices.insert(mount.device.value);
+    }
+  }
+  if (const Mount* root = root_of(of_node)) devices.insert(root->device.value);
+  return devices;
+}
+
 bool is_writable(const Mount& mount) {
   const auto options = split(mount.options.view(), ',');
   const auto super_options = split(mount.super_options.view(), ',');
@@ -267,6 +278,7 @@ Result<OpenVolume> open_volume(Node& node, const LiveContainer& live, const Volu
     if (!root) return std::move(root).error();
     return OpenVolume{*std::move(root), volume.directory};
   }
+  if (live.ended) return open_on_node(node, volume, task);
   auto inside = pin_volume(node, live, volume.mount);
   if (inside || inside.error().code == Errc::outside) return inside;
   const auto init = proc::open_process(node.proc, live.container.init_pid, live.container.init_start_ticks);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,6 +45,12 @@ struct Volume {
 
 // What the container can reach of the node. `source` as true_source() gives it; `engine_root`: the engine's.
 VolumeKind volume_kind(std::string_view source, std::string_view engine_root);
+// What engines and the kubelet make themselves and mount there: /etc/hosts and its like.
+bool is_made_by_engine(std::string_view mountpoint);
+// File systems that the node has as long as it runs: a reference of ours to them keeps nobody waiting.
+std::set<std::uint64_t> devices_of_node(const std::vector<Mount>& of_node, const std::string& engine_root,
+                                        const std::string& kubelet_root);
+Gap too_many_volumes(const LiveContainer& live, std::uint64_t more);
 // "rw" for this container: not read-only by its mount, nor the whole file system.
 bool is_writable(const Mount& mount);
 
@@ -51,6 +58,9 @@ bool is_writable(const Mount& mount);
 // that the node cannot do without, so that nobody's unmounting waits for us: no claim, no disk of its own.
 // Before forbid_clones().
 void find_volumes(Node& node, std::span<LiveContainer> containers, Task& task);
+
+// The same of one that has ended, by what its engine recorded of its mounts.
+void find_ended_volumes(Node& node, LiveContainer& live, Task& task);
 
 struct OpenVolume {
   Root root;  // O_PATH on its top
