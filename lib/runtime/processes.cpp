@@ -53,10 +53,9 @@ struct Closed {
   std::uint64_t processes = 0;
   std::uint64_t call_themselves_so = 0;
 
-  void add(const Root& process) {
-    ++processes;
-    const auto comm = process.read_file_in_root("comm", kMaxProcTextBytes);
-    if (comm && (comm->starts_with(kShim) || trim(*comm) == kMonitor)) ++call_themselves_so;
+  void add(const Closed& other) {
+    processes += other.processes;
+    call_themselves_so += other.call_themselves_so;
   }
   void tell(GapLog& gaps) const {
     constexpr std::uint64_t kPtrace = std::uint64_t{1} << 19U;  // CAP_SYS_PTRACE, capabilities(7)
@@ -97,7 +96,13 @@ bool is_outside_containers(std::string_view cgroup_text, Role role) {
   });
 }
 
-Result<std::uint32_t> check_outside(const Root& proc, const Root& process, Role role) {
+Closed closed_one(const Root& process) {
+  const auto comm = process.read_file_in_root("comm", kMaxProcTextBytes);
+  return {1, comm && (comm->starts_with(kShim) || trim(*comm) == kMonitor) ? 1U : 0U};
+}
+
+// `of_node`: the node's mount namespace.
+Result<std::uint32_t> check_outside(const Result<std::string>& of_node, const Root& process, Role role) {
   const auto text = process.read_file_in_root("status", kMaxProcTextBytes);
   if (!text) return text.error();
   Process status;
@@ -119,8 +124,7 @@ Result<std::uint32_t> check_outside(const Root& proc, const Root& process, Role 
   }
   const auto its = process.read_link_beneath("ns/mnt");
   if (!its) return its.error();
-  const auto ours = proc.read_link_beneath(std::to_string(proc::node_process(proc)) + "/ns/mnt");
-  if (ours && *its == *ours) return uids.front();
+  if (of_node && *its == *of_node) return uids.front();
   const auto cgroup = process.read_file_in_root("cgroup", kMaxProcTextBytes);
   if (!cgroup) return cgroup.error();
   if (!is_outside_containers(*cgroup, role))
@@ -167,26 +171,38 @@ void read_owner(std::string_view cgroup_text, Sighting& into) {
 Result<std::vector<EngineProcess>> find_engine_processes(const Root& proc, Task& task) {
   const auto pids = proc::list_pids(proc);
   if (!pids) return pids.error();
-  std::vector<EngineProcess> found;
-  Closed closed;
-  for (const std::int32_t pid : *pids) {
-    if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
+  const auto of_node = proc.read_link_beneath(std::to_string(proc::node_process(proc)) + "/ns/mnt");
+  struct Seen {
+    std::optional<EngineProcess> process;
+    Closed closed;
+  };
+  std::vector<Seen> seen(pids->size());
+  const auto look = [&](Share share, Task& looking) -> Status {
+    const std::int32_t pid = (*pids)[share.index];
     auto process = proc.descend(std::to_string(pid));
-    if (!process) continue;                              // ended since it was listed
+    if (!process) return Done{};                         // ended since it was listed
     const auto exe = process->read_link_beneath("exe");  // none: a kernel thread, or ended
-    if (!exe && exe.error().code == Errc::denied) closed.add(*process);
+    if (!exe && exe.error().code == Errc::denied) seen[share.index].closed = closed_one(*process);
     const std::string name(exe ? last_name(proc::without_deleted(*exe)) : std::string_view());
     const auto role = role_of(name);
-    if (!role) continue;
-    const auto uid = check_outside(proc, *process, *role);
+    if (!role) return Done{};
+    const auto uid = check_outside(of_node, *process, *role);
     if (uid) {
-      found.push_back({pid, *role, name, *uid, *std::move(process)});
+      seen[share.index].process = {pid, *role, name, *uid, *std::move(process)};
     } else if (!uid.error().is_gone() && has_containers(*role)) {
       const bool by_choice = uid.error().code == Errc::mismatch || uid.error().code == Errc::unsupported;
       const std::string origin = "pid " + std::to_string(pid);
-      task.gaps.add({by_choice ? Impact::note : Impact::lost, std::string(kArtifact), origin,
-                     Error(uid.error()).within(origin)});
+      looking.gaps.add({by_choice ? Impact::note : Impact::lost, std::string(kArtifact), origin,
+                        Error(uid.error()).within(origin)});
     }
+    return Done{};
+  };
+  if (auto looked = for_each_item(pids->size(), task, look); !looked) return std::move(looked).error();
+  std::vector<EngineProcess> found;
+  Closed closed;
+  for (Seen& one : seen) {
+    closed.add(one.closed);
+    if (one.process) found.push_back(*std::move(one.process));
   }
   closed.tell(task.gaps);
   return found;
