@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "lib/collect/memory_choice.h"
 #include "lib/collect/plan.h"
 
@@ -131,12 +133,23 @@ TEST(MemoryChoice, Limits) {
 
 TEST(MemoryChoice, ResidentParts) {
   const auto parts = parse_resident(
-      "Name:\tx\nVmRSS:\t    9000 kB\nRssAnon:\t     120 kB\nRssFile:\t    800 kB\nRssShmem:\t       8 kB\n");
+      "Name:\tx\nVmRSS:\t    9000 kB\nRssAnon:\t     120 kB\nRssFile:\t    800 kB\nRssShmem:\t       8 "
+      "kB\nVmSwap:\t 4 kB\n");
   EXPECT_EQ(parts.anonymous_bytes, 120U * 1024);
   EXPECT_EQ(parts.shared_bytes, 8U * 1024);
+  EXPECT_EQ(parts.swapped_bytes, 4U * 1024);
   EXPECT_EQ(parse_resident("").anonymous_bytes, 0U);
   EXPECT_EQ(parse_resident("RssAnon:\nRssAnon: x kB\nRssAnon").anonymous_bytes, 0U);
   EXPECT_EQ(parse_resident("RssAnon: 18446744073709551615 kB").anonymous_bytes, UINT64_MAX / 1024 * 1024);
+}
+
+TEST(MemoryChoice, WhoseTurnItIs) {
+  const std::vector<ResidentParts> in_order{{.anonymous_bytes = 1, .shared_bytes = 1},
+                                            {.anonymous_bytes = 3},
+                                            {.anonymous_bytes = 1, .swapped_bytes = 1},
+                                            {.anonymous_bytes = 2, .swapped_bytes = 1}};
+  EXPECT_TRUE(std::ranges::is_sorted(in_order, {}, turn_of));
+  EXPECT_LT(turn_of(in_order[1]), turn_of(in_order[2]));
 }
 
 TEST(MemoryChoice, WhatIsLeftOut) {

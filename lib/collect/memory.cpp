@@ -224,7 +224,6 @@ Status Taking::take(const MemoryMember& member, const std::string& why, std::uin
                                    {"frozen_ns", static_cast<std::uint64_t>(dumped->frozen_ns)}});
 }
 
-// The smallest first: what ends the run costs the fewest processes.
 Status take_memory(Collection& in, bool suspicious) {
   struct Turn {
     std::size_t member = 0;
@@ -240,8 +239,7 @@ Status take_memory(Collection& in, bool suspicious) {
     if (held != processes.end() && held->second.ended) continue;  // a zombie has none
     turns.push_back({i, resident_of(in.snapshot.node().proc, members[i].pid, members[i].start_ticks)});
   }
-  std::ranges::stable_sort(
-      turns, {}, [](const Turn& turn) { return turn.parts.anonymous_bytes + turn.parts.shared_bytes; });
+  std::ranges::stable_sort(turns, {}, [](const Turn& turn) { return turn_of(turn.parts); });
   Taking taking(in, suspicious, turns.size());
   Status going = Done{};
   for (const Turn& turn : turns) {

@@ -114,8 +114,13 @@ ResidentParts parse_resident(std::string_view status) {
         std::min(parse_number<std::uint64_t>(fields[1]).value_or(0), UINT64_MAX / 1024) * 1024;
     if (fields[0] == "RssAnon:") parts.anonymous_bytes = bytes;
     if (fields[0] == "RssShmem:") parts.shared_bytes = bytes;
+    if (fields[0] == "VmSwap:") parts.swapped_bytes = bytes;
   }
   return parts;
+}
+
+std::pair<bool, std::uint64_t> turn_of(const ResidentParts& parts) {
+  return {parts.swapped_bytes > 0, parts.anonymous_bytes + parts.shared_bytes};
 }
 
 }  // namespace ctriage::collect

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/memory/policy.h"
@@ -60,11 +61,15 @@ std::optional<std::string> over_limit(const MemoryOptions& options, std::uint64_
 // The most that may be read of one more.
 std::uint64_t room_for_one(const MemoryOptions& options, std::uint64_t taken_bytes);
 
-// VmRSS in its parts, from the text of /proc/PID/status.
+// VmRSS in its parts and VmSwap, from the text of /proc/PID/status.
 struct ResidentParts {
   std::uint64_t anonymous_bytes = 0;  // private, all of which would be read
   std::uint64_t shared_bytes = 0;     // of shared memory and tmpfs: once for all who map it
+  std::uint64_t swapped_bytes = 0;
 };
 ResidentParts parse_resident(std::string_view status);
+// The smaller comes first: what ends the run costs the fewest processes. Who has pages in swap comes last,
+// for reading them presses on all others.
+std::pair<bool, std::uint64_t> turn_of(const ResidentParts& parts);
 
 }  // namespace ctriage::collect
