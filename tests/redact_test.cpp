@@ -34,6 +34,7 @@ TEST(Redactor, TextsWithSecrets) {
       {"{\"password\":\"hunter2\",\"user\":\"ir\"}", "{\"password\":\"[redacted 1]\",\"user\":\"ir\"}"},
       {"[{\"name\":\"DB_PASS\",\"value\":\"hunter2\"}]",
        "[{\"name\":\"DB_PASS\",\"value\":\"[redacted 1]\"}]"},
+      {"{\"pin\": 123456}", "{\"pin\": [redacted 1]}"},
       {"CREATE USER a IDENTIFIED BY 'hunter2'", "CREATE USER a IDENTIFIED BY '[redacted 1]'"},
       {"a -----BEGIN RSA PRIVATE KEY-----\\nMII\\n-----END RSA PRIVATE KEY----- b", "a [redacted 1] b"},
   };
@@ -46,9 +47,10 @@ TEST(Redactor, TextsWithSecrets) {
 }
 
 TEST(Redactor, WhatIsNoSecretStays) {
-  for (const char* line : {"PATH=/usr/bin:/bin", "", "GET /index.html 200", "https://host:8080/path",
-                           "the author of it", "compass=north", "\xff\xfe\x01",
-                           "SHA256:abcdefghijklmnopqrstuvwxyz", "/etc/passwd", "ls -l --color=auto"}) {
+  for (const char* line :
+       {"PATH=/usr/bin:/bin", "", "GET /index.html 200", "https://host:8080/path", "the author of it",
+        "compass=north", "\xff\xfe\x01", "SHA256:abcdefghijklmnopqrstuvwxyz", "/etc/passwd",
+        "ls -l --color=auto", "PWD=/home/someone", "cd; PWD=/home/someone"}) {
     SCOPED_TRACE(line);
     Redactor redactor;
     EXPECT_EQ(redactor.text(line), line);
@@ -70,9 +72,29 @@ TEST(Redactor, AValueThatIsKnownIsHiddenEverywhere) {
   ASSERT_EQ(redactor.text("TOKEN=correct+horse(battery"), "TOKEN=[redacted 1]");
   ASSERT_EQ(redactor.text("PIN=1234"), "PIN=[redacted 2]");
   EXPECT_EQ(redactor.text("said correct+horse(battery aloud"), "said correct+horse(battery aloud");
-  redactor.look_for_known();
+  EXPECT_TRUE(redactor.look_for_known());
+  EXPECT_EQ(redactor.hidden(), 0U);
   EXPECT_EQ(redactor.text("said correct+horse(battery aloud"), "said [redacted 1] aloud");
   EXPECT_EQ(redactor.text("at 1234"), "at 1234");  // too short to be looked for
+}
+
+// Of two the longer, whichever was seen first; and what stood before a mark that may have ended it.
+TEST(Redactor, OneThatBeginsAnother) {
+  Redactor redactor;
+  (void)redactor.text("TOKEN=hunter22");
+  (void)redactor.text("TOKEN=hunter22prod");
+  EXPECT_EQ(redactor.text("say PASSWORD=abcdefgh,ijklmnop, user=x"), "say PASSWORD=[redacted 3] user=x");
+  EXPECT_TRUE(redactor.look_for_known());
+  EXPECT_EQ(redactor.text("hunter22prod"), "[redacted 2]");
+  EXPECT_EQ(redactor.text("hunter22"), "[redacted 1]");
+  EXPECT_EQ(redactor.text("abcdefgh"), "[redacted 3]");
+  EXPECT_EQ(redactor.values(), 3U);
+}
+
+TEST(Redactor, MoreThanCanBeLookedFor) {
+  Redactor redactor;
+  for (int i = 0; i < 200; ++i) (void)redactor.text("TOKEN=" + std::to_string(i) + std::string(4000, 'x'));
+  EXPECT_FALSE(redactor.look_for_known());
 }
 
 TEST(Redactor, AKeyOverManyLines) {
@@ -110,11 +132,12 @@ TEST(Redactor, JsonOfOurs) {
 TEST(Redactor, JsonOfOthers) {
   Redactor redactor;
   const auto shown = redactor.json(
-      R"({"password":"a","env":[{"name":"DB_PASSWORD","value":"b"},{"name":"A","value":"c"}],"nested":{"clientSecret":"d"}})",
+      R"({"password":"a","api_key":12345678,"tokens":["t1",2,null],"env":[{"name":"DB_PASSWORD","value":"b"},{"name":"A","value":"c"}],"nested":{"clientSecret":"d"}})",
       Redactor::Whose::others);
   ASSERT_TRUE(shown);
-  EXPECT_EQ(*shown, R"({"env":[{"name":"DB_PASSWORD","value":"[redacted 1]"},{"name":"A","value":"c"}],)"
-                    R"("nested":{"clientSecret":"[redacted 2]"},"password":"[redacted 3]"})");
+  EXPECT_EQ(*shown, R"({"api_key":"[redacted 1]","env":[{"name":"DB_PASSWORD","value":"[redacted 2]"},)"
+                    R"({"name":"A","value":"c"}],"nested":{"clientSecret":"[redacted 3]"},)"
+                    R"("password":"[redacted 4]","tokens":["[redacted 5]","[redacted 6]",null]})");
 }
 
 TEST(Redactor, JsonThatIsNone) {

@@ -157,7 +157,7 @@ class Copy {
       if (auto seen = lines_.copy(stream.path, kind_of(stream.path), nullptr); !seen)
         return named(seen, stream.path);
     }
-    redactor_.look_for_known();
+    crowded_ = !redactor_.look_for_known();
     // What says that it is a bundle stands first in it.
     const auto header = std::ranges::find(plan->streams, kHeader, &bundle::ManifestStream::path);
     if (header == plan->streams.end()) return Error{Errc::malformed, std::string(kHeader) + ": is missing"};
@@ -202,6 +202,12 @@ class Copy {
         "has manifest.json SHA-256 " +
         digest_);
     note.at = task_.now();
+    if (auto written = gaps_->write_line(to_json(note)); !written || !crowded_) return written;
+    note.impact = Impact::degraded;
+    note.code = Errc::limit;
+    note.reason = Bytes(
+        "more secrets than can be looked for everywhere: some are hidden only where their name or form "
+        "tells");
     return gaps_->write_line(to_json(note));
   }
 
@@ -257,6 +263,7 @@ class Copy {
   Lines lines_;
   std::unique_ptr<bundle::Stream> gaps_;
   std::vector<std::string> left_out_;
+  bool crowded_ = false;
   Copied copied_;
 };
 

@@ -51,8 +51,8 @@ class JsonRedaction {
       std::string beside = name + std::string(kBase64);
       const bool has_beside = at.contains(beside);
       const Json before = has_beside ? item : Json();
-      if (hides && item.is_string()) {
-        item = redactor_.mark(item.get_ref<const std::string&>());
+      if (hides && !item.is_object() && !item.is_boolean()) {
+        hide(item);
       } else if (std::string_view(name).ends_with(kBase64)) {
         base64(item);
       } else {
@@ -61,6 +61,16 @@ class JsonRedaction {
       if (has_beside && item != before) hidden.push_back(std::move(beside));
     }
     for (const std::string& name : hidden) at.erase(name);
+  }
+
+  void hide(Json& at) {
+    if (at.is_array()) {
+      for (Json& item : at) hide(item);
+    } else if (at.is_object()) {
+      object(at);
+    } else if (!at.is_null()) {
+      at = redactor_.mark(at.is_string() ? at.get_ref<const std::string&>() : at.dump());
+    }
   }
 
   // Bytes that are no UTF-8 stand so beside the text: those of a string, or of each that needs it in a list.

@@ -14,6 +14,9 @@ constexpr std::size_t kLeastKnown = 8;             // bytes of a value that is l
 constexpr std::size_t kMaxKnownBytes = 512 << 10;  // of all of those
 constexpr std::int64_t kMatcherBytes = 256 << 20;
 constexpr std::string_view kMark = "[redacted";
+constexpr std::string_view kDirectory = "PWD";  // where a shell is: sh(1)
+constexpr std::string_view kPrivateKey = "a private key";
+constexpr std::string_view kMayEnd = ",;&[]{}'";  // a value that stands in no quotes
 
 // A name that has in it what one of a secret has.
 constexpr const char* kSecretName =
@@ -58,10 +61,11 @@ std::vector<std::pair<std::string, int>> forms() {
   all.emplace_back("(?i)\"" + name + "\"\\s*:\\s*\"((?:[^\"\\\\]|\\\\.)+)\"", 1);
   all.emplace_back(
       "(?i)\"name\"\\s*:\\s*\"" + name + "\"\\s*,\\s*\"value\"\\s*:\\s*\"((?:[^\"\\\\]|\\\\.)+)\"", 1);
+  all.emplace_back("(?i)\"" + name + "\"\\s*:\\s*(-?[0-9][0-9.eE+-]*)", 1);
   // NAME="a b", NAME='a b', NAME=a, name: a
   all.emplace_back("(?i)" + name + "\\s*[=:]\\s*\"([^\"]+)\"", 1);
   all.emplace_back("(?i)" + name + "\\s*[=:]\\s*'([^']+)'", 1);
-  all.emplace_back("(?i)" + name + "\\s*[=:]\\s*([^\\s,;&\"'\\[\\]{}]+)", 1);
+  all.emplace_back("(?i)" + name + "\\s*[=:]\\s*([^\\s\"'][^\\s\"]*)", 1);
   all.emplace_back("(?i)--?" + name + "\\s+([^\\s\"'-][^\\s\"']*)", 1);
   return all;
 }
@@ -98,15 +102,27 @@ void Redactor::begin() { in_key_ = false; }
 std::string Redactor::mark(std::string_view secret) {
   if (secret.empty() || secret.starts_with(kMark)) return std::string(secret);
   ++hidden_;
-  auto found = numbers_.find(secret);
-  if (found == numbers_.end()) {
-    if (numbers_.size() >= kMaxValues) return std::string(kMark) + "]";
-    found = numbers_.emplace(std::string(secret), numbers_.size() + 1).first;
+  const auto as_text = [](std::uint64_t number) {
+    return std::string(kMark) + " " + std::to_string(number) + "]";
+  };
+  for (const auto* values : {&numbers_, &beginnings_}) {
+    if (const auto found = values->find(secret); found != values->end()) return as_text(found->second);
   }
-  return std::string(kMark) + " " + std::to_string(found->second) + "]";
+  if (numbers_.size() >= kMaxValues) {
+    crowded_ = true;
+    return std::string(kMark) + "]";
+  }
+  const std::uint64_t number = numbers_.size() + 1;
+  numbers_.emplace(std::string(secret), number);
+  const std::size_t end = secret.find_first_of(kMayEnd);
+  if (end != std::string_view::npos && end >= kLeastKnown)
+    beginnings_.emplace(std::string(secret.substr(0, end)), number);
+  return as_text(number);
 }
 
-bool Redactor::is_secret_name(std::string_view name) const { return RE2::FullMatch(name, forms_->name); }
+bool Redactor::is_secret_name(std::string_view name) const {
+  return name != kDirectory && RE2::FullMatch(name, forms_->name);
+}
 
 std::string Redactor::hide_forms(std::string_view text) {
   std::string now(text);
@@ -121,7 +137,9 @@ std::string Redactor::hide_forms(std::string_view text) {
       const auto from = static_cast<std::size_t>(secret.data() - now.data());
       const auto end = static_cast<std::size_t>(found[0].data() - now.data()) + found[0].size();
       out.append(now, copied, from - copied);
-      out += mark({secret.data(), secret.size()});
+      const bool directory = std::string_view(found[0].data(), found[0].size()).starts_with("PWD=");
+      const std::string_view value(secret.data(), secret.size());
+      out += directory ? std::string(value) : mark(value);
       copied = from + secret.size();
       any = true;
       at = std::max(end, at + 1);
@@ -136,9 +154,9 @@ std::string Redactor::hide_forms(std::string_view text) {
 std::string Redactor::text(std::string_view line) {
   if (in_key_) {
     re2::StringPiece rest(line.data(), line.size());
-    if (!RE2::FindAndConsume(&rest, forms_->key_ends)) return mark("a private key");
+    if (!RE2::FindAndConsume(&rest, forms_->key_ends)) return mark(kPrivateKey);
     in_key_ = false;
-    return mark("a private key") + text({rest.data(), rest.size()});
+    return mark(kPrivateKey) + text({rest.data(), rest.size()});
   }
   std::string name;
   std::string value;
@@ -150,7 +168,7 @@ std::string Redactor::text(std::string_view line) {
   re2::StringPiece begin;
   if (forms_->key_begins.Match(shown, 0, shown.size(), RE2::UNANCHORED, &begin, 1)) {
     in_key_ = true;
-    shown = shown.substr(0, static_cast<std::size_t>(begin.data() - shown.data())) + mark("a private key");
+    shown = shown.substr(0, static_cast<std::size_t>(begin.data() - shown.data())) + mark(kPrivateKey);
   }
   return shown;
 }
@@ -173,16 +191,26 @@ std::vector<std::string> Redactor::words(const std::vector<std::string>& words) 
   return shown;
 }
 
-void Redactor::look_for_known() {
+bool Redactor::look_for_known() {
+  hidden_ = 0;
   std::string pattern;
-  for (const auto& [value, number] : numbers_) {
-    if (value.size() < kLeastKnown || value == "a private key") continue;
-    if (pattern.size() + value.size() > kMaxKnownBytes) continue;
-    pattern += (pattern.empty() ? "" : "|") + RE2::QuoteMeta(value);
+  for (const auto* values : {&numbers_, &beginnings_}) {
+    for (const auto& [value, number] : *values) {
+      if (value.size() < kLeastKnown || value == kPrivateKey) continue;
+      if (pattern.size() + value.size() > kMaxKnownBytes) {
+        crowded_ = true;
+        continue;
+      }
+      pattern += (pattern.empty() ? "" : "|") + RE2::QuoteMeta(value);
+    }
   }
-  if (pattern.empty()) return;
-  auto known = std::make_unique<RE2>(pattern, quiet());
-  if (known->ok()) forms_->known = std::move(known);
+  if (pattern.empty()) return !crowded_;
+  RE2::Options longest = quiet();  // of two of which one begins the other
+  longest.set_longest_match(true);
+  auto known = std::make_unique<RE2>(pattern, longest);
+  if (!known->ok()) return false;
+  forms_->known = std::move(known);
+  return !crowded_;
 }
 
 }  // namespace ctriage::redact

@@ -31,8 +31,9 @@ class Redactor {
   enum class Whose : std::uint8_t { ours, others };
   Result<std::string> json(std::string_view value, Whose whose);
 
-  // Looked for from now on wherever they stand: all that was hidden so far and is long enough.
-  void look_for_known();
+  // Looked for from now on wherever they stand: all that was hidden so far and is long enough. Places are
+  // counted anew. False: they are too many for all of them to be looked for.
+  [[nodiscard]] bool look_for_known();
   [[nodiscard]] std::uint64_t values() const { return numbers_.size(); }  // different ones
   [[nodiscard]] std::uint64_t hidden() const { return hidden_; }          // places
 
@@ -45,6 +46,8 @@ class Redactor {
 
   std::unique_ptr<Forms> forms_;
   std::map<std::string, std::uint64_t, std::less<>> numbers_;
+  std::map<std::string, std::uint64_t, std::less<>> beginnings_;  // of those, to a mark that may end them
+  bool crowded_ = false;
   std::uint64_t hidden_ = 0;
   bool in_key_ = false;  // between BEGIN and END of a private key
 };

@@ -19,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   constexpr std::string_view kSecret = "zQ9!unguessable";
   redactor.begin();
   if (redactor.text("DB_PASSWORD=" + std::string(kSecret)).find(kSecret) != std::string::npos) std::abort();
-  redactor.look_for_known();
+  (void)redactor.look_for_known();
   redactor.begin();
   if (redactor.text(text + std::string(kSecret)).find(kSecret) != std::string::npos) std::abort();
   return 0;
