@@ -159,6 +159,8 @@ Exit export_queue(const Order& order, Io& io) {
   if (growing > 0)
     io.err("ctriage: " + escape_terminal(order.arguments.queue) + ": " +
            counted(growing, "bundle is", "bundles are") + " not sealed and left alone\n");
+  if (bundles->empty())
+    io.err("ctriage: " + escape_terminal(order.arguments.queue) + ": no sealed bundle is in it\n");
   Exit exit = Exit::complete;
   bool any_done = false;
   for (const std::string& path : *bundles) {
@@ -189,7 +191,8 @@ Exit run_export(const ExportArguments& arguments, const Common& common, Io& io) 
   if (!urls) return usage(urls.error().what);
   order.urls = *std::move(urls);
   const auto split = parse_size(arguments.split);
-  if (!split || *split == 0) return usage("--split " + arguments.split + ": not a size like 256M");
+  if (!split || *split < bundle::kLeastVolume)
+    return usage("--split " + arguments.split + ": not a size like 256M, of 4K at least");
   order.split_bytes = *split;
   warn_insecure(order.options.transfer, io);
   return queue ? export_queue(order, io) : export_one(order, arguments.words.front(), io);

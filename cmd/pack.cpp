@@ -121,17 +121,16 @@ Exit run_pack(const PackArguments& arguments, const Common& common, Io& io) {
   if (arguments.redact && !arguments.split.empty()) return usage("--split: pack the redacted copy once more");
   if (!arguments.redact && !arguments.seal.sign.empty())
     return usage("--sign: a sealed bundle keeps the signature that it has; with --redact the copy is signed");
-  Sealing sealing;
-  if (arguments.redact || !arguments.seal.encrypt_to.empty()) {
-    auto opened = open_sealing(arguments.seal);
-    if (!opened) return fail(io, opened.error());
-    sealing = *std::move(opened);
-  }
   GapLog gaps;
   Task task = make_task(gaps, io);
   auto stored = bundle::Stored::open(arguments.source);
   if (!stored) return fail(io, stored.error());
-  if (stored->encrypted() && (arguments.redact || !sealing.recipients.empty()))
+  Sealing sealing;
+  if (!stored->encrypted()) {
+    auto opened = open_sealing(arguments.seal);
+    if (!opened) return fail(io, opened.error());
+    sealing = *std::move(opened);
+  } else if (arguments.redact || !arguments.seal.encrypt_to.empty())
     return fail(io, Error{Errc::denied, arguments.source + ": is encrypted: age -d opens it, then pack"});
   auto into = Root::open(arguments.output);
   if (!into) return fail(io, std::move(into).error().within("-o"));

@@ -19,7 +19,9 @@ Result<Digest> parent_of(const bundle::Stored& stored, Task& task, Io& io) {
   if (report->verdict == bundle::Verdict::whole) return *report->manifest_digest;
   for (const std::string& problem : report->problems)
     io.err("ctriage: " + escape_terminal(stored.whole() + ": " + problem) + "\n");
-  return Error{Errc::mismatch, stored.whole() + ": is not whole: no copy is made of it"};
+  const bool cut = report->verdict == bundle::Verdict::cut;
+  return Error{cut ? Errc::truncated : Errc::mismatch,
+               stored.whole() + (cut ? ": is cut" : ": is not whole") + ": no copy is made of it"};
 }
 
 }  // namespace
@@ -27,7 +29,10 @@ Result<Digest> parent_of(const bundle::Stored& stored, Task& task, Io& io) {
 Exit pack_redacted(const bundle::Stored& stored, const Root& into, const std::string& folder,
                    const Sealing& sealing, const Common& common, Task& task, Io& io) {
   const auto parent = parent_of(stored, task, io);
-  if (!parent) return fail(io, parent.error());
+  if (!parent) {
+    const Exit failed = fail(io, parent.error());
+    return parent.error().code == Errc::truncated ? Exit::lost : failed;
+  }
   auto reader = stored.reader(task);
   if (!reader) return fail(io, reader.error());
   const auto started = redact::started_at(**reader, task);

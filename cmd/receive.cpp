@@ -83,7 +83,7 @@ Exit take(const ReceiveArguments& arguments, const Root& into, ByteSource& input
     if (auto ends = bundle::check_age_size(*info, tee.size_bytes()); !ends) return keep(ends.error());
   } else {
     auto report = bundle::verify(tee, std::optional<Digest>(), task);
-    if (!report) return fail(io, report.error());
+    if (!report) return fail(io, Error(report.error()).within(name + ".part"));
     for (const std::string& problem : report->problems) io.err("ctriage: " + escape_terminal(problem) + "\n");
     if (report->verdict != bundle::Verdict::whole) {
       const bool cut = report->verdict == bundle::Verdict::cut;

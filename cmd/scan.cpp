@@ -53,6 +53,11 @@ Exit scan_one(const ScanArguments& arguments, const scan::Rules& rules, int time
   const std::int64_t began_ns = sys::boottime_ns();
   auto opened = source::open_source(arguments.query, {}, task);
   if (!opened) return fail(io, opened.error());
+  for (const std::string& path : rules.unanswered())
+    task.gaps.add(
+        {Impact::degraded, "scan.yara", path,
+         Error{Errc::unsupported,
+               "asks for filetype or owner, which is not known here: such rules may match nothing"}});
   Snapshot& snapshot = **opened;
   Looked looked;
   std::unique_ptr<scan::YaraScanner> scanner;

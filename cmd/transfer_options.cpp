@@ -15,17 +15,19 @@ void add_transfer_options(CLI::App& sub, TransferArguments& arguments) {
          "or reread (fetched again and hashed here)")
       ->check(CLI::IsMember({"size", "hash", "reread"}));
   sub.add_option("--retry-for", arguments.retry_for, "how long what can pass is tried again: 10m");
-  sub.add_option("--limit-rate", arguments.limit_rate, "bytes a second to each destination: 10M");
+  sub.add_option("--limit-rate", arguments.limit_rate, "bytes a second to each server: 10M");
   sub.add_option("--stall", arguments.stall, "a server that takes nothing for so long is tried anew: 60s");
   sub.add_option("--netrc", options.netrc, "a file with logins, mode 0600, instead of the usual places");
   sub.add_option("--identity", options.identity, "a private key of ssh, instead of the agent's");
   sub.add_option("--known-hosts", options.known_hosts, "host keys of ssh, instead of ~/.ssh/known_hosts");
-  sub.add_option("--host-key", options.host_key, "SHA256:...: the only host key that an ssh server may have");
+  sub.add_option("--host-key", options.host_key,
+                 "SHA256:...: the only host key that an sftp server may have");
   sub.add_option("--ca", options.ca_file, "certificates that a server's may be signed by");
   sub.add_option("--s3-endpoint", options.s3_endpoint, "https://HOST:PORT of an S3 that is not Amazon's");
   sub.add_option("--s3-region", options.s3_region, "of the bucket, instead of AWS_REGION or us-east-1");
   sub.add_flag("--insecure", options.insecure, "check neither host keys nor certificates; it is recorded");
-  sub.add_flag("--allow-plaintext", options.allow_plaintext, "a bundle that is not encrypted over ftp://");
+  sub.add_flag("--allow-plaintext", options.allow_plaintext,
+               "a bundle that is not encrypted over ftp:// and rsync://, and SMB without encryption");
 }
 
 Result<transfer::SendOptions> send_options_of(const TransferArguments& arguments, std::int64_t retry_for_s) {

@@ -59,10 +59,10 @@ TEST(TransferUrl, Places) {
 TEST(TransferUrl, SecretsAndNonsenseAreRefusedAndNotRepeated) {
   for (const std::string typed :
        {"sftp://eve:hunter2@host/", "https://host/p?sig=hunter2", "https://host/#hunter2", "gopher://hunter2",
-        "sftp://host/../hunter2", "sftp://host/%0ahunter2", "sftp://ho st/hunter2", "sftp://host:0/hunter2",
-        "sftp://host:70000/hunter2", "sftp:/host/hunter2", "sftp:///hunter2", "file:hunter2",
-        "sftp://host/%2", "sftp://-oProxyCommand=hunter2/", "sftp://-hunter2@host/", "s3://[::1/hunter2",
-        ""}) {
+        "sftp://host/../hunter2", "file:/a/../hunter2", "sftp://host/%0ahunter2", "sftp://ho st/hunter2",
+        "sftp://host:0/hunter2", "sftp://host:70000/hunter2", "sftp:/host/hunter2", "sftp:///hunter2",
+        "file:hunter2", "sftp://host/%2", "sftp://-oProxyCommand=hunter2/", "sftp://-hunter2@host/",
+        "s3://[::1/hunter2", ""}) {
     const auto url = read_url(typed);
     ASSERT_FALSE(url) << typed;
     EXPECT_THAT(url.error().what, Not(HasSubstr("hunter2"))) << typed;

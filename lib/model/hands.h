@@ -109,7 +109,7 @@ struct PackResult {
     v("size_bytes", self.size_bytes, "of all of them");
     v("manifest_sha256", self.manifest_sha256,
       "SHA-256 of manifest.json; absent: encrypted, copied as it is");
-    v("verified", self.verified, "every byte was as it was sealed");
+    v("verified", self.verified, "every byte was as it was sealed; of a redacted copy: those of its parent");
     v("sealing", self.sealing, "to whom it was encrypted now, and signed by whom; empty: neither");
     v("redacted_from", self.redacted_from, "of a redacted copy: SHA-256 of its parent's manifest.json");
     v("values_hidden", self.values_hidden, "of a redacted copy: different ones");

@@ -33,7 +33,12 @@ std::string destination_text(const ExportDestination& destination) {
       text += "; " + counted(destination.volumes, "volume is", "volumes are") + " there";
     return text;
   }
-  if (!destination.complete) return text + "takes our login; nothing was sent (--dry-run)";
+  if (!destination.complete) {  // --dry-run; these two are asked with the first volume only
+    const bool asked =
+        !destination.place.raw.starts_with("https:") && !destination.place.raw.starts_with("file:");
+    return text + (asked ? "takes our login; nothing was sent (--dry-run)"
+                         : "nothing was sent (--dry-run), and whether it takes anything was not tried");
+  }
   text += "complete, " + counted(destination.volumes, "volume", "volumes");
   if (destination.volumes_before == destination.volumes) {
     text += ", all were there before";

@@ -9,11 +9,12 @@
 namespace ctriage::report {
 namespace {
 
+// `text` as it is shown: safe() already.
 std::string row(std::string_view label, const std::string& text) {
   constexpr std::size_t kLabel = 12;
   std::string line(label);
   line.resize(std::max(kLabel, line.size() + 1), ' ');
-  return line + safe(text) + "\n";
+  return line + text + "\n";
 }
 
 std::string line_of(const LaterHand& hand) {
@@ -30,9 +31,9 @@ std::string action_line(const CustodyDeed& action) {
   for (const CustodyField& field : action.members) {
     if (field.value.raw.empty()) continue;
     const bool bare = field.name == "at" || field.name == "action";
-    line += (line.empty() ? "" : "  ") + (bare ? field.value.raw : field.name + "=" + field.value.raw);
+    line += (line.empty() ? "" : "  ") + (bare ? "" : safe(field.name) + "=") + safe(field.value.raw);
   }
-  return "  " + safe(line) + "\n";
+  return "  " + line + "\n";
 }
 
 }  // namespace
@@ -42,15 +43,17 @@ std::string pack_json(const PackResult& result) { return document(result); }
 std::string receive_json(const ReceiveResult& result) { return document(result); }
 
 std::string custody_page_text(const CustodyPage& page) {
-  std::string text = row("bundle", page.bundle.raw);
-  text += row("sha256", page.sha256 ? *page.sha256 + "   of manifest.json, which names every byte"
+  std::string text = row("bundle", safe(page.bundle.raw));
+  text += row("sha256", page.sha256 ? safe(*page.sha256) + "   of manifest.json, which names every byte"
                                     : "NOT SEALED: nothing names every byte");
-  if (page.state_sha256) text += row("state", *page.state_sha256 + "   of the first bytes, up to the state");
+  if (page.state_sha256)
+    text += row("state", safe(*page.state_sha256) + "   of the first bytes, up to the state");
   constexpr std::string_view kSource = "source.";
   for (const CustodyField& field : page.header) {
     const std::string_view name = field.name;
     if (name != "schema")
-      text += row(name.starts_with(kSource) ? name.substr(kSource.size()) : name, field.value.raw);
+      text +=
+          row(safe(name.starts_with(kSource) ? name.substr(kSource.size()) : name), safe(field.value.raw));
   }
   text += "\nwhat was done\n";
   for (const CustodyDeed& action : page.actions) text += action_line(action);
@@ -92,10 +95,9 @@ std::string pack_text(const PackResult& result) {
             counted(result.values_hidden, "value", "values") + " hidden in " +
             counted(result.places_hidden, "place", "places") + ", " +
             counted(result.streams_left_out, "stream", "streams") + " of bytes left out\n";
-    text += (result.sealing.raw.empty() ? "NOT ENCRYPTED" : safe(result.sealing.raw)) + "\n";
-  } else if (!result.sealing.raw.empty()) {
-    text += safe(result.sealing.raw) + "\n";
   }
+  if (!result.sealing.raw.empty() || result.verified)
+    text += (result.sealing.raw.empty() ? "NOT ENCRYPTED" : safe(result.sealing.raw)) + "\n";
   if (result.unsigned_why) text += "NOT SIGNED: " + safe(result.unsigned_why->raw) + "\n";
   if (!result.verified) text += "encrypted: copied as it is, not verified\n";
   return text;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <utility>
 
 #include "lib/core/path.h"
@@ -14,8 +15,10 @@ namespace ctriage::scan {
 namespace {
 
 constexpr std::string_view kCompiledMagic = "YARA";
-// What rules of collections expect their scanner to tell; filled in for each object.
-constexpr std::array<const char*, 5> kExternals{"filename", "filepath", "extension", "filetype", "owner"};
+// What rules of collections expect their scanner to tell: filled in for each object...
+constexpr std::array<const char*, 3> kExternals{"filename", "filepath", "extension"};
+// ... but these.
+constexpr std::array<const char*, 2> kUnanswered{"filetype", "owner"};
 
 struct Mistakes {
   std::string file;
@@ -46,11 +49,7 @@ class Compile {
     if (yr_compiler_create(&compiler_) != ERROR_SUCCESS) return Error{Errc::io, "libyara: no compiler"};
     yr_compiler_set_callback(compiler_, Mistakes::take, &mistakes_);
     yr_compiler_set_include_callback(compiler_, nullptr, nullptr, nullptr);
-    for (const char* name : kExternals) {
-      if (yr_compiler_define_string_variable(compiler_, name, "") != ERROR_SUCCESS)
-        return Error{Errc::io, std::string("libyara: variable ") + name};
-    }
-    return Done{};
+    return define(kExternals);
   }
 
   Status add_path(const std::string& path) {
@@ -70,6 +69,8 @@ class Compile {
     return add_file(*std::move(file), path);
   }
 
+  std::vector<std::string> take_unanswered() { return std::move(unanswered_); }
+
   Result<YR_RULES*> end() {
     if (mistakes_.count > kMaxMistakesTold)
       mistakes_.text += "\nand " + std::to_string(mistakes_.count - kMaxMistakesTold) + " mistakes more";
@@ -81,6 +82,14 @@ class Compile {
     return rules;
   }
 
+  Status define(std::span<const char* const> names) {
+    for (const char* name : names) {
+      if (yr_compiler_define_string_variable(compiler_, name, "") != ERROR_SUCCESS)
+        return Error{Errc::io, std::string("libyara: variable ") + name};
+    }
+    return Done{};
+  }
+
  private:
   Status add_directory(const Root& directory, const std::string& path, unsigned depth) {
     std::string after;
@@ -88,9 +97,15 @@ class Compile {
       const auto names = list_names(directory, after);
       if (!names) return names.error();
       for (const std::string& name : names->names) {
+        if (name.starts_with("..")) continue;  // of a ConfigMap's volume: what its links lead to
+        const std::string each = child_of(path, name);
         const auto info = directory.stat_beneath(name);
         if (!info) return info.error();
-        const std::string each = child_of(path, name);
+        if (info->is_symlink()) {
+          const auto target = directory.stat_in_root(name);
+          if (target && target->is_directory())
+            return Error{Errc::unsupported, each + ": leads to a directory; name that one"};
+        }
         if (info->is_directory()) {
           if (depth >= kMaxRuleDepth)
             return Error{Errc::limit, each + ": over " + std::to_string(kMaxRuleDepth) + " directories deep"};
@@ -126,7 +141,26 @@ class Compile {
     // After a mistake libyara takes no further rule: a compiler of its own tells those of the other files.
     if (mistakes_.count > 0) return check_alone(*text, path);
     mistakes_.file = path;
-    (void)yr_compiler_add_string(compiler_, text->c_str(), path.c_str());
+    if (auto asked = look_for_unanswered(*text, path); !asked) return asked;
+    const std::size_t before = mistakes_.count;
+    const int wrong = yr_compiler_add_string(compiler_, text->c_str(), path.c_str());
+    if (wrong != 0 && mistakes_.count == before)
+      return Error{Errc::malformed, path + ": libyara takes it not"};
+    return Done{};
+  }
+
+  // Whether it has mistakes only as long as these variables are not there.
+  Status look_for_unanswered(const std::string& text, const std::string& path) {
+    std::array<std::size_t, 2> mistakes{};
+    for (const bool defined : {false, true}) {
+      Compile alone(task_);
+      if (auto begun = alone.begin(); !begun) return begun;
+      if (auto done = defined ? alone.define(kUnanswered) : Status(Done{}); !done) return done;
+      (void)yr_compiler_add_string(alone.compiler_, text.c_str(), path.c_str());
+      mistakes.at(defined ? 1 : 0) = alone.mistakes_.count;
+      if (mistakes[0] == 0) return Done{};
+    }
+    if (mistakes[1] < mistakes[0]) unanswered_.push_back(path);
     return Done{};
   }
 
@@ -134,6 +168,7 @@ class Compile {
     if (mistakes_.count > kMaxMistakesTold) return Done{};
     Compile alone(task_);
     if (auto begun = alone.begin(); !begun) return begun;
+    if (auto done = alone.define(kUnanswered); !done) return done;
     yr_compiler_set_callback(alone.compiler_, Mistakes::take, &mistakes_);
     mistakes_.file = path;
     (void)yr_compiler_add_string(alone.compiler_, text.c_str(), path.c_str());
@@ -145,6 +180,7 @@ class Compile {
   Mistakes mistakes_;
   std::size_t files_ = 0;
   std::size_t bytes_ = 0;
+  std::vector<std::string> unanswered_;
 };
 
 }  // namespace
@@ -162,6 +198,7 @@ Result<std::unique_ptr<Rules>> Rules::compile(const std::vector<std::string>& pa
   if (!library) return std::move(library).error();
   Compile compile(task);
   auto done = compile.begin();
+  if (done) done = compile.define(kUnanswered);
   for (std::size_t i = 0; done && i < paths.size(); ++i) done = compile.add_path(paths[i]);
   if (!done) return std::move(done).error();
   auto rules = compile.end();
@@ -174,7 +211,7 @@ Result<std::unique_ptr<Rules>> Rules::compile(const std::vector<std::string>& pa
     (void)yr_rules_destroy(compiled);
     return Error{Errc::malformed, "no rule is in " + paths.front()};
   }
-  return std::unique_ptr<Rules>(new Rules(*std::move(library), compiled, count));
+  return std::unique_ptr<Rules>(new Rules(*std::move(library), compiled, count, compile.take_unanswered()));
 }
 
 Rules::~Rules() { (void)yr_rules_destroy(rules_); }

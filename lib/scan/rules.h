@@ -43,13 +43,17 @@ class Rules {
 
   [[nodiscard]] std::size_t count() const { return count_; }
   [[nodiscard]] YR_RULES* get() const { return rules_; }
+  // Files whose rules ask for `filetype` or `owner`, which is known of no evidence: they may match nothing.
+  [[nodiscard]] const std::vector<std::string>& unanswered() const { return unanswered_; }
 
  private:
-  Rules(std::unique_ptr<Library> library, YR_RULES* rules, std::size_t count)
-      : library_(std::move(library)), rules_(rules), count_(count) {}
+  Rules(std::unique_ptr<Library> library, YR_RULES* rules, std::size_t count,
+        std::vector<std::string> unanswered)
+      : library_(std::move(library)), rules_(rules), count_(count), unanswered_(std::move(unanswered)) {}
   std::unique_ptr<Library> library_;
   YR_RULES* rules_;
   std::size_t count_;
+  std::vector<std::string> unanswered_;
 };
 
 }  // namespace ctriage::scan

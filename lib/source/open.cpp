@@ -77,7 +77,12 @@ Result<std::unique_ptr<Snapshot>> as_checkpoint(Result<std::unique_ptr<Checkpoin
                                                 const std::string& path, const std::string& container,
                                                 Task& task) {
   if (!store) return std::move(store).error().within(path);
-  auto images = has_images(**store, task);
+  std::optional<Error> damage;  // of records that make it an image
+  GapLog aside([&damage](const Gap& gap) {
+    if (gap.impact == Impact::lost && !damage) damage = Error(gap.error).within(gap.origin);
+  });
+  Task looking = task.with(aside);
+  auto images = has_images(**store, looking);
   if (!images) return std::move(images).error().within(path);
   if (*images) {
     auto opened = ImageSnapshot::open(*std::move(store), task);
@@ -86,6 +91,8 @@ Result<std::unique_ptr<Snapshot>> as_checkpoint(Result<std::unique_ptr<Checkpoin
     return std::unique_ptr<Snapshot>(*std::move(opened));
   }
   auto snapshot = CheckpointSnapshot::open(*std::move(store), task);
+  if (!snapshot && snapshot.error().code == Errc::malformed && damage)
+    return Error(*damage).within("no checkpoint, and no image that can be read");
   if (!snapshot) return std::move(snapshot).error();
   if (auto kept = keep_meant(**snapshot, container, path, task); !kept) return std::move(kept).error();
   return std::unique_ptr<Snapshot>(*std::move(snapshot));

@@ -42,7 +42,7 @@ class Https final : public CurlFolder {
     request.upload = &item;
     request.headers = {"Content-Type: application/octet-stream"};
     if (url_.host.ends_with(kAzure)) request.headers.emplace_back("x-ms-blob-type: BlockBlob");
-    if (!moves_ && url_.query.empty()) request.headers.emplace_back("If-None-Match: *");
+    if (!moves_) request.headers.emplace_back("If-None-Match: *");
     auto sent = done(request, name, task);
     if (url_.one_object && std::holds_alternative<Done>(sent)) sent_ = item.size_bytes;
     return sent;

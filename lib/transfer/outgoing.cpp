@@ -126,6 +126,8 @@ Result<Outgoing> open_outgoing(const std::string& path, std::uint64_t split_byte
   if (!cut) return std::move(cut).error();
   auto again = beside->duplicate();
   if (!again) return std::move(again).error();
+  if (cut->all->size_bytes().value_or(0) / cut->each >= bundle::kMaxVolumes)
+    return Error{Errc::limit, path + ": would be more than 100,000 volumes"};
   Outgoing out{stored->whole(), *std::move(beside), 0, false, false, {}, {}, {}, {}};
   out.size_bytes = cut->all->size_bytes().value_or(0);
   out.encrypted = out.name.ends_with(kEncrypted);

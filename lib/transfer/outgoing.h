@@ -11,8 +11,6 @@
 
 namespace ctriage::transfer {
 
-constexpr std::uint64_t kVolumeBytes = 256 << 20;
-
 struct Outgoing {
   std::string name;  // NAME.ctriage.tar or NAME.ctriage.tar.age
   Root beside;       // the directory that it lies in

@@ -16,7 +16,7 @@
 namespace ctriage::transfer {
 namespace {
 
-constexpr std::array<std::string_view, 2> kSmbclient{"/usr/bin/smbclient", "/usr/local/bin/smbclient"};
+constexpr std::array<std::string_view, 1> kSmbclient{"/usr/bin/smbclient"};
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 
 bool is_final(std::string_view error) {

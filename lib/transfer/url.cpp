@@ -25,6 +25,13 @@ constexpr std::array<std::pair<std::string_view, Scheme>, 10> kSchemes{{{"file",
 
 Error wrong(std::string what) { return {Errc::malformed, std::move(what)}; }
 
+std::string all_schemes() {
+  std::string all;
+  for (const auto& [name, scheme] : kSchemes)
+    all += (all.empty() ? "" : " ") + std::string(name) + (scheme == Scheme::file ? ":" : "://");
+  return all;
+}
+
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
 std::optional<std::string> decode(std::string_view text) {
@@ -111,13 +118,15 @@ Result<Url> parse_url(std::string_view text, bool from_file) {
   const auto scheme = std::ranges::find(kSchemes, text.substr(0, std::min(colon, text.size())),
                                         &std::pair<std::string_view, Scheme>::first);
   if (colon == std::string_view::npos || scheme == kSchemes.end())
-    return wrong("it begins with none of file: sftp:// ftps:// ftpes:// ftp:// https:// s3://");
+    return wrong("it begins with none of file: " + all_schemes());
   Url url;
   url.scheme = scheme->second;
   std::string_view rest = text.substr(colon + 1);
   if (url.scheme == Scheme::file) {
     if (rest.starts_with("//")) rest.remove_prefix(2);
     if (!rest.starts_with('/')) return wrong("file: takes an absolute path");
+    const auto names = split(rest, '/');
+    if (std::ranges::find(names, "..") != names.end()) return wrong("its path has ..");
     url.path = rest;
     while (url.path.size() > 1 && url.path.ends_with('/')) url.path.pop_back();
     return url;

@@ -25,9 +25,9 @@ struct Url {
   bool one_object = false;  // a signed URL whose path does not end in "/": names one object, not a folder
 };
 
-// Errc::malformed names what is wrong, never the URL where it may hold a secret: a password, a query or a
-// fragment is refused unless the URL is from a file. Control bytes, and a path with "..", are refused. At
-// most 4 KiB.
+// Errc::malformed names what is wrong, never the URL where it may hold a secret: a password or a fragment is
+// refused, and a query unless the URL is from a file and https. Control bytes, and a path with "..", are
+// refused. At most 4 KiB.
 Result<Url> parse_url(std::string_view text, bool from_file);
 
 // The same out of a file that only we may read where `typed` is "@FILE".

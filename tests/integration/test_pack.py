@@ -102,6 +102,14 @@ class Hands(Case):
         self.assertGreaterEqual(len(os.listdir(volumes)), 3)
         self.expect(ctriage("verify", os.path.join(volumes, self.name + ".age.000"), "--identity", key), 0)
         self.expect(ctriage("pack", sealed, "-o", volumes, "--encrypt-to", recipient), 1)  # twice
+        # To the configured ones, unless that is declined; what is encrypted is copied as it is.
+        configured, plain = self.temp(), self.temp()
+        environment = {"CTRIAGE_RECIPIENTS": recipient}
+        self.expect(ctriage("pack", self.path, "-o", configured, env=environment), 0)
+        self.assertEqual(os.listdir(configured), [self.name + ".age"])
+        self.assertIn(b"NOT ENCRYPTED", self.expect(ctriage("pack", self.path, "-o", plain, "--no-encrypt", env=environment), 0).out)
+        self.expect(ctriage("pack", sealed, "-o", plain, env=environment), 0)
+        self.assertEqual(sorted(os.listdir(plain)), [self.name, self.name + ".age"])
         self.expect(ctriage("pack", self.path, "-o", volumes, "--sign", key), 2)
 
     def test_redacted(self):
@@ -162,7 +170,7 @@ class Hands(Case):
         with open(path, "rb") as whole, open(cut, "wb") as file:
             file.write(whole.read()[:-2000])
         empty = self.temp()
-        self.expect(ctriage("pack", cut, "-o", empty, "--redact"), 1)
+        self.expect(ctriage("pack", cut, "-o", empty, "--redact"), 3)
         self.assertEqual(os.listdir(empty), [])
 
     def test_unpacked(self):
@@ -195,6 +203,7 @@ class Hands(Case):
         self.assertIn(b"A. Examiner", self.expect(ctriage("custody", "check", bundle), 0).out)
         self.expect(ctriage("verify", bundle), 0)
         page = self.expect(ctriage("custody", "show", bundle), 0).out.decode()
+        self.assertNotIn("\\x", page)  # nothing of our own is escaped
         digest = self.expect(ctriage("verify", bundle, "--json"), 0).json()["manifest_sha256"]
         for part in (digest, "command_line", lab.sha256_file(lab.binary()), "hold", "deviations", "A. Examiner", "report.txt"):
             self.assertIn(part, page)

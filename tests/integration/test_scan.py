@@ -132,6 +132,26 @@ class Scan(Case):
         subprocess.run(["yarac", self.rules, compiled], check=True)
         self.assertIn(b"compiled by yarac", self.expect(ctriage("scan", "--yara", compiled, self.live), 1).err)
 
+    def test_directories_of_rules(self):
+        """A ConfigMap's volume has each file once; what a link to a directory leads to is not left out in silence."""
+        rules = os.path.join(self.folder, "configmap")
+        os.makedirs(os.path.join(rules, "..2026_11_23"))
+        shutil.copy(self.rules, os.path.join(rules, "..2026_11_23", "mark.yar"))
+        os.symlink("..2026_11_23", os.path.join(rules, "..data"))
+        os.symlink("..data/mark.yar", os.path.join(rules, "mark.yar"))
+        once = self.expect(ctriage("scan", "--yara", rules, self.bundle, "--json"), 0).json()
+        self.assertEqual(len(once["matches"]), len(self.scan(self.bundle)["matches"]))
+        os.symlink("/", os.path.join(rules, "more"))
+        self.assertIn(b"more: leads to a directory", self.expect(ctriage("scan", "--yara", rules, self.bundle), 1).err)
+
+    def test_what_no_scanner_here_answers(self):
+        asking = os.path.join(self.folder, "asking.yar")
+        with open(asking, "w", encoding="ascii") as file:
+            file.write('rule x { strings: $m = "yara-mark-here" condition: $m and filetype == "EXE" }\n')
+        document = self.expect(ctriage("scan", "--yara", asking, self.bundle, "--json"), 0).json()
+        self.assertIn("asks for filetype or owner", str(document["gaps"]))
+        self.assertNotIn("asks for filetype", str(self.scan(self.bundle)["gaps"]))
+
     def test_what_takes_too_long_is_lost(self):
         slow = os.path.join(self.folder, "slow.yar")
         with open(slow, "w") as file:

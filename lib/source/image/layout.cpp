@@ -128,7 +128,13 @@ class Finder {
     if (depth >= kMaxIndexDepth)
       return Error{Errc::limit, "an OCI index over " + std::to_string(kMaxIndexDepth) + " levels deep"};
     for (ImageDescriptor below : index->manifests) {
-      if (!below.media_type.ends_with("+json")) continue;
+      if (!below.media_type.ends_with("+json")) {
+        task_.gaps.add({Impact::note,
+                        "image.record",
+                        store_.name() + "!" + file,
+                        {Errc::unsupported, "an entry of type " + below.media_type + " is no image"}});
+        continue;
+      }
       if (below.name.empty()) below.name = as.name;
       const std::string blob = blob_file(below.digest);
       if (store_.find(blob) == nullptr) {  // of an index, only this node's platform may be there

@@ -30,10 +30,8 @@ bool is_checkpoint(CheckpointStore& store, const StoredImage& image, const Task&
 
 }  // namespace
 
-Result<bool> has_images(CheckpointStore& store, const Task& task) {
-  GapLog aside;
-  Task looking = task.with(aside);
-  auto images = find_images(store, looking);
+Result<bool> has_images(CheckpointStore& store, Task& task) {
+  auto images = find_images(store, task);
   if (auto go_on = task.check(); !go_on) return std::move(go_on).error();
   if (!images) return images.error();
   return !images->empty() && std::ranges::none_of(*images, [&](const StoredImage& image) {
@@ -170,7 +168,7 @@ LayerCheck ImageSnapshot::check(const StoredImage& image, std::size_t index, Tas
   if (!tar) made.why += beside + tar.error().what;
   if (tar && !diff_id.empty() && unpacked != diff_id)
     made.why += beside + "unpacked its SHA-256 is " + unpacked + ", the configuration has " + diff_id;
-  if (tar && diff_id.empty()) return made;
+  if (fits && (!tar || diff_id.empty())) return made;  // nothing of it was found to differ
   made.by = "digest";
   made.verdict = made.why.empty() ? LayerVerdict::verified : LayerVerdict::differs;
   return made;

@@ -15,7 +15,7 @@
 namespace ctriage::source {
 
 // Whether the store has images, and none of them is a checkpoint in the form of one.
-Result<bool> has_images(CheckpointStore& store, const Task& task);
+Result<bool> has_images(CheckpointStore& store, Task& task);
 
 class ImageSnapshot final : public Snapshot {
  public:
