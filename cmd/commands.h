@@ -66,7 +66,7 @@ void add_drift(CLI::App& app, Common& common, Action& chosen);
 void add_files(CLI::App& app, const Common& common, Action& chosen);
 void add_dump(CLI::App& app, const Common& common, Action& chosen);
 void add_extract(CLI::App& app, const Common& common, Action& chosen);
-// image packages, image verify.
+// image packages, image deps, image verify.
 void add_image(CLI::App& app, const Common& common, Action& chosen);
 void add_whois(CLI::App& app, const Common& common, Action& chosen);
 void add_verify(CLI::App& app, const Common& common, Action& chosen);
