@@ -35,6 +35,22 @@ TEST(Redactor, TextsWithSecrets) {
       {"[{\"name\":\"DB_PASS\",\"value\":\"hunter2\"}]",
        "[{\"name\":\"DB_PASS\",\"value\":\"[redacted 1]\"}]"},
       {"{\"pin\": 123456}", "{\"pin\": [redacted 1]}"},
+      {"x --password=hun;ter2 -u root", "x --password=[redacted 1] -u root"},
+      {"x --password=[hunter2]", "x --password=[redacted 1]"},
+      {"x --db-password \"hunter2\"", "x --db-password \"[redacted 1]\""},
+      {"mongodb://u:p@rt1/hunter2@h/db", "mongodb://u:[redacted 1]@h/db"},
+      {"x SMTPPASS=hunter2", "x SMTPPASS=[redacted 1]"},
+      {"{'password': 'hunter2'}", "{'password': '[redacted 1]'}"},
+      {R"({"log":"{\"db_password\":\"hunter2\"}\n"})", R"({"log":"{\"db_password\":\"[redacted 1]\"}\n"})"},
+      {"PASSWORD := \"hunter2\"", "PASSWORD := \"[redacted 1]\""},
+      {"\"password\" => \"hunter2\"", "\"password\" => \"[redacted 1]\""},
+      {"<password>hunter2</password>", "<password>[redacted 1]</password>"},
+      {"q=password%3Dhunter2&y", "q=password%3D[redacted 1]&y"},
+      {"Cookie: theme=dark; sid=hunter2", "Cookie: [redacted 1]"},
+      {"Authorization: Token hunter2", "Authorization: Token [redacted 1]"},
+      {"ALTER ROLE a WITH PASSWORD 'hunter2'", "ALTER ROLE a WITH PASSWORD '[redacted 1]'"},
+      {"PASSWORD=[redacted 1]hunter2", "PASSWORD=[redacted 1]"},
+      {"-----BEGIN PGP PRIVATE KEY BLOCK-----\\nx\\n-----END PGP PRIVATE KEY BLOCK-----", "[redacted 1]"},
       {"CREATE USER a IDENTIFIED BY 'hunter2'", "CREATE USER a IDENTIFIED BY '[redacted 1]'"},
       {"a -----BEGIN RSA PRIVATE KEY-----\\nMII\\n-----END RSA PRIVATE KEY----- b", "a [redacted 1] b"},
   };
@@ -138,6 +154,14 @@ TEST(Redactor, JsonOfOthers) {
   EXPECT_EQ(*shown, R"({"api_key":"[redacted 1]","env":[{"name":"DB_PASSWORD","value":"[redacted 2]"},)"
                     R"({"name":"A","value":"c"}],"nested":{"clientSecret":"[redacted 3]"},)"
                     R"("password":"[redacted 4]","tokens":["[redacted 5]","[redacted 6]",null]})");
+}
+
+TEST(Redactor, NamesInJsonOfOthersAndPairsInOurs) {
+  Redactor redactor;
+  EXPECT_EQ(*redactor.json(R"({"https://u:hunter2@reg":"y"})", Redactor::Whose::others),
+            R"({"https://u:[redacted 1]@reg":"y"})");
+  EXPECT_EQ(*redactor.json(R"({"xattrs":[{"name":"user.token","value":"s3cr3t"}]})", Redactor::Whose::ours),
+            R"({"xattrs":[{"name":"user.token","value":"[redacted 2]"}]})");
 }
 
 TEST(Redactor, JsonThatIsNone) {

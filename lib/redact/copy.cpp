@@ -27,7 +27,7 @@ constexpr std::string_view kWhyLeftOut = "left out of a redacted copy: bytes may
 enum class Kind : std::uint8_t { records, document, text, words, bytes };
 
 Kind kind_of(std::string_view path) {
-  if (path.starts_with(kAttached)) return Kind::bytes;
+  if (path.starts_with(kAttached) || path.find(".gz") != std::string_view::npos) return Kind::bytes;
   if (path.ends_with(".jsonl")) return Kind::records;
   if (path.ends_with(".json")) return Kind::document;
   if (path.ends_with(".cmdline")) return Kind::words;

@@ -1,5 +1,8 @@
 // Redactor over JSON. Members come out in the order of their names.
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "lib/core/text.h"
 #include "lib/model/json_limits.h"
@@ -46,8 +49,9 @@ class JsonRedaction {
                         redactor_.is_secret_name(named->get_ref<const std::string&>());
     std::vector<std::string> hidden;  // of those whose bytes stand beside them, where they are no UTF-8
     for (auto& [name, item] : at.items()) {
-      const bool hides = whose_ == Redactor::Whose::others &&
-                         (redactor_.is_secret_name(name) || (secret && name == "value"));
+      // A pair of an xattr or a variable is somebody's in records of ours, too.
+      const bool hides = (whose_ == Redactor::Whose::others && redactor_.is_secret_name(name)) ||
+                         (secret && name == "value");
       std::string beside = name + std::string(kBase64);
       const bool has_beside = at.contains(beside);
       const Json before = has_beside ? item : Json();
@@ -61,6 +65,19 @@ class JsonRedaction {
       if (has_beside && item != before) hidden.push_back(std::move(beside));
     }
     for (const std::string& name : hidden) at.erase(name);
+    if (whose_ == Redactor::Whose::others) hide_names(at);
+  }
+
+  void hide_names(Json& at) {
+    std::vector<std::pair<std::string, std::string>> renamed;
+    for (const auto& [name, item] : at.items()) {
+      std::string shown = redactor_.alone(name);
+      if (shown != name) renamed.emplace_back(name, std::move(shown));
+    }
+    for (auto& [name, shown] : renamed) {
+      at[shown] = std::move(at[name]);
+      at.erase(name);
+    }
   }
 
   void hide(Json& at) {

@@ -24,7 +24,8 @@ constexpr const char* kSecretName =
     "private_?-?key|access_?-?key|signing_?-?key|encryption_?-?key|cookie|session_?-?(?:id|key)|conn(?:"
     "ection)?_?-?str(?:ing)?|"
     // short ones by themselves: not compass, not authority
-    "(?:\\b|[_.-])(?:pass|pwd|pin|otp|salt|dsn|auth|key)[0-9]*(?:\\b|[_.-])|(?-i:[a-z](?:Pass|Pwd)\\b))[A-Za-"
+    "(?:\\b|[_.-])(?:pass|pwd|pin|otp|salt|dsn|auth|key)[0-9]*(?:\\b|[_.-])|(?-i:[a-z](?:Pass|Pwd)\\b|[A-Z0-"
+    "9]PASS\\b))[A-Za-"
     "z0-9_.-]*";
 
 struct Form {
@@ -36,7 +37,7 @@ struct Form {
 std::vector<std::pair<std::string, int>> forms() {
   const std::string name(kSecretName);
   std::vector<std::pair<std::string, int>> all;
-  constexpr std::array<Form, 18> kTokens{{
+  constexpr std::array<Form, 22> kTokens{{
       {"eyJ[A-Za-z0-9_-]{10,}\\.[A-Za-z0-9_-]{4,}\\.[A-Za-z0-9_-]*", 0},
       {"\\b(?:AKIA|ASIA)[A-Z0-9]{16}\\b", 0},
       {"\\bgh[pousr]_[A-Za-z0-9]{20,}", 0},
@@ -50,11 +51,18 @@ std::vector<std::pair<std::string, int>> forms() {
       {"\\bhv[sb]\\.[A-Za-z0-9_-]{20,}", 0},
       {"\\bSG\\.[A-Za-z0-9_-]{16,}\\.[A-Za-z0-9_-]{16,}", 0},
       {"AGE-SECRET-KEY-1[A-Z0-9]{50,}", 0},
-      {"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", 0},
+      {"(?s)-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----", 0},
       {"(?i)\\b(?:bearer|basic)\\s+([A-Za-z0-9._~+/=-]{8,})", 1},
-      {"(?i)\\b[a-z][a-z0-9+.-]*://[^/\\s:@\"']*:([^@/\\s\"']+)@", 1},
+      {"(?i)\\b[a-z][a-z0-9+.-]*://[^/\\s:@\"']*:([^\\s\"']+)@", 1},
       {"(?i)[?&](?:sig|signature|x-amz-signature|x-amz-security-token|code|key)=([^&\\s\"']+)", 1},
-      {"(?i)\\bidentified by\\s+'([^']+)'", 1},
+      {"(?i)\\b(?:set-)?cookie[\"']?\\s*[:=]\\s*[\"']?([^\"'\\r\\n]+)", 1},
+      {"(?i)\\bauthorization[\"']?\\s*[:=]\\s*[\"']?(?:(?:basic|bearer|digest|token|negotiate|apikey)\\s+)?(["
+       "^"
+       "\"'\\r\\n]+)",
+       1},
+      {"(?i)\\bresponse=\"([^\"]+)\"", 1},  // of Digest
+      {"(?i)\\b(?:identified by|password)\\s+'([^']+)'", 1},
+      {"(?i)\\b(?:identified by|password)\\s+\"([^\"]+)\"", 1},
   }};
   for (const Form& form : kTokens) all.emplace_back(form.pattern, form.group);
   // "name": "value" of JSON inside a text; {"name":"DB_PASSWORD","value":"..."} of a pod's.
@@ -62,12 +70,28 @@ std::vector<std::pair<std::string, int>> forms() {
   all.emplace_back(
       "(?i)\"name\"\\s*:\\s*\"" + name + "\"\\s*,\\s*\"value\"\\s*:\\s*\"((?:[^\"\\\\]|\\\\.)+)\"", 1);
   all.emplace_back("(?i)\"" + name + "\"\\s*:\\s*(-?[0-9][0-9.eE+-]*)", 1);
-  // NAME="a b", NAME='a b', NAME=a, name: a
-  all.emplace_back("(?i)" + name + "\\s*[=:]\\s*\"([^\"]+)\"", 1);
-  all.emplace_back("(?i)" + name + "\\s*[=:]\\s*'([^']+)'", 1);
-  all.emplace_back("(?i)" + name + "\\s*[=:]\\s*([^\\s\"'][^\\s\"]*)", 1);
+  all.emplace_back("(?i)<" + name + ">([^<]+)<", 1);
+  all.emplace_back("(?i)" + name + "%3[AD]([^&\\s\"']+)", 1);
+  // NAME="a b", NAME='a b', NAME=a, name: a, 'name' => 'a'; \"name\": \"a\" of JSON in JSON
+  const std::string is = "\\\\*[\"']?\\s*(?:=>|:=|[=:])\\s*";
+  all.emplace_back("(?i)" + name + is + "\"((?:[^\"\\\\]|\\\\.)+)", 1);
+  all.emplace_back("(?i)" + name + is + "\\\\+\"((?:[^\"\\\\]|\\\\[^\"\\\\])+)", 1);
+  all.emplace_back("(?i)" + name + is + "'([^']+)", 1);
+  all.emplace_back("(?i)" + name + is + "((?:[^\\s\"'\\\\=>:{[]|[{[][^\\s\"])[^\\s\"]*)", 1);
+  all.emplace_back("(?i)--?" + name + "\\s+\"([^\"]+)\"", 1);
+  all.emplace_back("(?i)--?" + name + "\\s+'([^']+)'", 1);
   all.emplace_back("(?i)--?" + name + "\\s+([^\\s\"'-][^\\s\"']*)", 1);
   return all;
+}
+
+// What mark() made, or what of it stands before its blank.
+bool is_mark(std::string_view text) {
+  return text.starts_with(kMark) && text.substr(kMark.size()).find_first_not_of(" 0123456789]") == text.npos;
+}
+
+// -u, --user: what follows an option and is one itself is not its value.
+bool is_option(std::string_view word) {
+  return word.starts_with("--") || (word.size() == 2 && word.front() == '-');
 }
 
 RE2::Options quiet() {
@@ -85,8 +109,8 @@ struct Redactor::Forms {
   RE2 variable{"(?is)([A-Za-z_][A-Za-z0-9_.-]*)=(.+)", quiet()};
   RE2 option{std::string("(?i)--?") + kSecretName, quiet()};
   RE2 name{std::string("(?i).*") + kSecretName + ".*", quiet()};
-  RE2 key_begins{"-----BEGIN [A-Z ]*PRIVATE KEY-----", quiet()};
-  RE2 key_ends{"-----END [A-Z ]*PRIVATE KEY-----", quiet()};
+  RE2 key_begins{"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----", quiet()};
+  RE2 key_ends{"-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----", quiet()};
   std::unique_ptr<RE2> known;
 };
 
@@ -100,7 +124,7 @@ Redactor::~Redactor() = default;
 void Redactor::begin() { in_key_ = false; }
 
 std::string Redactor::mark(std::string_view secret) {
-  if (secret.empty() || secret.starts_with(kMark)) return std::string(secret);
+  if (secret.empty() || is_mark(secret)) return std::string(secret);
   ++hidden_;
   const auto as_text = [](std::uint64_t number) {
     return std::string(kMark) + " " + std::to_string(number) + "]";
@@ -185,7 +209,7 @@ std::vector<std::string> Redactor::words(const std::vector<std::string>& words) 
   shown.reserve(words.size());
   bool secret = false;
   for (const std::string& word : words) {
-    shown.push_back(secret && !word.starts_with("-") ? mark(word) : alone(word));
+    shown.push_back(secret && !is_option(word) ? mark(word) : alone(word));
     secret = RE2::FullMatch(word, forms_->option);
   }
   return shown;
