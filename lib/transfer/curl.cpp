@@ -12,6 +12,7 @@ namespace ctriage::transfer {
 namespace {
 
 constexpr long kConnectSeconds = 20;
+constexpr std::uint64_t kSlowest = 1024;  // bytes a second
 constexpr std::size_t kMaxHeaderBytes = 64 << 10;
 constexpr long kSendBuffer = 512 << 10;
 
@@ -119,7 +120,10 @@ void Session::prepare() {
   set(handle, CURLOPT_ERRORBUFFER, error_.data());
   set(handle, CURLOPT_NOSIGNAL, 1L);
   set(handle, CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
-  set(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  // Who sends or takes less for as long as the stall lasts is not there: a byte now and then would hold us.
+  const std::uint64_t slowest =
+      options_.limit_rate > 0 ? std::min(kSlowest, options_.limit_rate / 2 + 1) : kSlowest;
+  set(handle, CURLOPT_LOW_SPEED_LIMIT, static_cast<long>(slowest));
   set(handle, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options_.stall_s));
   set(handle, CURLOPT_SERVER_RESPONSE_TIMEOUT, static_cast<long>(options_.stall_s));
   set(handle, CURLOPT_TCP_KEEPALIVE, 1L);

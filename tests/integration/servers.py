@@ -1,8 +1,11 @@
 """Real servers on loopback that take evidence, each in a directory of its own, ended with the test; and a proxy that cuts,
 stalls and counts what goes through it."""
+import contextlib
+import http.server
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -244,6 +247,45 @@ http {{
 
     def login(self, password="hunter2"):
         return [*self.netrc("ir", password), "--ca", self.ca]
+
+
+class Dripping(Server):
+    """Takes all that is put, over TLS, and never comes to the end of its answer: a byte now and then."""
+
+    def __init__(self):
+        super().__init__()
+        key, self.ca = self.certificate()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.ca, key)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_HEAD(self):
+                self.send_error(404)
+
+            def do_PUT(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(201)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while True:
+                        self.wfile.write(b"x")
+                        time.sleep(0.4)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.server.daemon_threads = True
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+        super().stop()
+
+    def url(self):
+        return f"https://127.0.0.1:{self.port}/in"
 
 
 class Rsyncd(Server):

@@ -7,7 +7,7 @@ import subprocess
 import lab
 from lab import Box, Case, ctriage
 from s3_stub import S3
-from servers import Nginx, Proftpd, Proxy, Rsyncd, Samba, Sshd, Vsftpd
+from servers import Dripping, Nginx, Proftpd, Proxy, Rsyncd, Samba, Sshd, Vsftpd
 
 
 def text(run):
@@ -513,6 +513,12 @@ class Export(Case):
                           "--stall", "3s", timeout=60)
         self.expect(run, 1)
         self.assert_nothing_final(sshd.inbox)
+
+    def test_a_server_that_answers_a_byte_now_and_then(self):
+        server = self.server(Dripping)
+        run = self.export(server.url(), "--ca", server.ca, "--retry-for", "1s", "--stall", "3s", timeout=60)
+        self.expect(run, 1)
+        self.assertIn("too slow", text(run))
 
     def test_larger_than_our_memory(self):
         big = lab.tempfile.mkdtemp(prefix="ctriage-test-")
