@@ -85,6 +85,9 @@ Result<ImagePackagesResult> find_packages(Subject& subject, Task& task) {
   image::ContainerFiles files(*subject.snapshot, subject.container.id);
   auto packages = image::Packages::read(files, task);
   if (!packages) return std::move(packages).error();
+  if (!packages->complete())
+    task.gaps.add({Impact::lost, "image.packages", subject.container.id,
+                   Error{Errc::limit, "the list of packages is not whole: another gap says why"}});
   ImagePackagesResult result;
   result.image = image::read_facts(files, *packages, subject.container, task);
   result.packages = image::list_packages(*packages);
