@@ -344,7 +344,7 @@ class Dump(Case):
             self.assertIn(b"together" * 1000, core.read())
 
     def test_which_process(self):
-        run = self.expect(ctriage("dump", "pid:1", "-o", "/tmp/x/y"), 1)
+        run = self.expect(ctriage("dump", "pid:1", "-o", self.temp() + "/none/core"), 1)
         self.assertIn(b"No such file", run.err)
         self.expect(ctriage("dump", "pid:1"), 2)
         run = self.expect(ctriage("dump", "pid:4194305", "-o", self.temp() + "/x"), 1)

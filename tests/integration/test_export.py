@@ -180,7 +180,7 @@ class Export(Case):
         for name, server, options in self.each_server():
             with self.subTest(name):
                 server.small("6m")
-                run = self.export(server.url(), *options, "--retry-for", "20s", timeout=100)
+                run = self.export(server.url(), *options, "--retry-for", "3s", timeout=100)
                 self.expect(run, 1)
                 self.assertFalse(os.path.exists(os.path.join(server.inbox, self.stem + ".COMPLETE")))
                 for volume in os.listdir(server.inbox):  # what has its name is whole
