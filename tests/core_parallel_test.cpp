@@ -51,6 +51,21 @@ TEST(Parallel, TheFirstErrorInOrderAndNothingAfterItIsTold) {
   EXPECT_EQ(work.gaps.kept().size(), 4U);
 }
 
+TEST(Parallel, AStoppedTaskWorksOnNothing) {
+  for (const std::size_t items : {3U, 1'000U}) {
+    Work work;
+    work.stop = true;
+    std::atomic<int> done{0};
+    const Status status = for_each_item(items, work.task, [&](Share, Task&) -> Status {
+      ++done;
+      return Done{};
+    });
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().code, Errc::stopped);
+    EXPECT_EQ(done, 0);
+  }
+}
+
 TEST(Parallel, FewItemsAreNotWorthAThread) {
   EXPECT_EQ(worker_count(0), 1U);
   EXPECT_EQ(worker_count(63), 1U);

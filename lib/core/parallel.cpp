@@ -30,6 +30,7 @@ Status for_each_item(std::size_t items, Task& task, const std::function<Status(S
   const std::size_t workers = worker_count(items);
   if (workers == 1) {
     for (std::size_t i = 0; i < items; ++i) {
+      if (auto go_on = task.check(); !go_on) return go_on;
       if (auto done = work({i, 0}, task); !done) return done;
     }
     return Done{};
@@ -44,7 +45,9 @@ Status for_each_item(std::size_t items, Task& task, const std::function<Status(S
       Task own = task.with(block.gaps);
       own.meter = nullptr;  // which is one thread's
       for (std::size_t i = at * kBlock; i < std::min(items, (at + 1) * kBlock); ++i) {
-        if (auto done = work({i, worker}, own); !done) {
+        Status done = own.check();
+        if (done) done = work({i, worker}, own);
+        if (!done) {
           block.error = std::move(done).error();
           failed = true;
           break;

@@ -133,7 +133,6 @@ Status Scan::read_fresh(std::vector<std::int32_t> fresh, bool late) {
   });
   std::vector<Read> reads(fresh.size());
   auto read = for_each_item(fresh.size(), task_, [&](Share share, Task& own) -> Status {
-    if (auto going = own.check(); !going) return going;
     reads[share.index] = read_process(fresh[share.index], true, own);
     return Done{};
   });

@@ -235,8 +235,7 @@ Result<std::vector<Sighting>> sight_processes(const Root& proc, Task& task) {
   const auto pids = proc::list_pids(proc);
   if (!pids) return pids.error();
   std::vector<std::optional<Sighting>> seen(pids->size());
-  const auto looked = for_each_item(pids->size(), task, [&](Share share, Task& own) -> Status {
-    if (auto go_on = own.check(); !go_on) return go_on;
+  const auto looked = for_each_item(pids->size(), task, [&](Share share, Task&) -> Status {
     const std::int32_t pid = (*pids)[share.index];
     const auto process = proc.descend(std::to_string(pid));
     const auto stat = process ? proc::read_own_stat(*process) : Result<proc::Stat>(process.error());

@@ -98,7 +98,6 @@ Result<std::vector<Listed>> list_node(Node& node, const ListQuery& query, Task& 
   while (surveys.size() < workers) surveys.push_back(surveys.front().sibling());
   std::vector<Listed> listed(chosen.size());
   const auto looked = for_each_item(chosen.size(), task, [&](Share share, Task& own) -> Status {
-    if (auto go_on = own.check(); !go_on) return go_on;
     Listed& row = listed[share.index];
     row.container = chosen[share.index].container;
     look_at(node, std::move(chosen[share.index]), inits, surveys[share.worker], query, row, own);
