@@ -53,7 +53,6 @@ Status list_bundles(const Root& proc, const BundleSet& set, const NodeFacts& fac
     }
     std::vector<std::optional<Found>> found(block->names.size());
     auto listed = for_each_item(found.size(), task, [&](Share share, Task& own) -> Status {
-      if (auto go_on = own.check(); !go_on) return go_on;
       found[share.index] = look_at_bundle(proc, set, block->names[share.index], facts, own);
       return Done{};
     });
@@ -204,6 +203,12 @@ std::string root_of_daemon(const EngineProcess& daemon) {
   return text ? value_in_config(*text, "", "root") : std::string{};  // containerd-config.toml(5)
 }
 
+// One for each driver that keeps layers as directories, where there is one.
+void find_storage(const Root& node, const std::string& root, Storages& storages, Task& task) {
+  for (const std::string_view driver : {"/overlay/x", "/vfs/x"})
+    (void)storages.find(node, root + std::string(driver), task);
+}
+
 // Where containers-storage.conf(5) says that layers are kept.
 void find_configured_storage(const Root& node, const std::string& config, Storages& storages, Task& task) {
   const auto text = node.read_file_in_root(config, kMaxJsonBytes);
@@ -213,9 +218,7 @@ void find_configured_storage(const Root& node, const std::string& config, Storag
     return;
   }
   const std::string root = value_in_config(*text, "storage", "graphroot");
-  if (!root.starts_with('/')) return;
-  for (const std::string_view driver : {"/overlay/x", "/vfs/x"})
-    (void)storages.find(node, root + std::string(driver), task);
+  if (root.starts_with('/')) find_storage(node, root, storages, task);
 }
 
 // Where users keep theirs: the homes in passwd(5), seventh field the shell. What they say is shown as theirs.
@@ -230,13 +233,9 @@ void find_user_storages(const Root& node, Storages& storages, Task& task) {
   for (const std::string_view line : split(*text, '\n')) {
     const auto fields = split(line, ':');
     if (fields.size() != 7 || !fields[5].starts_with('/') || fields[5] == "/") continue;
-    for (const std::string_view driver : {"overlay", "vfs"}) {
-      const std::string layer =
-          std::string(fields[5]) + "/.local/share/containers/storage/" + std::string(driver) + "/x";
-      (void)storages.find(node, layer, task);
-    }
-    find_configured_storage(node, std::string(fields[5]) + "/.config/containers/storage.conf", storages,
-                            task);
+    const std::string home(fields[5]);
+    find_storage(node, home + "/.local/share/containers/storage", storages, task);
+    find_configured_storage(node, home + "/.config/containers/storage.conf", storages, task);
   }
 }
 
@@ -287,10 +286,7 @@ Status list_records(const Root& node, std::set<std::string> containerd,
   }
   if (auto added = add_docker_records(node, {data_roots.begin(), data_roots.end()}, found, task); !added)
     return added;
-  for (const std::string_view layer :
-       {"/var/lib/containers/storage/overlay/x", "/var/lib/containers/storage/vfs/x"}) {
-    (void)storages.find(node, layer, task);
-  }
+  find_storage(node, "/var/lib/containers/storage", storages, task);
   for (const char* config : {"/etc/containers/storage.conf", "/usr/share/containers/storage.conf"})
     find_configured_storage(node, config, storages, task);
   find_user_storages(node, storages, task);

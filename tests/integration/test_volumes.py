@@ -54,16 +54,24 @@ def volume_gaps(bundle, impact=None):
             if g["artifact"].startswith(("container.volumes", "tree.")) and impact in (None, g["impact"])]
 
 
-class OfAPod(lab.Case):
-    """One pod of two containers with volumes of every kind."""
+class WithPlaces(lab.Case):
+    """`base` is a place on a disk of the node, `pods` the volumes of a pod in a kubelet's directory there."""
 
     @classmethod
     def setUpClass(cls):
         lab.need("containerd", "runc", "ctr")
         cls.base = tempfile.mkdtemp(prefix="ctriage-volumes-", dir="/var/tmp")
         cls.addClassCleanup(shutil.rmtree, cls.base)
-        pods = f"{cls.base}/kubelet/pods/0c6a/volumes"
-        cls.cache, cls.claim = f"{pods}/kubernetes.io~empty-dir/cache", f"{pods}/kubernetes.io~csi/pvc/mount"
+        cls.pods = f"{cls.base}/kubelet/pods/0c6a/volumes"
+
+
+class OfAPod(WithPlaces):
+    """One pod of two containers with volumes of every kind."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.cache, cls.claim = f"{cls.pods}/kubernetes.io~empty-dir/cache", f"{cls.pods}/kubernetes.io~csi/pvc/mount"
         cls.host, cls.only, cls.memory, cls.file = (f"{cls.base}/{name}" for name in ("host", "only", "memory", "file"))
         for path in (cls.cache, cls.claim, cls.host, cls.only, cls.memory):
             os.makedirs(path)
@@ -274,17 +282,14 @@ class OfTheNode(lab.Case):
             self.assertTrue([reason for _, origin, reason in volume_gaps(bundle, "note") if origin == "/node" and "of the node" in reason])
 
 
-class OfAnEndedOne(lab.Case):
+class OfAnEndedOne(WithPlaces):
     """What its record says of its mounts, as the node has it by now."""
 
     @classmethod
     def setUpClass(cls):
-        lab.need("containerd", "runc", "ctr")
-        cls.base = tempfile.mkdtemp(prefix="ctriage-volumes-", dir="/var/tmp")
-        cls.addClassCleanup(shutil.rmtree, cls.base)
-        pods = f"{cls.base}/kubelet/pods/0c6a/volumes"
-        cls.places = {"/cache": f"{pods}/kubernetes.io~empty-dir/cache", "/data": f"{pods}/kubernetes.io~csi/pvc/mount",
-                      "/token": f"{pods}/kubernetes.io~secret/token"}
+        super().setUpClass()
+        cls.places = {"/cache": f"{cls.pods}/kubernetes.io~empty-dir/cache", "/data": f"{cls.pods}/kubernetes.io~csi/pvc/mount",
+                      "/token": f"{cls.pods}/kubernetes.io~secret/token"}
         cls.places |= {f"/{name}": f"{cls.base}/{name}" for name in ("host", "moved", "away", "only", "loop", "hung", "memory")}
         for path in cls.places.values():
             os.makedirs(path)

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "lib/core/path.h"
-#include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/source/live/live.h"
 #include "lib/source/live/posture.h"
@@ -35,9 +34,7 @@ class EndedFinder {
  public:
   EndedFinder(Node& node, LiveContainer& live, Root top, std::vector<Mount> of_node)
       : node_(node), live_(live), top_(std::move(top)), of_node_(std::move(of_node)) {
-    for (const Mount& mount : of_node_) {
-      if (mount.mountpoint.raw == "/") root_device_ = mount.device;
-    }
+    root_device_ = device_of_root(of_node_);
     lasting_ = devices_of_node(of_node_, live.container.engine_root.raw, "/var/lib/kubelet");
   }
 
@@ -47,8 +44,7 @@ class EndedFinder {
         kind_of_source(source) == GrantKind::engine)
       return;
     if (kind_of_source(source) == GrantKind::secret)
-      return give(Impact::note, asked, Errc::unsupported,
-                  "secrets and configuration of the pod: their bytes are not taken");
+      return give(Impact::note, asked, Errc::unsupported, std::string(kSecretsNotTaken));
     if (has_option(asked, "ro"))
       return give(Impact::note, asked, Errc::unsupported,
                   source + " of the node was read-only for this container: not taken");
@@ -75,7 +71,7 @@ class EndedFinder {
     if (!asked.source.raw.starts_with('/')) return Error{Errc::malformed, "is no absolute path"};
     auto place = without_links(asked.source.raw);
     if (!place) return std::move(place).error();
-    auto pinned = *place == "/" ? sys::duplicate(top_.fd(), "/") : top_.pin_beneath(place->substr(1));
+    auto pinned = pin_place(top_, *place);
     if (!pinned) return std::move(pinned).error();
     const auto info = file_info(pinned->get(), *place);
     if (!info) return info.error();
@@ -97,7 +93,7 @@ class EndedFinder {
            asked.source.raw + " of the node leads to " + volume.source + " now");
     if (node_.disk && volume.kind == VolumeKind::empty_dir)
       give(Impact::note, asked, Errc::vanished, "what an emptyDir of medium Memory had is on no disk");
-    clone(volume, *pinned);
+    clone(volume, *std::move(pinned));
     live_.volumes.push_back(std::move(volume));
     return Done{};
   }
@@ -164,21 +160,13 @@ class EndedFinder {
     return found;
   }
 
-  void clone(Volume& volume, const UniqueFd& pinned) {
+  void clone(Volume& volume, UniqueFd pinned) {
     if (volume.kind == VolumeKind::claim || (!node_.disk && !lasting_.contains(volume.mount.device.value))) {
       volume.no_clone = "on a file system of its own, which is not held";
       return;
     }
-    auto copy = sys::duplicate(pinned.get(), volume.source);
-    auto cloned = copy ? Root::adopt(*std::move(copy), volume.mount.mountpoint.raw).clone_read_only()
-                       : Result<Root>(std::move(copy).error());
-    if (!cloned) {
-      volume.no_clone = cloned.error().what;
-      return;
-    }
-    volume.clone = *std::move(cloned);
-    volume.clone->call(volume.mount.mountpoint.raw);
-    volume.clone->count_access_times(node_.touched);
+    const Root there = Root::adopt(std::move(pinned), volume.source);
+    if (auto held = hold_clone(volume, there, node_); !held) volume.no_clone = held.error().what;
   }
 
   Node& node_;

@@ -129,7 +129,7 @@ void hold_tmpfs(Node& node, LiveContainer& container, HoldCounts& counts, Task& 
         task.gaps.add(
             {Impact::note, "container.tmpfs", path,
              Error{Errc::unsupported, owner == TmpfsOwner::secrets
-                                          ? "secrets and configuration of the pod: their bytes are not taken"
+                                          ? std::string(kSecretsNotTaken)
                                           : true_source(mount, *of_node) +
                                                 " of the node is mounted here: its bytes are not taken"}});
       }

@@ -74,8 +74,7 @@ class Finder {
   Finder(Node& node, LiveContainer& live, const std::vector<Mount>& of_node, std::string kubelet_root)
       : node_(node), live_(live), of_node_(of_node), kubelet_root_(std::move(kubelet_root)) {
     lasting_ = devices_of_node(of_node_, live.container.engine_root.raw, kubelet_root_);
-    const Mount* root = root_of(of_node_);
-    node_root_device_ = root == nullptr ? Hex{} : root->device;
+    node_root_device_ = device_of_root(of_node_);
   }
 
   void look_at(const Mount& mount) {
@@ -87,8 +86,7 @@ class Finder {
     const std::string& path = mount.mountpoint.raw;
     if (is_made_by_engine(path) || kind_of_source(source) == GrantKind::engine) return;  // pod.json has them
     if (kind_of_source(source) == GrantKind::secret)
-      return give(Impact::note, mount, Errc::unsupported,
-                  "secrets and configuration of the pod: their bytes are not taken");
+      return give(Impact::note, mount, Errc::unsupported, std::string(kSecretsNotTaken));
     if (!is_writable(mount) && in_memory) return;  // told with the tmpfs
     if (!is_writable(mount))
       return give(Impact::note, mount, Errc::unsupported,
@@ -140,25 +138,15 @@ class Finder {
     if (!node) return std::move(node).error();
     if (const Mount* server = server_on_the_way(of_node_, node_root_device_, volume.source))
       return Error{Errc::outside, "the way to it on the node leads over " + server->fstype.raw};
-    auto there = volume.source == "/" ? node->duplicate() : pin(*node, volume.source);
-    if (!there) return std::move(there).error();
-    const auto ours = there->stat_beneath("");
+    auto pinned = pin_place(*node, volume.source);
+    if (!pinned) return std::move(pinned).error();
+    const Root there = Root::adopt(*std::move(pinned), volume.source);
+    const auto ours = there.stat_beneath("");
     const auto theirs = seen->root.stat_beneath("");
     if (!ours || !theirs || !ours->same_inode(*theirs))
       return Error{Errc::changed, volume.source + " of the node is another directory by now"};
-    auto cloned = there->clone_read_only();
-    if (!cloned) return std::move(cloned).error();
     volume.directory = seen->directory;
-    volume.clone = *std::move(cloned);
-    volume.clone->call(volume.mount.mountpoint.raw);
-    volume.clone->count_access_times(node_.touched);
-    return Done{};
-  }
-
-  static Result<Root> pin(const Root& node, const std::string& source) {
-    auto pinned = node.pin_beneath(std::string_view(source).substr(1));
-    if (!pinned) return std::move(pinned).error();
-    return Root::adopt(*std::move(pinned), source);
+    return hold_clone(volume, there, node_);
   }
 
   Node& node_;
@@ -170,39 +158,55 @@ class Finder {
   std::uint64_t crowded_ = 0;
 };
 
-Result<OpenVolume> open_on_disk(const Root& disk, const Volume& volume) {
-  auto pinned = volume.source == "/" ? sys::duplicate(disk.fd(), "/")
-                                     : disk.pin_beneath(std::string_view(volume.source).substr(1));
-  if (!pinned) return std::move(pinned).error();
-  return OpenVolume{Root::adopt(*std::move(pinned), volume.mount.mountpoint.raw), volume.directory};
+Result<OpenVolume> open_pinned(UniqueFd pinned, const Volume& volume) {
+  const auto info = file_info(pinned.get(), volume.source);
+  if (!info) return info.error();
+  return OpenVolume{Root::adopt(std::move(pinned), volume.mount.mountpoint.raw), info->is_directory()};
 }
 
 // Where the container has ended: its place on the node, if the same file system is there still.
 Result<OpenVolume> open_on_node(Node& node, const Volume& volume, Task& task) {
-  if (node.disk) return open_on_disk(*node.disk, volume);
+  if (node.disk) {
+    auto pinned = pin_place(*node.disk, volume.source);
+    return pinned ? open_pinned(*std::move(pinned), volume) : Result<OpenVolume>(std::move(pinned).error());
+  }
   const Error gone{Errc::vanished, "the container has ended, and the volume is not mounted any more"};
   auto of_node = proc::read_mounts(node.proc, node.host, task);
   if (!of_node) return std::move(of_node).error();
   if (volume.source.empty() || true_source(volume.mount, *of_node) != volume.source) return gone;
-  const Mount* root = root_of(*of_node);
-  if (server_on_the_way(*of_node, root == nullptr ? Hex{} : root->device, volume.source) != nullptr)
+  if (server_on_the_way(*of_node, device_of_root(*of_node), volume.source) != nullptr)
     return Error{Errc::outside, "the way to it on the node leads over a server that may never answer"};
   auto top = node.proc.descend_magic(node.host_link("root"));
   if (!top) return std::move(top).error();
-  auto pinned = volume.source == "/" ? sys::duplicate(top->fd(), "/")
-                                     : top->pin_beneath(std::string_view(volume.source).substr(1));
+  auto pinned = pin_place(*top, volume.source);
   if (!pinned) return pinned.error().code == Errc::not_found ? gone : std::move(pinned).error();
   const auto id = mount_id(node.proc, pinned->get());
   const bool same = id && std::ranges::any_of(*of_node, [&](const Mount& mount) {
                       return mount.id == *id && mount.device == volume.mount.device;
                     });
   if (!same) return gone;
-  auto info = file_info(pinned->get(), volume.source);
-  if (!info) return std::move(info).error();
-  return OpenVolume{Root::adopt(*std::move(pinned), volume.mount.mountpoint.raw), info->is_directory()};
+  return open_pinned(*std::move(pinned), volume);
 }
 
 }  // namespace
+
+Hex device_of_root(const std::vector<Mount>& of_node) {
+  const Mount* root = root_of(of_node);
+  return root == nullptr ? Hex{} : root->device;
+}
+
+Result<UniqueFd> pin_place(const Root& top, const std::string& place) {
+  return place == "/" ? sys::duplicate(top.fd(), place) : top.pin_beneath(std::string_view(place).substr(1));
+}
+
+Status hold_clone(Volume& volume, const Root& there, const Node& node) {
+  auto cloned = there.clone_read_only();
+  if (!cloned) return std::move(cloned).error();
+  volume.clone = *std::move(cloned);
+  volume.clone->call(volume.mount.mountpoint.raw);
+  volume.clone->count_access_times(node.touched);
+  return Done{};
+}
 
 VolumeKind volume_kind(std::string_view source, std::string_view engine_root) {
   if (is_empty_dir(source)) return VolumeKind::empty_dir;

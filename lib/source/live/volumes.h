@@ -50,6 +50,14 @@ bool is_made_by_engine(std::string_view mountpoint);
 // File systems that the node has as long as it runs: a reference of ours to them keeps nobody waiting.
 std::set<std::uint64_t> devices_of_node(const std::vector<Mount>& of_node, const std::string& engine_root,
                                         const std::string& kubelet_root);
+// Of the mount at "/"; none: no device.
+Hex device_of_root(const std::vector<Mount>& of_node);
+constexpr std::string_view kSecretsNotTaken =
+    "secrets and configuration of the pod: their bytes are not taken";
+// O_PATH on what lies at `place`, "/" or "/a/b", of the node or disk whose / is `top`. No link is followed.
+Result<UniqueFd> pin_place(const Root& top, const std::string& place);
+// The volume is read through a clone of what is at `there` from now on.
+Status hold_clone(Volume& volume, const Root& there, const Node& node);
 Gap too_many_volumes(const LiveContainer& live, std::uint64_t more);
 // "rw" for this container: not read-only by its mount, nor the whole file system.
 bool is_writable(const Mount& mount);
