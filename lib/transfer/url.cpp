@@ -118,7 +118,7 @@ Result<Url> parse_url(std::string_view text, bool from_file) {
   const auto scheme = std::ranges::find(kSchemes, text.substr(0, std::min(colon, text.size())),
                                         &std::pair<std::string_view, Scheme>::first);
   if (colon == std::string_view::npos || scheme == kSchemes.end())
-    return wrong("it begins with none of file: " + all_schemes());
+    return wrong("it begins with none of " + all_schemes());
   Url url;
   url.scheme = scheme->second;
   std::string_view rest = text.substr(colon + 1);
