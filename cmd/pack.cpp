@@ -33,16 +33,6 @@ std::string whole_name(const bundle::Stored& stored) {
   return name;
 }
 
-// Not whole: what verify says, and nothing is left behind.
-Exit refuse(Io& io, const std::string& name, const bundle::Report& report) {
-  for (const std::string& problem : report.problems)
-    io.err("ctriage: " + escape_terminal(name + ": " + problem) + "\n");
-  const bool cut = report.verdict == bundle::Verdict::cut;
-  if (cut) io.err("ctriage: " + escape_terminal(name) + ": cut: it ends early\n");
-  io.err("nothing was written\n");
-  return cut ? Exit::lost : Exit::failed;
-}
-
 Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t split,
                   const std::string& folder, const Sealing& sealing, const Common& common, Task& task,
                   Io& io) {
@@ -79,7 +69,7 @@ Exit write_packed(const bundle::Stored& stored, const Root& into, std::uint64_t 
       copied = std::move(report).error();
     } else if (report->verdict != bundle::Verdict::whole) {
       sink->remove();
-      return refuse(io, name, *report);
+      return refuse_to_pack(io, name, *report);
     } else {
       result.manifest_sha256 = to_hex(*report->manifest_digest);
       result.verified = true;

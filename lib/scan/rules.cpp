@@ -151,6 +151,8 @@ class Compile {
 
   // Whether it has mistakes only as long as these variables are not there.
   Status look_for_unanswered(const std::string& text, const std::string& path) {
+    const auto is_in_it = [&text](const char* name) { return text.find(name) != std::string::npos; };
+    if (std::ranges::none_of(kUnanswered, is_in_it)) return Done{};
     std::array<std::size_t, 2> mistakes{};
     for (const bool defined : {false, true}) {
       Compile alone(task_);
