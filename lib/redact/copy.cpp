@@ -27,13 +27,15 @@ constexpr std::string_view kWhyLeftOut = "left out of a redacted copy: bytes may
 enum class Kind : std::uint8_t { records, document, text, words, bytes };
 
 Kind kind_of(std::string_view path) {
-  if (path.starts_with(kAttached) || path.find(".gz") != std::string_view::npos) return Kind::bytes;
+  if (path.starts_with(kAttached)) return Kind::bytes;
   if (path.ends_with(".jsonl")) return Kind::records;
   if (path.ends_with(".json")) return Kind::document;
   if (path.ends_with(".cmdline")) return Kind::words;
   const bool log = path.find("/logs/") != std::string_view::npos || path == "node/kmsg.zst";
   const bool journal = path.find(".journal") != std::string_view::npos;  // a binary form
-  if (path.ends_with(".txt") || path.starts_with("node/config/") || (log && !journal)) return Kind::text;
+  const bool compressed = path.find(".gz") != std::string_view::npos;
+  const bool text = path.ends_with(".txt") || path.starts_with("node/config/") || (log && !journal);
+  if (text && !compressed) return Kind::text;
   return Kind::bytes;
 }
 

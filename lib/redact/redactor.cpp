@@ -24,9 +24,11 @@ constexpr const char* kSecretName =
     "private_?-?key|access_?-?key|signing_?-?key|encryption_?-?key|cookie|session_?-?(?:id|key)|conn(?:"
     "ection)?_?-?str(?:ing)?|"
     // short ones by themselves: not compass, not authority
-    "(?:\\b|[_.-])(?:pass|pwd|pin|otp|salt|dsn|auth|key)[0-9]*(?:\\b|[_.-])|(?-i:[a-z](?:Pass|Pwd)\\b|[A-Z0-"
-    "9]PASS\\b))[A-Za-"
-    "z0-9_.-]*";
+    "(?:\\b|[_.-])(?:pass|pwd|pin|otp|salt|dsn|auth|key)[0-9]*(?:\\b|[_.-])|"
+    "(?-i:[a-z](?:Pass|Pwd)\\b|[A-Z0-9]PASS\\b))"
+    "[A-Za-z0-9_.-]*";
+constexpr const char* kKeyBegins = "-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----";
+constexpr const char* kKeyEnds = "-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----";
 
 struct Form {
   const char* pattern;
@@ -37,7 +39,7 @@ struct Form {
 std::vector<std::pair<std::string, int>> forms() {
   const std::string name(kSecretName);
   std::vector<std::pair<std::string, int>> all;
-  constexpr std::array<Form, 22> kTokens{{
+  constexpr std::array<Form, 21> kTokens{{
       {"eyJ[A-Za-z0-9_-]{10,}\\.[A-Za-z0-9_-]{4,}\\.[A-Za-z0-9_-]*", 0},
       {"\\b(?:AKIA|ASIA)[A-Z0-9]{16}\\b", 0},
       {"\\bgh[pousr]_[A-Za-z0-9]{20,}", 0},
@@ -51,19 +53,18 @@ std::vector<std::pair<std::string, int>> forms() {
       {"\\bhv[sb]\\.[A-Za-z0-9_-]{20,}", 0},
       {"\\bSG\\.[A-Za-z0-9_-]{16,}\\.[A-Za-z0-9_-]{16,}", 0},
       {"AGE-SECRET-KEY-1[A-Z0-9]{50,}", 0},
-      {"(?s)-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----", 0},
       {"(?i)\\b(?:bearer|basic)\\s+([A-Za-z0-9._~+/=-]{8,})", 1},
       {"(?i)\\b[a-z][a-z0-9+.-]*://[^/\\s:@\"']*:([^\\s\"']+)@", 1},
       {"(?i)[?&](?:sig|signature|x-amz-signature|x-amz-security-token|code|key)=([^&\\s\"']+)", 1},
       {"(?i)\\b(?:set-)?cookie[\"']?\\s*[:=]\\s*[\"']?([^\"'\\r\\n]+)", 1},
-      {"(?i)\\bauthorization[\"']?\\s*[:=]\\s*[\"']?(?:(?:basic|bearer|digest|token|negotiate|apikey)\\s+)?(["
-       "^"
-       "\"'\\r\\n]+)",
+      {"(?i)\\bauthorization[\"']?\\s*[:=]\\s*[\"']?"
+       "(?:(?:basic|bearer|digest|token|negotiate|apikey)\\s+)?([^\"'\\r\\n]+)",
        1},
       {"(?i)\\bresponse=\"([^\"]+)\"", 1},  // of Digest
       {"(?i)\\b(?:identified by|password)\\s+'([^']+)'", 1},
       {"(?i)\\b(?:identified by|password)\\s+\"([^\"]+)\"", 1},
   }};
+  all.emplace_back(std::string("(?s)") + kKeyBegins + ".*?" + kKeyEnds, 0);
   for (const Form& form : kTokens) all.emplace_back(form.pattern, form.group);
   // "name": "value" of JSON inside a text; {"name":"DB_PASSWORD","value":"..."} of a pod's.
   all.emplace_back("(?i)\"" + name + "\"\\s*:\\s*\"((?:[^\"\\\\]|\\\\.)+)\"", 1);
@@ -109,8 +110,8 @@ struct Redactor::Forms {
   RE2 variable{"(?is)([A-Za-z_][A-Za-z0-9_.-]*)=(.+)", quiet()};
   RE2 option{std::string("(?i)--?") + kSecretName, quiet()};
   RE2 name{std::string("(?i).*") + kSecretName + ".*", quiet()};
-  RE2 key_begins{"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----", quiet()};
-  RE2 key_ends{"-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----", quiet()};
+  RE2 key_begins{kKeyBegins, quiet()};
+  RE2 key_ends{kKeyEnds, quiet()};
   std::unique_ptr<RE2> known;
 };
 
@@ -161,8 +162,9 @@ std::string Redactor::hide_forms(std::string_view text) {
       const auto from = static_cast<std::size_t>(secret.data() - now.data());
       const auto end = static_cast<std::size_t>(found[0].data() - now.data()) + found[0].size();
       out.append(now, copied, from - copied);
-      const bool directory = std::string_view(found[0].data(), found[0].size()).starts_with("PWD=");
       const std::string_view value(secret.data(), secret.size());
+      // Of a form with a name; a value that is known may begin with anything.
+      const bool directory = group > 0 && found[0].starts_with("PWD=");
       out += directory ? std::string(value) : mark(value);
       copied = from + secret.size();
       any = true;
