@@ -10,6 +10,7 @@ namespace ctriage::bundle {
 
 constexpr std::string_view kCustody = "custody.jsonl";
 constexpr std::string_view kGaps = "gaps.jsonl";
+constexpr std::string_view kSummary = "SUMMARY.txt";
 constexpr std::string_view kSums = "SHA256SUMS";
 constexpr std::string_view kManifest = "manifest.json";
 constexpr std::string_view kManifestSignature = "manifest.json.sig";

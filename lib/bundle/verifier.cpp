@@ -32,7 +32,8 @@ class ManifestCheck final : public ManifestSink {
     listed_ = 0;
     status_ = stream.status;
     if (stream.path == kCustody) has_custody_ = true;
-    if (status_ == "partial" && name_.ends_with(kJsonlSuffix) && not_whole_.size() < kMaxNotWhole)
+    const bool told = name_.ends_with(kJsonlSuffix) || name_ == kSummary;
+    if (status_ == "partial" && told && not_whole_.size() < kMaxNotWhole)
       not_whole_.push_back({name_, stream.size_bytes, false, stream.why});
     if (!parse_outcome(status_)) {
       problems_.add(name_, "the manifest gives it the status " + status_.substr(0, 40));

@@ -86,7 +86,7 @@ struct Seen {
 // Compares SHA256SUMS line by line, so that a problem names the member.
 Status check_sums(ByteSource& in, const Seen& seen, Problems& problems);
 // The manifest against what was seen, in both directions. Adds the records that are not whole, as the writer
-// noted it: custody.jsonl, gaps.jsonl and their like, of which no other record may speak.
+// noted it (custody.jsonl, gaps.jsonl and their like), and SUMMARY.txt: no other record may speak of them.
 Status check_manifest(ByteSource& in, const Seen& seen, std::int64_t mtime_seconds, Problems& problems,
                       std::vector<StreamState>& not_whole);
 

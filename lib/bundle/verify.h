@@ -38,7 +38,7 @@ struct Report {
   std::uint64_t streams = 0;
   std::uint64_t size_bytes = 0;
   std::uint64_t custody_records = 0;
-  std::vector<StreamState> not_whole;  // records that the writer could not end, by the manifest; bounded
+  std::vector<StreamState> not_whole;  // what the writer could not end, by the manifest; bounded
   std::optional<Digest> manifest_digest;
   std::string signed_by;   // fingerprint of the key whose signature fits; empty: not signed
   std::string signer;      // who that is, by `signers`

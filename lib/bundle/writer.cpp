@@ -22,7 +22,7 @@ std::span<const std::byte> as_bytes(std::string_view text) {
 
 Priority priority_of(std::string_view path) {
   if (path == kCustody) return Priority::custody;
-  const bool closing = path == kGaps || path == "findings.jsonl" || path == "SUMMARY.txt";
+  const bool closing = path == kGaps || path == "findings.jsonl" || path == kSummary;
   return closing ? Priority::closing : Priority::data;
 }
 
@@ -152,6 +152,8 @@ class BundleWriter final : public Writer {
     Pipeline& pipeline = shared_->pipeline;
     close_feeds();
     pipeline.drain();
+    Sealed sealed;
+    if (auto late = pipeline.untold_error(); !late) sealed.late_why = std::move(late).error().what;
     // A custody chain that finds no room is partial in the manifest; the rest is sealed all the same.
     Status whole = record("seal", {});
     const auto closed =
@@ -160,7 +162,6 @@ class BundleWriter final : public Writer {
     if (whole) whole = closed;
     if (whole) whole = pipeline.error_of(custody_->core());
 
-    Sealed sealed;
     if (!whole) sealed.custody_why = whole.error().what;
     if (auto ended = write_ending(sealed); !ended) return std::move(ended).error();
     auto name = pipeline.part().seal();

@@ -44,6 +44,7 @@ struct Sealed {
   std::uint64_t size_bytes = 0;  // of the file
   Digest manifest_digest{};      // of manifest.json: names every byte of the file
   std::string custody_why;       // why custody.jsonl is not whole; empty: it is
+  std::string late_why;          // a stream failed after its finish(); empty: none did
   std::string unsigned_why;      // why there is no signature though there is a signer
 };
 

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <set>
 
+#include "lib/bundle/names.h"
 #include "lib/collect/collection.h"
 #include "lib/collect/plan.h"
 #include "lib/core/limits.h"
@@ -476,8 +477,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
   summary.notes = log.count(Impact::note);
   summary.took_ns = sys::boottime_ns() - began_ns;
   summary.cpu_ns = sys::cpu_time_ns();
-  if (auto status = out.add("SUMMARY.txt", progress.summary_text(summary), "ctriage"); !status)
-    ++summary.lost;
+  const auto summarized = out.add(std::string(bundle::kSummary), progress.summary_text(summary), "ctriage");
   if (auto status = in.findings->finish(bundle::Outcome::collected, ""); !status) gaps_lost = true;
   if (auto status = gap_stream.finish(gaps_lost ? bundle::Outcome::partial : bundle::Outcome::collected,
                                       gaps_lost ? "some gaps could not be written" : "");
@@ -489,6 +489,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
     ++summary.lost;
     progress.gap({Impact::lost, "bundle", std::string(member), Error{Errc::io, std::move(why)}});
   };
+  if (!summarized) tell_late(bundle::kSummary, summarized.error().what);
   if (gaps_lost) tell_late("gaps.jsonl", "some gaps or findings could not be written");
   auto sealed = out.seal();
   if (!sealed) {
@@ -498,6 +499,7 @@ Result<Summary> collect(source::LiveSnapshot& snapshot, const Output& output, ru
     summary.size_bytes = out.size_bytes();
     return summary;
   }
+  if (!sealed->late_why.empty()) tell_late("ending", sealed->late_why);
   if (!sealed->custody_why.empty()) tell_late("custody.jsonl", sealed->custody_why);
   if (!sealed->unsigned_why.empty()) {
     tell_late("manifest.json.sig", "NOT SIGNED: " + sealed->unsigned_why);

@@ -20,7 +20,6 @@ constexpr std::size_t kMaxRecordLine = 8 << 20;  // FORMAT.md of lib/bundle
 constexpr std::size_t kMaxDocument = 8 << 20;
 constexpr std::string_view kHeader = "bundle.json";
 constexpr std::string_view kAttached = "pod/attach/";  // anybody's bytes, whatever their names end in
-constexpr std::string_view kSummary = "SUMMARY.txt";
 constexpr std::string_view kParentCustody = "parent/custody.jsonl";
 constexpr std::string_view kWhyLeftOut = "left out of a redacted copy: bytes may hold secrets in any form";
 
@@ -231,7 +230,7 @@ class Copy {
                                                   : bundle::Encoding::plain,
                             source);
     if (!opened) return std::move(opened).error();
-    if (path == kSummary) {
+    if (path == bundle::kSummary) {
       const std::string line =
           "REDACTED COPY of the bundle whose manifest.json has SHA-256 " + digest_ + "\n";
       if (auto put = (*opened)->write(std::as_bytes(std::span(line.data(), line.size()))); !put) return put;
