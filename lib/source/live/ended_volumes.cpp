@@ -69,7 +69,8 @@ class EndedFinder {
 
   Status find(const HostMount& asked) {
     if (!asked.source.raw.starts_with('/')) return Error{Errc::malformed, "is no absolute path"};
-    auto place = without_links(asked.source.raw);
+    bool led_later = false;
+    auto place = without_links(asked.source.raw, led_later);
     if (!place) return std::move(place).error();
     auto pinned = pin_place(top_, *place);
     if (!pinned) return std::move(pinned).error();
@@ -88,9 +89,17 @@ class EndedFinder {
     volume.source = *std::move(place);
     volume.kind = volume_kind(volume.source, live_.container.engine_root.raw);
     volume.directory = info->is_directory();
+    // On a disk that was copied each link and directory is as new as the copy.
+    const Impact other = node_.disk ? Impact::degraded : Impact::lost;
     if (volume.source != asked.source.raw)
-      give(Impact::note, asked, Errc::changed,
-           asked.source.raw + " of the node leads to " + volume.source + " now");
+      give(led_later ? other : Impact::note, asked, Errc::changed,
+           asked.source.raw + " of the node leads to " + volume.source + " now" +
+               (led_later ? ", by a link that is newer than the container: what was mounted may lie elsewhere"
+                          : ""));
+    if (info->btime && is_later(*info->btime))
+      give(
+          other, asked, Errc::changed,
+          volume.source + " of the node was made after the container started: what was mounted is not there");
     if (node_.disk && volume.kind == VolumeKind::empty_dir)
       give(Impact::note, asked, Errc::vanished, "what an emptyDir of medium Memory had is on no disk");
     clone(volume, *std::move(pinned));
@@ -98,8 +107,13 @@ class EndedFinder {
     return Done{};
   }
 
+  // Whoever made it then made something else of the place that was mounted.
+  [[nodiscard]] bool is_later(Timestamp made) const {
+    return live_.container.started_at && made > *live_.container.started_at;
+  }
+
   // As the kernel would go, but that no server is asked, and no link can lead out.
-  Result<std::string> without_links(const std::string& path) {
+  Result<std::string> without_links(const std::string& path, bool& led_later) {
     std::vector<std::string> left;  // the next one last
     const auto add = [&left](std::string_view names) {
       const auto parts = split(names, '/');
@@ -129,6 +143,7 @@ class EndedFinder {
         done = std::move(next);
         continue;
       }
+      led_later = led_later || is_later(info->ctime);
       if (++links > kMaxLinks) return Error{Errc::limit, "more than 40 links"};
       const auto target = top_.read_link_beneath(std::string_view(next).substr(1));
       if (!target) return target.error();
