@@ -11,6 +11,10 @@ if(CTRIAGE_SANITIZE)
   target_compile_options(ctriage_options INTERFACE -fsanitize=${CTRIAGE_SANITIZE} -fno-sanitize-recover=all
                          -fno-omit-frame-pointer)
   target_link_options(ctriage_options INTERFACE -fsanitize=${CTRIAGE_SANITIZE})
+  if(CTRIAGE_SANITIZE MATCHES "undefined")
+    # UBSan's tables hold millions of pointers: at a fixed address none is relocated each time a program starts.
+    target_link_options(ctriage_options INTERFACE -no-pie)
+  endif()
 endif()
 if(CTRIAGE_FUZZ)
   target_compile_options(ctriage_options INTERFACE -fsanitize=fuzzer-no-link)
