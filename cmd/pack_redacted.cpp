@@ -43,6 +43,10 @@ Exit pack_redacted(const bundle::Stored& stored, const Root& into, const std::st
     return fail(io, copied.error());
   }
   const bundle::Sealed& sealed = copied->sealed;
+  if (const std::string& why = sealed.late_why.empty() ? sealed.custody_why : sealed.late_why; !why.empty()) {
+    (void)sys::unlinkat(into.fd(), sealed.path).has_value();
+    return fail(io, Error{Errc::io, sealed.path + ": not whole, and removed: " + why});
+  }
   PackResult result;
   result.path = Bytes(name_in(folder, sealed.path));
   result.size_bytes = sealed.size_bytes;
