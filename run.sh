@@ -14,7 +14,8 @@ usage: ./run.sh COMMAND
   test              everything: unit and integration tests, sanitizers, fuzz corpora, format, tidy
   bench [NAME...]   measure against the peers of DESIGN.md
   fuzz [SECONDS]    run each fuzz target that long (60)
-  install [PREFIX]  put ctriage and its completion below PREFIX (/usr/local)
+  package [ARCH...] dist/: self-contained program, .deb and tarball of each architecture (amd64 arm64), image, kubectl plugin
+  install [PREFIX]  put ctriage, its manual pages and completions below PREFIX (/usr/local)
 END
 }
 
@@ -26,6 +27,8 @@ test_packages=(age openssh-client libgtest-dev libgmock-dev clang-format clang-t
   tar xz-utils bzip2 jq attr libcap2-bin procps util-linux-extra gcc gdb lldb elfutils python3-drgn fuse-overlayfs uidmap sleuthkit yara
   openssh-server vsftpd nginx-light openssl rsync samba smbclient libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3)
 fuzz_packages=(clang-16 libclang-rt-16-dev libgtest-dev libgmock-dev)
+package_packages=(libssh2-1-dev libc-ares-dev libjansson-dev libmagic-dev liblz4-dev libacl1-dev dpkg-dev ca-certificates)
+arm64_packages=(g++-aarch64-linux-gnu qemu-user)
 bench_packages=(age openssl zstd tar gcc gdb ripgrep curl openssh-server openssh-client vsftpd nginx-light rsync)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -202,10 +205,52 @@ cmd_bench() {
 cmd_install() {
   local prefix=${1:-/usr/local}
   cmd_build
-  as_root install -D -m 755 build/release/ctriage "$prefix/bin/ctriage"
-  build/release/ctriage completion bash >build/release/ctriage.bash
-  as_root install -D -m 644 build/release/ctriage.bash "$prefix/share/bash-completion/completions/ctriage"
+  logged pages cmake --build --preset release --target pages || return 1
+  as_root cmake --install build/release --prefix "$prefix" >build/logs/install.log || die "not installed: build/logs/install.log"
   say "installed $prefix/bin/ctriage"
+}
+
+# build_static ARCH: build/static/ctriage or build/static-arm64/ctriage, which needs nothing of the machine it runs on.
+build_static() {
+  local arch=$1 preset=static
+  [ "$arch" = amd64 ] || preset=static-$arch
+  [ build/static-libraries/"$arch"/lib/libcurl.a -nt deploy/package/libraries.sh ] || deploy/package/libraries.sh "$arch"
+  build_preset "$preset" pages
+}
+
+cmd_package() {
+  local arch preset version epoch tree image=()
+  [ $# -gt 0 ] || set -- amd64 arm64
+  cmd_setup
+  install_packages "${package_packages[@]}"
+  case " $* " in *\ arm64\ *) install_packages "${arm64_packages[@]}" ;; esac
+  # Every time in a package is that of the commit: two builds of it are equal byte for byte.
+  epoch=$(git log -1 --format=%ct 2>/dev/null || echo 0)
+  export SOURCE_DATE_EPOCH=$epoch
+  version=$(sed -n 's/^project(ctriage VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
+  rm -rf dist build/package
+  mkdir -p dist
+  for arch in "$@"; do
+    preset=static
+    [ "$arch" = amd64 ] || preset=static-$arch
+    logged "$preset" build_static "$arch" || return 1
+    logged "deb-$arch" cpack --config "build/$preset/CPackConfig.cmake" -B build/package || return 1
+    mv build/package/*.deb dist/
+    cp "build/$preset/ctriage" "dist/ctriage-$arch"
+    tree=build/package/ctriage-$version-linux-$arch
+    logged "tree-$arch" cmake --install "build/$preset" --prefix "$tree" || return 1
+    cp deploy/package/ctriage.sh README.md "$tree/bin/"
+    mv "$tree/bin/README.md" "$tree/"
+    tar -C build/package --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner -cf - "${tree##*/}" |
+      gzip -9n >"dist/${tree##*/}.tar.gz"
+    image+=(--binary "$arch=build/$preset/ctriage")
+  done
+  deploy/package/image.py -o "dist/ctriage-$version.oci.tar" "${image[@]}" \
+    --certificates /etc/ssl/certs/ca-certificates.crt >dist/image-digest
+  cp deploy/kubectl-ctriage dist/
+  (cd dist && sha256sum -- * >../build/package/SHA256SUMS && mv ../build/package/SHA256SUMS .)
+  say "dist/:"
+  ls -l dist >&2
 }
 
 SUDO=()
@@ -213,7 +258,7 @@ SUDO=()
 command=${1:-help}
 [ $# -eq 0 ] || shift
 case $command in
-  setup | build | demo | test | bench | fuzz | install) "cmd_$command" "$@" ;;
+  setup | build | demo | test | bench | fuzz | package | install) "cmd_$command" "$@" ;;
   help | -h | --help) usage ;;
   *) usage >&2; exit 2 ;;
 esac

@@ -86,6 +86,7 @@ void add_sweep(CLI::App& app, Common& common, Action& chosen);
 // rules list and rules check.
 void add_rules(CLI::App& app, Common& common, Action& chosen);
 void add_completion(CLI::App& app, Action& chosen);
+void add_manual(CLI::App& app, Action& chosen);
 
 // What several subcommands do alike.
 void add_target_options(CLI::App& sub, source::TargetQuery& query);

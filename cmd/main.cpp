@@ -10,6 +10,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/evidence.h"
+#include "lib/core/openssl.h"
 #include "lib/core/sys.h"
 #include "lib/core/text.h"
 #include "lib/report/progress.h"
@@ -111,6 +112,7 @@ int run(int argc, char** argv) {
   add_export(app, common, chosen);
   add_rules(app, common, chosen);
   add_completion(app, chosen);
+  add_manual(app, chosen);
   try {
     app.parse(words_of(argc, argv));
   } catch (const CLI::ParseError& error) {
@@ -164,6 +166,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
+    ctriage::ignore_openssl_configuration();
     return ctriage::run(argc, argv);
   } catch (const std::exception& error) {  // a bug of ours, or no memory
     std::fputs("ctriage: internal error: ", stderr);

@@ -1,11 +1,13 @@
 #include "lib/transfer/curl.h"
 
 #include <curl/curl.h>
+#include <fcntl.h>
 
 #include <algorithm>
 #include <array>
 #include <span>
 
+#include "lib/core/sys.h"
 #include "lib/core/text.h"
 
 namespace ctriage::transfer {
@@ -113,6 +115,21 @@ void set(CURL* handle, CURLoption option, T value) {
   (void)curl_easy_setopt(handle, option, value);
 }
 
+// The certificates that a server's may be signed by: those we were given, else libcurl's own place, else, for
+// one built without a place because it runs on every distribution, where those keep them.
+std::optional<std::string> authorities_file(CURL* handle, const std::string& given) {
+  if (!given.empty()) return given;
+  const char* built_in = nullptr;
+  if (curl_easy_getinfo(handle, CURLINFO_CAINFO, &built_in) == CURLE_OK && built_in != nullptr)
+    return std::nullopt;
+  for (const char* known :
+       {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/certs/ca-certificates", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}) {
+    if (sys::openat2(AT_FDCWD, known, O_RDONLY)) return known;
+  }
+  return std::nullopt;
+}
+
 void Session::prepare() {
   CURL* handle = handle_.get();
   curl_easy_reset(handle);  // connections stay
@@ -139,7 +156,8 @@ void Session::prepare() {
     set(handle, CURLOPT_SSL_VERIFYPEER, 0L);
     set(handle, CURLOPT_SSL_VERIFYHOST, 0L);
   }
-  if (!options_.ca_file.empty()) set(handle, CURLOPT_CAINFO, options_.ca_file.c_str());
+  if (const auto authorities = authorities_file(handle, options_.ca_file))
+    set(handle, CURLOPT_CAINFO, authorities->c_str());
   set(handle, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
   setup_(handle);
 }

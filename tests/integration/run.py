@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs the integration tests.
 
-usage: run.py --ctriage PATH [--faulty PATH] [PATTERN...]      a pattern is part of a file's or test's name
+usage: run.py --ctriage PATH [--faulty PATH] [--tests DIR] [PATTERN...]      a pattern is part of a file's or test's name
 Exit status: 0 all passed, 1 a failure, 77 nothing could run here. The last line counts.
 """
 import argparse
@@ -65,6 +65,7 @@ def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--ctriage", default=os.environ.get("CTRIAGE"))
     parser.add_argument("--faulty", default=os.environ.get("CTRIAGE_FAULTY"))
+    parser.add_argument("--tests", default=HERE)
     parser.add_argument("patterns", nargs="*")
     options = parser.parse_args()
     for name, value in (("CTRIAGE", options.ctriage), ("CTRIAGE_FAULTY", options.faulty)):
@@ -81,7 +82,8 @@ def main():
     signal.alarm(int(os.environ.get("CTRIAGE_TEST_SECONDS", "0")))
 
     chosen = unittest.TestSuite()
-    for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
+    sys.path.insert(0, options.tests)
+    for path in sorted(glob.glob(os.path.join(options.tests, "test_*.py"))):
         module = os.path.basename(path)[:-3]
         for test in tests_in(unittest.defaultTestLoader.loadTestsFromName(module)):
             if not options.patterns or any(p in test.id() or p == module + ".py" for p in options.patterns):
