@@ -1,13 +1,13 @@
 -- ClickHouse (22.8 or newer) for the lines that a fleet's Jobs print, one document a line (lib/model/SCHEMA.md):
 --   kubectl -n ctriage logs -l app.kubernetes.io/part-of=ctriage-fleet --all-containers --tail=-1 --max-log-requests=1000 |
---     clickhouse-client --query 'INSERT INTO ctriage.line FORMAT LineAsString'
+--     clickhouse-client --query 'INSERT INTO ctriage.lines FORMAT LineAsString'
 -- or whatever ships logs of pods, the text of a log line as `line`. Columns are called as the keys are. Of a container
 -- what is not asked for across nodes is left out, its environment above all, which may hold secrets: the line itself
 -- is not kept.
 
 CREATE DATABASE IF NOT EXISTS ctriage;
 
-CREATE TABLE ctriage.line (line String) ENGINE = Null;
+CREATE TABLE ctriage.lines (line String) ENGINE = Null;
 
 -- sweep: the containers of a node
 CREATE TABLE ctriage.container (
@@ -69,7 +69,7 @@ SELECT node, target,
 FROM (SELECT node, JSONExtractString(swept_target, 'target') AS target,
              arrayJoin(JSONExtractArrayRaw(swept_target, 'containers')) AS swept
       FROM (SELECT JSONExtractString(line, 'node') AS node, arrayJoin(JSONExtractArrayRaw(line, 'targets')) AS swept_target
-            FROM ctriage.line WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1'));
+            FROM ctriage.lines WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1'));
 
 -- sweep: what they run; who else runs the same bytes is a query over sha256
 CREATE TABLE ctriage.program (
@@ -94,7 +94,7 @@ FROM (SELECT node, target, JSONExtractString(swept, 'container', 'id') AS contai
       FROM (SELECT node, JSONExtractString(swept_target, 'target') AS target,
                    arrayJoin(JSONExtractArrayRaw(swept_target, 'containers')) AS swept
             FROM (SELECT JSONExtractString(line, 'node') AS node, arrayJoin(JSONExtractArrayRaw(line, 'targets')) AS swept_target
-                  FROM ctriage.line WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1')));
+                  FROM ctriage.lines WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1')));
 
 -- sweep: what rules named
 CREATE TABLE ctriage.finding (
@@ -135,7 +135,7 @@ FROM (SELECT node, target, arrayJoin(JSONExtractArrayRaw(swept, 'findings')) AS 
       FROM (SELECT node, JSONExtractString(swept_target, 'target') AS target,
                    arrayJoin(JSONExtractArrayRaw(swept_target, 'containers')) AS swept
             FROM (SELECT JSONExtractString(line, 'node') AS node, arrayJoin(JSONExtractArrayRaw(line, 'targets')) AS swept_target
-                  FROM ctriage.line WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1')));
+                  FROM ctriage.lines WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1')));
 
 -- sweep -f: indicators that were found
 CREATE TABLE ctriage.indicator_match (
@@ -160,7 +160,7 @@ FROM (SELECT node, target, arrayJoin(JSONExtractArrayRaw(swept, 'matches')) AS h
       FROM (SELECT node, JSONExtractString(swept_target, 'target') AS target,
                    arrayJoin(JSONExtractArrayRaw(swept_target, 'containers')) AS swept
             FROM (SELECT JSONExtractString(line, 'node') AS node, arrayJoin(JSONExtractArrayRaw(line, 'targets')) AS swept_target
-                  FROM ctriage.line WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1')));
+                  FROM ctriage.lines WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1')));
 
 -- sweep: what could not be seen, of the node (no target) and of each target; a target that could not be swept at all is
 -- lost, too
@@ -185,7 +185,7 @@ SELECT node, '' AS target,
   JSONExtractString(missing, 'reason') AS reason,
   parseDateTime64BestEffortOrNull(JSONExtractString(missing, 'at'), 9, 'UTC') AS at
 FROM (SELECT JSONExtractString(line, 'node') AS node, arrayJoin(JSONExtractArrayRaw(line, 'gaps')) AS missing
-      FROM ctriage.line WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1');
+      FROM ctriage.lines WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1');
 
 CREATE MATERIALIZED VIEW ctriage.gap_of_target TO ctriage.gap AS
 SELECT node, target,
@@ -198,7 +198,7 @@ SELECT node, target,
 FROM (SELECT node, JSONExtractString(swept_target, 'target') AS target,
              arrayJoin(JSONExtractArrayRaw(swept_target, 'gaps')) AS missing
       FROM (SELECT JSONExtractString(line, 'node') AS node, arrayJoin(JSONExtractArrayRaw(line, 'targets')) AS swept_target
-            FROM ctriage.line WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1'));
+            FROM ctriage.lines WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1'));
 
 CREATE MATERIALIZED VIEW ctriage.gap_of_error TO ctriage.gap AS
 SELECT JSONExtractString(line, 'node') AS node,
@@ -207,7 +207,7 @@ SELECT JSONExtractString(line, 'node') AS node,
   'sweep' AS artifact,
   JSONExtractString(swept_target, 'error') AS reason
 FROM (SELECT line, arrayJoin(JSONExtractArrayRaw(line, 'targets')) AS swept_target
-      FROM ctriage.line WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1')
+      FROM ctriage.lines WHERE JSONExtractString(line, 'schema') = 'ctriage.sweep/1')
 WHERE JSONHas(swept_target, 'error');
 
 -- collect: the bundles; the name of one begins with its case and its node
@@ -246,7 +246,7 @@ SELECT
   JSONExtractUInt(taken, 'bundle', 'took_ns') AS took_ns,
   JSONExtractUInt(taken, 'bundle', 'counts', 'gaps_lost') AS gaps_lost
 FROM (SELECT arrayJoin(JSONExtractArrayRaw(line, 'bundles')) AS taken
-      FROM ctriage.line WHERE JSONExtractString(line, 'schema') = 'ctriage.collect_many/1');
+      FROM ctriage.lines WHERE JSONExtractString(line, 'schema') = 'ctriage.collect_many/1');
 
 -- export: what is where by now; of several lines for a bundle and place the last holds
 CREATE TABLE ctriage.sent (
@@ -275,4 +275,4 @@ SELECT bundle, encrypted,
   JSONExtractString(destination, 'why') AS why
 FROM (SELECT JSONExtractString(line, 'bundle') AS bundle, JSONExtractBool(line, 'encrypted') AS encrypted,
              arrayJoin(JSONExtractArrayRaw(line, 'destinations')) AS destination
-      FROM ctriage.line WHERE JSONExtractString(line, 'schema') = 'ctriage.export/1');
+      FROM ctriage.lines WHERE JSONExtractString(line, 'schema') = 'ctriage.export/1');
