@@ -67,6 +67,11 @@ def pod_spec(resource):
     return spec if resource["kind"] == "Pod" else spec["template"]["spec"]
 
 
+def fleet_environment():
+    with open(os.path.join(DEPLOY, "fleet/fleet.env"), encoding="ascii") as file:
+        return dict(line.strip().split("=", 1) for line in file if re.match("[A-Z]", line))
+
+
 def some_nodes():
     with open(os.path.join(DEPLOY, "fleet/nodes.yaml"), encoding="ascii") as file:
         return file.read()
@@ -392,8 +397,7 @@ class OnContainerd(Case):
         key, recipient = lab.age_key(login)
         with open(os.path.join(login, "credentials"), "w", encoding="ascii", opener=lambda p, f: os.open(p, f, 0o400)) as file:
             file.write("[default]\n" + "".join(f"{name.lower()} = {value}\n" for name, value in self.s3.keys().items()))
-        with open(os.path.join(DEPLOY, "fleet/fleet.env"), encoding="ascii") as file:
-            environment = dict(line.strip().split("=", 1) for line in file if re.match("[A-Z]", line))
+        environment = fleet_environment()
         environment.update(CASE="IR-41", CTRIAGE_RECIPIENTS=recipient, DESTINATION="s3://bucket/IR-41", AWS_REGION=REGION,
                            AWS_ENDPOINT_URL_S3=f"https://localhost:{self.s3.port}")
         job, export = (pod_spec(one) for one in fleet(some_nodes())[:2])
@@ -481,6 +485,13 @@ class Tables(Case):
                 self.places(inner, where + "[]", seen)
         else:
             seen.add(where)
+
+    def test_before_the_settings_are_written(self):
+        """The recipient that stands in fleet.env is none: nothing is taken that would lie there unencrypted."""
+        out = self.temp()
+        run = self.expect(ctriage("collect", f"pid:{os.getpid()}", "-o", out, env=fleet_environment()), 1, 2)
+        self.assertIn(b"age1REPLACE", run.err)
+        self.assertEqual(os.listdir(out), [])
 
     def test_types_are_the_schema_s(self):
         """Each column is called as a key of the artifact it holds, and is of its type."""
