@@ -348,7 +348,7 @@ class OnContainerd(Case):
             self.assertEqual({p["pid"] for p in bundle.records("containers/app/processes.jsonl")}, self.web.pids())
             self.assertIn("usr/local/bin/.httpd", bundle.layer("app"))
             self.assertEqual([g for g in bundle.records("gaps.jsonl") if g["impact"] == "lost"], [])
-            self.assertEqual(bundle.json("bundle.json")["node"], os.uname().nodename)
+            self.assertEqual(bundle.json("bundle.json")["source"]["node"], os.uname().nodename)
             # The node's network namespace is ours: what is missing of its flows is the kernel's doing.
             self.assertNotIn("network namespace: what the node tracks", str(bundle.records("gaps.jsonl")))
         # Nothing of the node can be written through /host.
