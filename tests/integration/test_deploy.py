@@ -368,6 +368,16 @@ class OnContainerd(Case):
         with open(f"{self.lab.base}/state/io.containerd.runtime.v2.task/k8s.io/{container}/init.pid", encoding="ascii") as file:
             return int(file.read())
 
+    def test_without_host_pid(self):
+        """Where that is not granted: through /host, and nothing has to be typed for it."""
+        spec = pod_spec(manifest("pod.yaml"))
+        spec["hostPID"] = False
+        (container, _), = self.start(spec, pod="own-pid").values()
+        run = self.expect(self.inside(container, "list", "--json"), 0, 3)
+        self.assertIn(self.web.container_id, {r["id"] for r in run.json()["containers"]})
+        run = self.expect(self.inside(container, "drift", f"{NS}/web", "--json"), 0, 3)
+        self.assertLessEqual({"CT-EXEC-001", "CT-EXEC-002", "CT-FILE-001"}, {f["rule"] for f in run.json()["findings"]})
+
     def test_without_the_rights(self):
         """What is missing, and the command line that has it."""
         spec = pod_spec(manifest("pod.yaml"))
