@@ -23,7 +23,7 @@ build_packages=(g++ cmake ninja-build ccache pkg-config libarchive-dev nlohmann-
   libfmt-dev libcli11-dev libzstd-dev libsqlite3-dev libprotozero-dev libre2-dev libyaml-dev libvectorscan-dev
   libyara-dev)
 demo_packages=(busybox-static iproute2 python3 util-linux)
-test_packages=(age openssh-client libgtest-dev libgmock-dev clang-format clang-tidy containerd runc docker.io podman conmon python3-grpcio zstd
+test_packages=(age openssh-client libgtest-dev libgmock-dev clang-format clang-tidy containerd runc docker.io podman conmon python3-grpcio python3-yaml zstd
   tar xz-utils bzip2 jq attr libcap2-bin procps util-linux-extra gcc gdb lldb elfutils python3-drgn fuse-overlayfs uidmap sleuthkit yara
   openssh-server vsftpd nginx-light openssl rsync samba smbclient libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3)
 fuzz_packages=(clang-16 libclang-rt-16-dev libgtest-dev libgmock-dev)

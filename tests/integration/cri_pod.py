@@ -4,8 +4,9 @@
 usage: cri_pod.py SOCK run [--pid container|pod|node] NAMESPACE POD CONTAINER IMAGE LOGDIR CMD [ARG...]
        cri_pod.py SOCK rm SANDBOX_ID
 Messages are encoded by hand from the field numbers of the CRI's published api.proto, so no generated code is needed.
-From the project's lab notes (shared/lab/cri_pod.py); added: the choice of the pid namespace.
+From the project's lab notes (shared/lab/cri_pod.py); added: the choice of the pid namespace, pods of a manifest.
 """
+import re
 import sys
 import uuid
 
@@ -106,6 +107,52 @@ def run_pod(sock, ns, pod, ctr, image, logdir, cmd, pid="pod", mounts=(), privil
         for other in more:
             add(*([other] if isinstance(other, str) else other))
         return sid, cid, uid
+
+
+def run_spec(sock, ns, pod, spec, logdir, volumes, environment):
+    """Starts what a PodSpec (a manifest's, as YAML has it) says, in the way of the kubelet, containers by the image's name.
+    `volumes`: name to path, where it is not the hostPath's; `environment`: what envFrom gives. Gives (sandbox id,
+    {container name: (id, path of its log)}, uid)."""
+    if not spec.get("hostNetwork"):
+        raise ValueError("a pod network needs CNI, which is not here")
+    uid = str(uuid.uuid4())
+    labels = {"io.kubernetes.pod.name": pod, "io.kubernetes.pod.namespace": ns, "io.kubernetes.pod.uid": uid}
+    node = NAMESPACE_MODE["node"]
+    namespaces = f_int(1, node) + f_int(2, node if spec.get("hostPID") else NAMESPACE_MODE["container"])
+    privileged = any(c["securityContext"].get("privileged") for c in spec["containers"])
+    logs = f"{logdir}/{ns}_{pod}_{uid}"
+    sandbox = (f_bytes(1, f_str(1, pod) + f_str(2, uid) + f_str(3, ns)) + f_str(3, logs) + f_map(6, labels) +
+               f_bytes(8, f_str(1, f"/kubepods/burstable/pod{uid}") + f_bytes(2, f_bytes(1, namespaces) + f_int(6, int(privileged)))))
+    paths = {v["name"]: v["hostPath"]["path"] for v in spec.get("volumes", []) if "hostPath" in v} | volumes
+    with grpc.insecure_channel("unix://" + sock) as ch:
+        sid = first(call(ch, "RunPodSandbox", f_bytes(1, sandbox)), 1).decode()
+        started = {}
+        for container in spec["containers"]:
+            name, context = container["name"], container["securityContext"]
+            variables = {e["name"]: e["value"] for e in container.get("env", [])} | (environment if "envFrom" in container else {})
+            arguments = [re.sub(r"\$\((\w+)\)", lambda m: variables[m.group(1)], word) for word in container["args"]]
+            mounts = b"".join(f_bytes(7, f_str(1, m["mountPath"]) + f_str(2, paths[m["name"]]) + f_int(3, int(m.get("readOnly", False))) +
+                                      f_int(8, int("recursiveReadOnly" in m))) for m in container.get("volumeMounts", []))
+            dropped = b"".join(f_str(2, c) for c in context.get("capabilities", {}).get("drop", []))
+            profile = {"RuntimeDefault": 0, "Unconfined": 1}[context.get("seccompProfile", {}).get("type", "Unconfined")]
+            security = (f_bytes(1, dropped) + f_int(2, int(context.get("privileged", False))) + f_bytes(3, namespaces) +
+                        f_bytes(5, f_int(1, context.get("runAsUser", 0))) + f_int(7, int(context.get("readOnlyRootFilesystem", False))) +
+                        f_int(11, int(context.get("allowPrivilegeEscalation") is False)) + f_bytes(15, f_int(1, profile)))
+            conf = (f_bytes(1, f_str(1, name)) + f_bytes(2, f_str(1, container["image"])) + b"".join(f_str(4, a) for a in arguments) +
+                    b"".join(f_bytes(6, f_str(1, k) + f_str(2, v)) for k, v in variables.items()) + mounts +
+                    f_map(9, {**labels, "io.kubernetes.container.name": name}) + f_map(10, {"io.kubernetes.container.restartCount": "0"}) +
+                    f_str(11, f"{name}/0.log") + f_int(12, int(container.get("stdin", False))) + f_bytes(15, f_bytes(2, security)))
+            cid = first(call(ch, "CreateContainer", f_str(1, sid) + f_bytes(2, conf) + f_bytes(3, sandbox)), 1).decode()
+            call(ch, "StartContainer", f_str(1, cid))
+            started[name] = (cid, f"{logs}/{name}/0.log")
+    return sid, started, uid
+
+
+def exit_code(sock, container_id):
+    """None while it runs. ContainerStatus: state 3 (2: exited), exit_code 7."""
+    with grpc.insecure_channel("unix://" + sock) as ch:
+        status = first(call(ch, "ContainerStatus", f_str(1, container_id)), 1)
+    return (first(status, 7) or 0) if first(status, 3) == 2 else None
 
 
 def remove_pod(sock, sandbox_id):

@@ -252,7 +252,7 @@ class Containerd:
                        f'[grpc]\n  address = "{self.socket}"\n'
                        '[plugins."io.containerd.grpc.v1.cri"]\n'
                        '  restrict_oom_score_adj = true\n  sandbox_image = "localhost/pause:1"\n'
-                       '  stream_server_port = "0"\n'
+                       '  stream_server_port = "0"\n  stats_collect_period = 86400\n'  # it walks through the layers for that
                        f'[plugins."io.containerd.grpc.v1.cri".cni]\n  conf_dir = "{self.base}/cni"\n'
                        f'[plugins."io.containerd.internal.v1.opt"]\n  path = "{self.base}/opt"\n')
         self.log = open(os.path.join(self.base, "containerd.log"), "wb")
