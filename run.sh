@@ -14,7 +14,8 @@ usage: ./run.sh COMMAND
   test              everything: unit and integration tests, sanitizers, fuzz corpora, format, tidy
   bench [NAME...]   measure against the peers of DESIGN.md
   fuzz [SECONDS]    run each fuzz target that long (60)
-  package [ARCH...] dist/: self-contained program, .deb and tarball of each architecture (amd64 arm64), image, kubectl plugin
+  package [ARCH...] dist/: self-contained program, .deb and tarball of each architecture (amd64 arm64), image, kubectl
+                    plugin; then their tests
   install [PREFIX]  put ctriage, its manual pages and completions below PREFIX (/usr/local)
 END
 }
@@ -28,6 +29,7 @@ test_packages=(age openssh-client libgtest-dev libgmock-dev clang-format clang-t
   openssh-server vsftpd nginx-light openssl rsync samba smbclient libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3)
 fuzz_packages=(clang-16 libclang-rt-16-dev libgtest-dev libgmock-dev)
 package_packages=(libssh2-1-dev libc-ares-dev libjansson-dev libmagic-dev liblz4-dev libacl1-dev dpkg-dev ca-certificates)
+package_test_packages=(binutils zsh fish groff)
 arm64_packages=(g++-aarch64-linux-gnu qemu-user)
 bench_packages=(age openssl zstd tar gcc gdb ripgrep curl openssh-server openssh-client vsftpd nginx-light rsync)
 
@@ -239,18 +241,20 @@ cmd_package() {
     cp "build/$preset/ctriage" "dist/ctriage-$arch"
     tree=build/package/ctriage-$version-linux-$arch
     logged "tree-$arch" cmake --install "build/$preset" --prefix "$tree" || return 1
-    cp deploy/package/ctriage.sh README.md "$tree/bin/"
-    mv "$tree/bin/README.md" "$tree/"
+    cp deploy/package/ctriage.sh "$tree/bin/"
+    cp README.md "$tree/"
     tar -C build/package --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner -cf - "${tree##*/}" |
       gzip -9n >"dist/${tree##*/}.tar.gz"
     image+=(--binary "$arch=build/$preset/ctriage")
   done
-  deploy/package/image.py -o "dist/ctriage-$version.oci.tar" "${image[@]}" \
+  /usr/bin/python3 deploy/package/image.py -o "dist/ctriage-$version.oci.tar" "${image[@]}" \
     --certificates /etc/ssl/certs/ca-certificates.crt >dist/image-digest
   cp deploy/kubectl-ctriage dist/
   (cd dist && sha256sum -- * >../build/package/SHA256SUMS && mv ../build/package/SHA256SUMS .)
-  say "dist/:"
   ls -l dist >&2
+  case " $* " in *\ amd64\ *) ;; *) return 0 ;; esac
+  install_packages "${test_packages[@]}" "${package_test_packages[@]}"
+  logged package-test ${SUDO[@]+"${SUDO[@]}"} /usr/bin/python3 tests/integration/run.py --ctriage build/static/ctriage --tests tests/package
 }
 
 SUDO=()
