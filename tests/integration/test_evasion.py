@@ -2,18 +2,44 @@
 import hashlib
 import os
 import shutil
+import subprocess
 import time
 import unittest
 
 import fuse
 import lab
-from lab import Box, BoxCase
+from lab import Box, BoxCase, ctriage
 
 
 def setUpModule():
     lab.binary()
     lab.need_root()
     lab.need("unshare", "pivot_root", "nsenter")
+
+
+class Configured(BoxCase):
+    """What the node's configuration would load into us."""
+
+    def test_a_module_of_openssl_s_configuration_is_not_loaded(self):
+        lab.need("gcc", "openssl")
+        at = self.temp()
+        source = f'#include <fcntl.h>\n__attribute__((constructor)) static void mark(void) {{ open("{at}/loaded", O_CREAT, 0600); }}\n'
+        subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", at + "/mark.so"], input=source, text=True, check=True)
+        with open(at + "/openssl.cnf", "w", encoding="ascii") as file:
+            file.write(f"openssl_conf = all\n[all]\nproviders = some\n[some]\nmark = one\n[one]\nmodule = {at}/mark.so\nactivate = 1\n")
+        env = {"OPENSSL_CONF": at + "/openssl.cnf"}
+        subprocess.run(["openssl", "list", "-providers"], env={**os.environ, **env}, capture_output=True, check=False)
+        self.assertTrue(os.path.exists(at + "/loaded"), "openssl itself does not take it: the test shows nothing")
+        os.unlink(at + "/loaded")
+        bundle = at + "/some.ctriage.tar"
+        with open(bundle, "wb") as file:
+            file.write(b"no bundle, but sent as one")
+        key = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout.split("public key: ")[1].split()[0]
+        box = Box()
+        self.addCleanup(box.stop)
+        self.expect(ctriage("collect", f"pid:{box.pid}", "-o", at, "--encrypt-to", key, env=env), 0)
+        self.expect(ctriage("export", bundle, "https://localhost:1/in", "--retry-for", "0s", env=env), 1, 2)
+        self.assertFalse(os.path.exists(at + "/loaded"))
 
 
 class Evasion(BoxCase):
