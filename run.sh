@@ -14,7 +14,7 @@ usage: ./run.sh COMMAND
   test              everything: unit and integration tests, sanitizers, fuzz corpora, format, tidy
   bench [NAME...]   measure against the peers of DESIGN.md
   fuzz [SECONDS]    run each fuzz target that long (60)
-  install [PREFIX]  put ctriage and its completion below PREFIX (/usr/local)
+  install [PREFIX]  put ctriage, its completion and kubectl-ctriage below PREFIX (/usr/local)
 END
 }
 
@@ -24,7 +24,7 @@ build_packages=(g++ cmake ninja-build ccache pkg-config libarchive-dev nlohmann-
 demo_packages=(busybox-static iproute2 python3 util-linux)
 test_packages=(age openssh-client libgtest-dev libgmock-dev clang-format clang-tidy containerd runc docker.io podman conmon python3-grpcio zstd
   tar xz-utils bzip2 jq attr libcap2-bin procps util-linux-extra gcc gdb lldb elfutils python3-drgn fuse-overlayfs uidmap sleuthkit yara
-  openssh-server vsftpd nginx-light openssl rsync samba smbclient libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3)
+  shellcheck openssh-server vsftpd nginx-light openssl rsync samba smbclient libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3)
 fuzz_packages=(clang-16 libclang-rt-16-dev libgtest-dev libgmock-dev)
 bench_packages=(age openssl zstd tar gcc gdb ripgrep curl openssh-server openssh-client vsftpd nginx-light rsync)
 
@@ -62,7 +62,7 @@ install_packages() {
   [ -z "$ours" ] || as_root rm -f "$policy"
 }
 
-# unpack_package NAME: into build/NAME, for one that cannot be installed beside another: ProFTPD and vsftpd.
+# unpack_package NAME: into build/NAME, for one that cannot be installed beside another: ProFTPD and vsftpd, Debian's kubectl and others'.
 unpack_package() {
   local name=$1
   [ ! -d "build/$name/usr" ] || return 0
@@ -137,9 +137,11 @@ cmd_test() {
   install_packages "${test_packages[@]}"
   mkdir -p build/logs
   unpack_package proftpd-core
+  unpack_package kubernetes-client
   rm -f build/logs/*.xml
   local reports=()
   step format check_format || true
+  step shell shellcheck deploy/kubectl-ctriage || true
   if step asan-build build_preset asan; then
     reports+=(build/logs/asan.xml)
     # The tests wait more than they compute.
@@ -203,6 +205,7 @@ cmd_install() {
   local prefix=${1:-/usr/local}
   cmd_build
   as_root install -D -m 755 build/release/ctriage "$prefix/bin/ctriage"
+  as_root install -D -m 755 deploy/kubectl-ctriage "$prefix/bin/kubectl-ctriage"
   build/release/ctriage completion bash >build/release/ctriage.bash
   as_root install -D -m 644 build/release/ctriage.bash "$prefix/share/bash-completion/completions/ctriage"
   say "installed $prefix/bin/ctriage"
