@@ -1,8 +1,9 @@
 """As much of a Kubernetes API server as kubectl needs, over HTTP on loopback, by the shapes that the API reference and
-SPDY/3.1 (https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/) describe: discovery, get and list with selectors,
+SPDY/3.1 (https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/) or WebSocket describe: discovery, get and list with selectors,
 create, merge patches, delete, and exec, whose stream it can cut at any byte, with or without saying so."""
+import base64
+import hashlib
 import http.server
-import itertools
 import json
 import os
 import socket
@@ -19,7 +20,7 @@ KINDS = {  # resource: (group/version, kind, has a namespace, short names)
     "jobs": ("batch/v1", "Job", True, []), "networkpolicies": ("networking.k8s.io/v1", "NetworkPolicy", True, ["netpol"]),
 }
 GROUPS = ["apps/v1", "batch/v1", "networking.k8s.io/v1"]
-V4 = "v4.channel.k8s.io"
+V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
 
 
 def _dictionary():
@@ -100,6 +101,46 @@ class Spdy:
         try:
             while self.one_frame():
                 pass
+        except (OSError, ValueError):
+            pass
+        self.gone.set()
+
+
+class WebSocket:
+    """The same over v5.channel.k8s.io: RFC 6455, each message begins with the number of its stream."""
+
+    CHANNELS = {"stdout": 1, "stderr": 2, "error": 3}
+    BINARY, CLOSE, PING, PONG = 2, 8, 9, 10
+
+    def __init__(self, rfile, wfile):
+        self.rfile, self.wfile = rfile, wfile
+        self.lock = threading.Lock()
+        self.gone = threading.Event()
+
+    def frame(self, kind, data):
+        size = bytes([len(data)]) if len(data) < 126 else struct.pack(">BH", 126, len(data)) if len(data) < 1 << 16 else struct.pack(">BQ", 127, len(data))
+        with self.lock:
+            self.wfile.write(bytes([0x80 | kind]) + size + data)
+            self.wfile.flush()
+
+    def data(self, stream, data, fin=False):
+        if data:
+            self.frame(self.BINARY, bytes([self.CHANNELS[stream]]) + data)
+        if stream == "error" and fin:
+            self.frame(self.CLOSE, struct.pack(">H", 1000))
+
+    def follow(self):
+        try:
+            while len(head := self.rfile.read(2)) == 2:
+                size = head[1] & 127
+                if size > 125:
+                    size = int.from_bytes(self.rfile.read(2 if size == 126 else 8), "big")
+                mask = self.rfile.read(4)
+                data = bytes(byte ^ mask[i % 4] for i, byte in enumerate(self.rfile.read(size)))
+                if head[0] & 15 == self.CLOSE:
+                    break
+                if head[0] & 15 == self.PING:
+                    self.frame(self.PONG, data)
         except (OSError, ValueError):
             pass
         self.gone.set()
@@ -208,27 +249,37 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def exec(self, ns, name, query):
         kube = self.server.kube
-        if self.headers.get("Upgrade", "").upper() != "SPDY/3.1":  # newer kubectls ask for WebSocket first
-            return self.refuse(400, "BadRequest", "unable to upgrade: only SPDY/3.1 is spoken here")
+        if self.headers.get("Upgrade", "").lower() == "websocket" and V5 in self.headers.get("Sec-WebSocket-Protocol", ""):  # kubectl 1.31
+            accept = hashlib.sha1(self.headers["Sec-WebSocket-Key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+            self.upgrade("websocket", ("Sec-WebSocket-Accept", base64.b64encode(accept).decode()), ("Sec-WebSocket-Protocol", V5))
+            return self.stream(WebSocket(self.rfile, self.wfile), query)
+        if self.headers.get("Upgrade", "").upper() != "SPDY/3.1":
+            return self.refuse(400, "BadRequest", "unable to upgrade: neither SPDY/3.1 nor " + V5)
         if V4 not in ",".join(self.headers.get_all("X-Stream-Protocol-Version") or []):
             return self.refuse(400, "BadRequest", "no protocol in common")
+        self.upgrade("SPDY/3.1", ("X-Stream-Protocol-Version", V4))
+        spdy = Spdy(self.rfile, self.wfile)
+        spdy.accept(len({"error"} | {s for s in ("stdin", "stdout", "stderr") if query.get(s) == ["true"]}))
+        return self.stream(spdy, query)
+
+    def upgrade(self, to, *headers):
         self.send_response(101)
-        for header in (("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("X-Stream-Protocol-Version", V4)):
+        for header in (("Connection", "Upgrade"), ("Upgrade", to), *headers):
             self.send_header(*header)
         self.end_headers()
         self.wfile.flush()
         self.close_connection = True
-        spdy = Spdy(self.rfile, self.wfile)
-        wanted = {"error"} | {s for s in ("stdin", "stdout", "stderr") if query.get(s) == ["true"]}
-        spdy.accept(len(wanted))
-        threading.Thread(target=spdy.follow, daemon=True).start()
+
+    def stream(self, ends, query):
+        kube = self.server.kube
+        threading.Thread(target=ends.follow, daemon=True).start()
         try:
-            kube.run(spdy, query["command"])
+            kube.run(ends, query["command"])
         except OSError:
             pass  # the client has gone
         if not kube.hold:
             self.connection.settimeout(5)
-            spdy.gone.wait(5)
+            ends.gone.wait(5)
         try:
             self.connection.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -252,7 +303,7 @@ class Kube:
         self.cut, self.cut_err = None, None  # after so many bytes of stdout, stderr nothing more comes
         self.honest = True  # whether the end of a cut stream is told as an error by exec
         self.drop = False  # the connection is cut there, instead of its streams ended
-        self.hold = None  # an Event: nothing comes until it is set or the client goes
+        self.hold = None  # an Event: nothing comes until it is set or the client goes; before it `cut` bytes of what is played
         self.status = None  # instead of the program's own
         self.commands = []
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -305,26 +356,28 @@ class Kube:
     def helpers(self):
         return [name for (resource, _, name) in self.objects if resource == "pods" and name.startswith("ctriage-")]
 
-    def run(self, spdy, command):
+    def run(self, ends, command):
         self.commands.append(command)
         if self.hold:
-            while not self.hold.wait(0.05) and not spdy.gone.is_set():
+            if self.play and self.cut:  # some of it first
+                self.pass_on(ends, "stdout", iter([self.play[0]]), self.cut)
+            while not self.hold.wait(0.05) and not ends.gone.is_set():
                 pass
         if self.play:
             out, err, status = self.play
             # Both streams go on at once; what is told last on stderr comes after the last byte of stdout.
-            self.pass_on(spdy, "stdout", iter([out[i:i + 65536] for i in range(0, len(out), 65536)]), self.cut)
-            self.pass_on(spdy, "stderr", iter([err]), self.cut_err)
+            self.pass_on(ends, "stdout", iter([out[i:i + 65536] for i in range(0, len(out), 65536)]), self.cut)
+            self.pass_on(ends, "stderr", iter([err]), self.cut_err)
         else:
             words = [self.targets.get(word, word) for word in command[1:]]
             process = subprocess.Popen([self.program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             read = lambda pipe: iter(lambda: os.read(pipe.fileno(), 65536), b"")
-            threads = [threading.Thread(target=self.pass_on, args=(spdy, name, read(pipe), cut), daemon=True)
+            threads = [threading.Thread(target=self.pass_on, args=(ends, name, read(pipe), cut), daemon=True)
                        for name, pipe, cut in (("stdout", process.stdout, self.cut), ("stderr", process.stderr, self.cut_err))]
             for thread in threads:
                 thread.start()
             while process.poll() is None:
-                if spdy.gone.wait(0.05):
+                if ends.gone.wait(0.05):
                     process.terminate()
                     break
             for thread in threads:
@@ -332,7 +385,7 @@ class Kube:
             status = process.wait()
             process.stdout.close()
             process.stderr.close()
-        if spdy.gone.is_set():
+        if ends.gone.is_set():
             return
         if self.status is not None:
             status = self.status
@@ -340,24 +393,24 @@ class Kube:
         if was_cut and self.drop:
             return
         for stream in ("stdout", "stderr"):
-            spdy.data(stream, b"", fin=True)
+            ends.data(stream, b"", fin=True)
         said = {"metadata": {}, "status": "Success"}
         if was_cut and self.honest:
             said = {"metadata": {}, "status": "Failure", "reason": "InternalError", "message": "error executing command in container: stream cut"}
         elif status:
             said = {"metadata": {}, "status": "Failure", "reason": "NonZeroExitCode", "message": f"command terminated with non-zero exit code: {status}",
                     "details": {"causes": [{"reason": "ExitCode", "message": str(status)}]}}
-        spdy.data("error", json.dumps(said).encode(), fin=True)
+        ends.data("error", json.dumps(said).encode(), fin=True)
 
     @staticmethod
-    def pass_on(spdy, stream, blocks, cut):
+    def pass_on(ends, stream, blocks, cut):
         sent = 0
         try:
-            for block in itertools.chain(blocks):
+            for block in blocks:
                 if cut is not None:
                     block = block[:max(cut - sent, 0)]
                 if block:
-                    spdy.data(stream, block)
+                    ends.data(stream, block)
                 sent += len(block)
         except OSError:
             pass

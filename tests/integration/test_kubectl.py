@@ -133,6 +133,7 @@ class Kubectl(Case):
         self.expect(ctriage("custody", "check", path), 0)
         with open(stem + ".custody.jsonl", encoding="ascii") as file:
             hands = [json.loads(line) for line in file]
+        self.assertEqual(hands[0]["action"], "had from the API server before collection: pod.yaml")
         self.assertEqual([(h["by"], h["attached"]["name"].split("Z.")[-1]) for h in hands],
                          [("A. Examiner", f"{n}.yaml") for n in ("pod", "events", "owners")])
 
@@ -147,6 +148,23 @@ class Kubectl(Case):
         self.assertEqual(made["metadata"]["namespace"], "ctriage")
         self.assertRegex(made["metadata"]["name"], "^ctriage-[0-9a-f]{10}$")
         self.assert_gone()
+
+    def test_the_shape_of_deploy_pod_yaml(self):
+        path = os.path.join(HERE, "../../deploy/pod.yaml")
+        if not os.path.exists(path):
+            self.skipTest("no deploy/pod.yaml")
+        self.kube.play = (b"\n", b"", 0)
+        self.expect(self.run_plugin("drift", POD), 0)
+        env = {**os.environ, "HOME": self.home, "KUBECONFIG": self.kube.config(self.home + "/config")}
+        shown = subprocess.run([kubectl(), "create", "--dry-run=client", "--validate=false", "-o", "json", "-f", path], env=env, capture_output=True, check=True)
+        pod, ours = json.loads(shown.stdout), self.kube.created[0]
+        own = ("nodeName", "activeDeadlineSeconds", "terminationGracePeriodSeconds")  # a name of its own, and less time
+        for spec in (pod["spec"], ours["spec"]):
+            for name in own:
+                spec.pop(name, None)
+            spec["containers"][0].pop("image")
+        self.assertEqual(ours["spec"], pod["spec"])
+        self.assertEqual([ours["metadata"][k] for k in ("labels", "annotations")], [pod["metadata"][k] for k in ("labels", "annotations")])
 
     def test_by_kubectl(self):
         env = {"PATH": os.path.dirname(PLUGIN) + ":" + os.environ["PATH"], "HOME": self.home, "KUBECONFIG": self.kube.config(self.home + "/config")}
@@ -304,6 +322,29 @@ class Kubectl(Case):
                     self.assertIn(b"removed   pod ctriage/ctriage-", run.err)
                     self.assertEqual(glob.glob(self.out + "/*.ctriage.tar"), [])
 
+    def test_a_signal_in_the_stream(self):
+        self.kube.play, self.kube.cut, self.kube.hold = self.recording(), 30000, threading.Event()
+        whole = self.kube.play[0]
+        process = self.start("collect", POD)
+        self.until(lambda: [p for p in self.parts() if os.path.getsize(p) == 30000])
+        process.send_signal(signal.SIGINT)
+        run = self.expect(lab.finish(process, 60), 3)
+        self.assert_gone()
+        part, = self.parts()
+        with open(part, "rb") as file:
+            self.assertEqual(file.read(), whole[:30000])
+        self.assertIn(b"verify --salvage", run.err)
+
+    def test_no_room_here(self):
+        self.kube.play = self.recording()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", self.out], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.out], check=True)
+        run = self.expect(self.run_plugin("collect", POD), 1)
+        self.assertIn(b"No space left", run.err)
+        self.assertIn(b"NOT COMPLETE", run.err)
+        self.assertEqual(glob.glob(self.out + "/*.ctriage.tar"), [])
+        self.assert_gone()
+
     def test_a_signal_while_it_starts(self):
         self.kube.phases = ["Pending ImagePullBackOff"]
         process = self.start("drift", POD)
@@ -414,12 +455,17 @@ class Kubectl(Case):
         self.assertEqual([made["spec"]["nodeName"] for made in self.kube.created], [NODE, OTHER])
 
     def test_list_sweep_drift(self):
+        self.kube.play = (b"node vm  1 running\n", b"", 0)
         listed = self.expect(self.run_plugin("list", "--node", NODE, "--node", OTHER, "--all"), 0)
-        self.assertEqual(listed.out.count(b"\nnode ") + listed.out.startswith(b"node "), 2)
-        self.expect(self.run_plugin("sweep", POD, "--json"), 0, 3).json()
+        self.assertEqual(listed.out, self.kube.play[0] * 2)
+        self.kube.play = (b'{"schema":"ctriage.sweep/1"}\n', b"1 gap\n", 4)
+        swept = self.expect(self.run_plugin("sweep", POD, "--json", "--fail-on=high"), 4)
+        self.assertEqual((swept.out, swept.err.count(b"1 gap\n")), (self.kube.play[0], 1))
+        self.kube.play = None
         drift = self.expect(self.run_plugin("drift", POD, "--json"), 0, 3).json()
         self.assertEqual(drift["schema"], "ctriage.drift/1")
         self.assertEqual([c[:2] for c in self.kube.commands], [["ctriage", "list"]] * 2 + [["ctriage", "sweep"], ["ctriage", "drift"]])
+        self.assertEqual([c[2:] for c in self.kube.commands[:3]], [["--all"], ["--all"], ["--json", "--fail-on=high"]])
         plan = self.expect(self.run_plugin("collect", POD, "--plan"), 0)
         self.assertIn(b"suspicious_memory", plan.out)
         self.assert_gone()
