@@ -16,7 +16,7 @@ usage: ./run.sh COMMAND
   fuzz [SECONDS]    run each fuzz target that long (60)
   package [ARCH...] dist/: self-contained program, .deb and tarball of each architecture (amd64 arm64), image, kubectl
                     plugin; then their tests
-  install [PREFIX]  put ctriage, its manual pages and completions below PREFIX (/usr/local)
+  install [PREFIX]  put ctriage, its manual pages and completions, and kubectl-ctriage below PREFIX (/usr/local)
 END
 }
 
@@ -26,7 +26,7 @@ build_packages=(g++ cmake ninja-build ccache pkg-config libarchive-dev nlohmann-
 demo_packages=(busybox-static iproute2 python3 util-linux)
 test_packages=(age openssh-client libgtest-dev libgmock-dev clang-format clang-tidy containerd runc docker.io podman conmon python3-grpcio python3-yaml zstd
   tar xz-utils bzip2 jq attr libcap2-bin procps util-linux-extra gcc gdb lldb elfutils python3-drgn fuse-overlayfs uidmap sleuthkit yara
-  openssh-server vsftpd nginx-light openssl rsync samba smbclient libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3)
+  shellcheck openssh-server vsftpd nginx-light openssl rsync samba smbclient libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3)
 fuzz_packages=(clang-16 libclang-rt-16-dev libgtest-dev libgmock-dev)
 package_packages=(libssh2-1-dev libc-ares-dev libjansson-dev libmagic-dev liblz4-dev libacl1-dev dpkg-dev ca-certificates)
 package_test_packages=(binutils zsh fish groff)
@@ -67,7 +67,7 @@ install_packages() {
   [ -z "$ours" ] || as_root rm -f "$policy"
 }
 
-# unpack_package NAME: into build/NAME, for one that cannot be installed beside another: ProFTPD and vsftpd.
+# unpack_package NAME: into build/NAME, for one that cannot be installed beside another: ProFTPD and vsftpd, Debian's kubectl and others'.
 unpack_package() {
   local name=$1
   [ ! -d "build/$name/usr" ] || return 0
@@ -142,9 +142,11 @@ cmd_test() {
   install_packages "${test_packages[@]}"
   mkdir -p build/logs
   unpack_package proftpd-core
+  unpack_package kubernetes-client
   rm -f build/logs/*.xml
   local reports=()
   step format check_format || true
+  step shell shellcheck deploy/kubectl-ctriage || true
   if step asan-build build_preset asan; then
     reports+=(build/logs/asan.xml)
     # The tests wait more than they compute.
