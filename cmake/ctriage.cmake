@@ -28,14 +28,23 @@ function(ctriage_library module)
   target_link_libraries(ctriage_${module} PUBLIC ${ARG_DEPS} PRIVATE ctriage_options)
 endfunction()
 
+# ctriage_cheap_to_compile(<target>): under sanitizers, less than half the time for what is made of other libraries'
+# templates and reads no evidence itself. Pointers through null end such a program all the same, under ASan.
+function(ctriage_cheap_to_compile target)
+  if(CTRIAGE_SANITIZE)
+    target_compile_options(${target} PRIVATE -O0)
+  endif()
+  if(CTRIAGE_SANITIZE MATCHES "undefined")
+    target_compile_options(${target} PRIVATE -fno-sanitize=null,alignment,vptr)
+  endif()
+endfunction()
+
 # ctriage_test(<name> SOURCES <file>... DEPS <target>... [LABELS <label>...]): one GoogleTest program, one ctest entry.
 function(ctriage_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} ctriage_sys ctriage_options GTest::gtest GTest::gmock GTest::gtest_main)
-  if(CTRIAGE_SANITIZE)
-    target_compile_options(${name} PRIVATE -O0) # GoogleTest's templates: half the time to compile
-  endif()
+  ctriage_cheap_to_compile(${name}) # GoogleTest's templates
   target_compile_definitions(${name} PRIVATE CTRIAGE_TESTDATA="${PROJECT_SOURCE_DIR}/testdata")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "unit;${ARG_LABELS}" TIMEOUT 900)
